@@ -1,0 +1,443 @@
+//! From texts to a [`Program`]: collects the segments of all texts, orders them so that each comes after
+//! those it reads, compiles each, and reports every error that it finds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, Field, Schema};
+use datafusion::sql::sqlparser::ast::Query;
+
+use crate::bind;
+use crate::catalog::{Catalog, Functions, STREAMS, timestamp_type};
+use crate::diagnostic::{Diagnostic, Diagnostics, Finding, Position};
+use crate::emit::{self, Emit};
+use crate::normalize::{DerivedQuery, Normal, normalize};
+use crate::program::*;
+use crate::rule;
+use crate::share::{PendingHaving, PendingValue, SharedBase, SharedParts, Sharing, physical_over};
+use crate::statement::{self, CreateSegment, Statement};
+use crate::window::{MAX_WINDOW_MS, WindowSpec, parse_duration};
+
+/// Whether a text is SQL or JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceKind {
+    /// Statements.
+    Sql,
+    /// Rules or API segments.
+    Json,
+}
+
+/// A text with segments.
+#[derive(Debug, Clone)]
+pub struct SourceText {
+    /// Name for messages, a file's name for instance.
+    pub name: String,
+    /// SQL or JSON.
+    pub kind: SourceKind,
+    /// The text.
+    pub text: String,
+}
+
+/// Choices for a compilation.
+#[derive(Debug, Clone, Default)]
+pub struct CompileOptions {
+    /// Overrides every EMIT clause and default.
+    pub emit: Option<Emit>,
+}
+
+/// A segment before it is planned.
+struct Pending {
+    name: String,
+    rule_id: Option<String>,
+    hidden: bool,
+    file: usize,
+    at: Position,
+    query: Box<Query>,
+    emit: Option<Emit>,
+    retain_ms: i64,
+    window_ms: Option<i64>,
+    sql: String,
+}
+
+/// Compiles all texts together.
+///
+/// # Errors
+/// All findings of all texts; nothing is compiled when there is one.
+pub fn compile(sources: &[SourceText], options: &CompileOptions) -> Result<Program, Diagnostics> {
+    let mut compiler = Compiler { sources, pending: vec![], aliases: BTreeMap::new(), errors: vec![], functions: Functions::default() };
+    compiler.collect();
+    let order = compiler.order();
+    let program = compiler.program(&order, options);
+    match program {
+        Some(program) if compiler.errors.is_empty() => Ok(program),
+        _ => {
+            let file_index = |d: &Diagnostic| sources.iter().position(|s| s.name == d.file);
+            compiler.errors.sort_by_key(|d| (file_index(d), d.line, d.column));
+            Err(Diagnostics(compiler.errors))
+        }
+    }
+}
+
+struct Compiler<'a> {
+    sources: &'a [SourceText],
+    pending: Vec<Pending>,
+    /// Ids under which segments are also known.
+    aliases: BTreeMap<String, String>,
+    errors: Vec<Diagnostic>,
+    functions: Functions,
+}
+
+impl Compiler<'_> {
+    fn report(&mut self, file: usize, finding: Finding) {
+        self.errors.push(finding.in_file(&self.sources[file].name));
+    }
+
+    fn collect(&mut self) {
+        for file in 0..self.sources.len() {
+            match self.sources[file].kind {
+                SourceKind::Sql => self.collect_sql(file),
+                SourceKind::Json => self.collect_json(file),
+            }
+        }
+    }
+
+    fn collect_sql(&mut self, file: usize) {
+        let (statements, findings) = statement::parse(&self.sources[file].text);
+        for finding in findings {
+            self.report(file, finding);
+        }
+        for parsed in statements {
+            match parsed.statement {
+                Statement::Create(create) => self.add_create(file, *create, parsed.text),
+                Statement::Explain { .. } | Statement::Show => {}
+                Statement::Drop { .. } | Statement::Alter { .. } => {
+                    self.report(file, Finding::new(parsed.at, "a file of segments can only create them").hint("DROP and ALTER are for the running service"));
+                }
+            }
+        }
+    }
+
+    fn add_create(&mut self, file: usize, create: CreateSegment, text: String) {
+        let mut retain_ms = 0;
+        for (key, value, at) in &create.options {
+            match (key.as_str(), parse_duration(value)) {
+                ("retain", Some(ms)) if (0..=12 * MAX_WINDOW_MS).contains(&ms) => retain_ms = ms,
+                ("backfill", Some(ms)) if ms >= 0 => {}
+                ("retain" | "backfill", _) => self.report(file, Finding::new(*at, format!("{key} = '{value}' is not a length of time")).hint("for instance retain = '1 hour'")),
+                _ => self.report(file, Finding::new(*at, format!("unknown option {key}")).hint("options are retain and backfill")),
+            }
+        }
+        if STREAMS.contains(&create.name.as_str()) {
+            return self.report(file, Finding::new(create.name_at, format!("{} is the name of a stream", create.name)));
+        }
+        if let Some(first) = self.pending.iter().position(|p| p.name == create.name) {
+            if create.if_not_exists {
+                return;
+            }
+            if !create.or_replace {
+                let other = &self.pending[first];
+                let place = format!("{}:{}", self.sources[other.file].name, other.at.line);
+                return self.report(file, Finding::new(create.name_at, format!("segment {} is already created at {place}", create.name)).hint("choose another name, or write CREATE OR REPLACE SEGMENT"));
+            }
+            self.pending.remove(first);
+        }
+        self.pending.push(Pending {
+            name: create.name,
+            rule_id: None,
+            hidden: false,
+            file,
+            at: create.name_at,
+            query: create.query,
+            emit: create.emit,
+            retain_ms,
+            window_ms: None,
+            sql: text,
+        });
+    }
+
+    fn collect_json(&mut self, file: usize) {
+        let (segments, findings) = rule::parse(&self.sources[file].text);
+        for finding in findings {
+            self.report(file, finding);
+        }
+        for segment in segments {
+            if let Err(finding) = self.add_json(file, segment) {
+                self.report(file, finding);
+            }
+        }
+    }
+
+    fn add_json(&mut self, file: usize, segment: rule::JsonSegment) -> Result<(), Finding> {
+        let nowhere = Position::default();
+        let label = |f: Finding| Finding { at: nowhere, message: format!("\"{}\": {}", segment.name, f.message), ..f };
+        let create = if segment.query.trim_start().get(..6).is_some_and(|w| w.eq_ignore_ascii_case("create")) {
+            segment.query.clone()
+        } else {
+            format!("CREATE SEGMENT \"{}\" AS\n{}", segment.name.replace('"', "\"\""), segment.query)
+        };
+        let (mut statements, findings) = statement::parse(&create);
+        if let Some(finding) = findings.into_iter().next() {
+            return Err(label(finding));
+        }
+        let (Some(parsed), true) = (statements.pop(), statements.is_empty()) else {
+            return Err(Finding::new(nowhere, format!("\"{}\": sql must be one query or one CREATE SEGMENT", segment.name)));
+        };
+        let Statement::Create(create) = parsed.statement else {
+            return Err(Finding::new(nowhere, format!("\"{}\": sql must be one query or one CREATE SEGMENT", segment.name)));
+        };
+        if self.pending.iter().any(|p| p.name == create.name) {
+            return Err(Finding::new(nowhere, format!("segment \"{}\" is given twice", create.name)).hint("segment ids and names are unique"));
+        }
+        if let Some(id) = segment.id.filter(|id| *id != create.name) {
+            self.aliases.insert(id, create.name.clone());
+        }
+        self.pending.push(Pending {
+            name: create.name.clone(),
+            rule_id: segment.rule_id,
+            hidden: segment.hidden,
+            file,
+            at: nowhere,
+            query: create.query,
+            emit: create.emit,
+            retain_ms: 0,
+            window_ms: segment.window_ms,
+            sql: parsed.text,
+        });
+        Ok(())
+    }
+
+    /// Indices of the segments, each after those it reads; cycles are reported.
+    fn order(&mut self) -> Vec<usize> {
+        let index: BTreeMap<String, usize> = self.pending.iter().enumerate().map(|(i, p)| (p.name.clone(), i)).collect();
+        let mut reads: Vec<Vec<(usize, Position)>> = vec![];
+        for pending in &self.pending {
+            let names = bind::tables(&pending.query);
+            let resolve = |name: &String| index.get(name).or_else(|| self.aliases.get(name).and_then(|n| index.get(n))).copied();
+            reads.push(names.iter().filter_map(|(name, at)| Some((resolve(name)?, *at))).collect());
+        }
+        let mut order = vec![];
+        let mut state = vec![Visit::New; self.pending.len()];
+        for i in 0..self.pending.len() {
+            self.visit(i, &reads, &mut state, &mut order);
+        }
+        order
+    }
+
+    /// Depth first, without recursion: chains of segments may be long.
+    fn visit(&mut self, start: usize, reads: &[Vec<(usize, Position)>], state: &mut [Visit], order: &mut Vec<usize>) {
+        if state[start] != Visit::New {
+            return;
+        }
+        state[start] = Visit::Open;
+        let mut stack = vec![(start, 0)];
+        while let Some((node, next)) = stack.pop() {
+            let Some(&(to, at)) = reads[node].get(next) else {
+                state[node] = Visit::Done;
+                order.push(node);
+                continue;
+            };
+            stack.push((node, next + 1));
+            match state[to] {
+                Visit::Done => {}
+                Visit::New => {
+                    state[to] = Visit::Open;
+                    stack.push((to, 0));
+                }
+                Visit::Open => {
+                    let from = stack.iter().position(|(n, _)| *n == to).unwrap_or(0);
+                    let mut names: Vec<&str> = stack[from..].iter().map(|(n, _)| self.pending[*n].name.as_str()).collect();
+                    names.push(&self.pending[to].name);
+                    let message = format!("segments read each other in a circle: {}", names.join(" → "));
+                    let at = if self.pending[node].at.line == 0 { Position::default() } else { at };
+                    self.report(self.pending[node].file, Finding::new(at, message));
+                }
+            }
+        }
+    }
+
+    fn program(&mut self, order: &[usize], options: &CompileOptions) -> Option<Program> {
+        let mut names: BTreeSet<String> = self.pending.iter().map(|p| p.name.clone()).collect();
+        names.extend(self.aliases.keys().cloned());
+        let mut built = Built { sharing: Sharing::default(), segments: vec![], bases: vec![], ids: BTreeMap::new() };
+        let mut failed: BTreeSet<String> = BTreeSet::new();
+        for &i in order {
+            let result = self.segment(i, &names, &mut built, &failed, options);
+            if let Err(finding) = result {
+                failed.insert(self.pending[i].name.clone());
+                if let Some(finding) = finding {
+                    let pending = &self.pending[i];
+                    let finding = if pending.at.line == 0 {
+                        Finding { at: Position::default(), message: format!("\"{}\": {}", pending.name, finding.message), ..finding }
+                    } else {
+                        finding.or_at(pending.at)
+                    };
+                    self.report(pending.file, finding);
+                }
+            }
+        }
+        if !failed.is_empty() || !self.errors.is_empty() {
+            return None;
+        }
+        match built.finish() {
+            Ok(program) => Some(program),
+            Err(finding) => {
+                self.report(0, finding);
+                None
+            }
+        }
+    }
+
+    /// Compiles one segment; `Err(None)` when one that it reads failed.
+    fn segment(&mut self, i: usize, names: &BTreeSet<String>, built: &mut Built, failed: &BTreeSet<String>, options: &CompileOptions) -> Result<(), Option<Finding>> {
+        let aliases = &self.aliases;
+        let pending = &mut self.pending[i];
+        let mut catalog = Catalog::new(&self.functions, names);
+        let logical = bind::plan(&mut pending.query, &mut catalog, &self.functions).map_err(Some)?;
+        let normal = normalize(&logical, &catalog).map_err(Some)?;
+        let id = built.segments.len() as SegmentId;
+        let mut segment = Segment {
+            name: pending.name.clone(),
+            rule_id: pending.rule_id.clone().unwrap_or_else(|| pending.name.clone()),
+            hidden: pending.hidden,
+            emit: Emit::Final,
+            emit_reason: String::new(),
+            retain_ms: pending.retain_ms,
+            hold_ms: 0,
+            window: WindowSpec::Tumble { size: 0 },
+            kind: SegmentKind::Base { family: 0, having: Having::Always, value: Value::None },
+            readers: vec![],
+            member_readers: vec![],
+            sql: pending.sql.clone(),
+            logical_plan: logical.display_indent().to_string(),
+            condition: String::new(),
+        };
+        let (default, base) = match normal {
+            Normal::Base(query) => {
+                segment.window = query.window;
+                segment.hold_ms = query.window.step();
+                segment.condition = query.having.as_ref().map_or("always".into(), |h| h.human_display().to_string());
+                let base = built.sharing.add(id, &query).map_err(Some)?;
+                (emit::default_for_having(query.having.as_ref()), Some(base))
+            }
+            Normal::Derived(query) => {
+                if query.inputs.iter().any(|n| failed.contains(n) || aliases.get(n).is_some_and(|n| failed.contains(n))) {
+                    return Err(None);
+                }
+                (derived(&mut segment, id, query, pending.window_ms, built, aliases).map_err(Some)?, None)
+            }
+        };
+        let asked = options.emit.map(|e| (e, "asked for by the command line".to_string()));
+        let written = pending.emit.map(|e| (e, "written in the EMIT clause".to_string()));
+        (segment.emit, segment.emit_reason) = asked.or(written).unwrap_or(default);
+        built.ids.insert(segment.name.clone(), id);
+        built.segments.push(segment);
+        built.bases.push(base);
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Visit {
+    New,
+    Open,
+    Done,
+}
+
+struct Built {
+    sharing: Sharing,
+    segments: Vec<Segment>,
+    bases: Vec<Option<SharedBase>>,
+    ids: BTreeMap<String, SegmentId>,
+}
+
+/// Fills in a derived segment; returns its default emit mode.
+fn derived(segment: &mut Segment, id: SegmentId, query: DerivedQuery, window_ms: Option<i64>, built: &mut Built, aliases: &BTreeMap<String, String>) -> Result<(Emit, String), Finding> {
+    let mut inputs = vec![];
+    for name in &query.inputs {
+        let found = built.ids.get(name).or_else(|| aliases.get(name).and_then(|n| built.ids.get(n)));
+        inputs.push(*found.ok_or_else(|| Finding::new(Position::default(), format!("unknown segment {name}")))?);
+    }
+    let input = |i: usize| &built.segments[inputs[i] as usize];
+    check_windows(segment, &query, &inputs, window_ms, built)?;
+    let mut fields = vec![
+        Field::new("user_id", DataType::Utf8, false),
+        Field::new("window_start", timestamp_type(), false),
+        Field::new("window_end", timestamp_type(), false),
+    ];
+    for i in 0..inputs.len() {
+        fields.push(Field::new(format!("p{i}"), DataType::Boolean, false));
+        fields.push(Field::new(format!("v{i}"), DataType::Float64, true));
+    }
+    let schema = Arc::new(Schema::new(fields));
+    let condition = physical_over(&query.condition, &schema)?;
+    let value = query.value.as_ref().map(|v| physical_over(v, &schema)).transpose()?;
+    segment.window = input(0).window;
+    segment.hold_ms = inputs.iter().map(|&i| built.segments[i as usize].hold_ms).max().unwrap_or(0);
+    segment.condition = readable(&query, &inputs, &built.segments);
+    let modes: Vec<_> = (0..inputs.len()).map(|i| (input(i).name.clone(), input(i).emit)).collect();
+    for &i in &inputs {
+        let readers = &mut built.segments[i as usize];
+        match query.by {
+            MatchBy::Window => readers.readers.push(id),
+            MatchBy::User => readers.member_readers.push(id),
+        }
+    }
+    segment.kind = SegmentKind::Derived(Derived { by: query.by, inputs, presence: query.presence, schema, condition, value });
+    Ok(emit::default_for_derived(&query.condition, &modes))
+}
+
+fn check_windows(segment: &Segment, query: &DerivedQuery, inputs: &[SegmentId], window_ms: Option<i64>, built: &Built) -> Result<(), Finding> {
+    let describe = |s: &Segment| format!("{} ({})", s.name, s.window);
+    let input = |i: usize| &built.segments[inputs[i] as usize];
+    if let Some(ms) = window_ms {
+        let by_user = |s: &Segment| matches!(&s.kind, SegmentKind::Derived(d) if d.by == MatchBy::User);
+        if let Some(other) = (0..inputs.len()).map(input).find(|s| s.window.size() != ms || by_user(s)) {
+            return Err(Finding::new(Position::default(), format!("all dependencies must have windowMinutes {}, but {} has not", ms / 60_000, describe(other))));
+        }
+    }
+    if query.by == MatchBy::User {
+        return Ok(());
+    }
+    let first = input(0);
+    for other in (1..inputs.len()).map(input) {
+        let sessions = |s: &Segment| matches!(s.window, WindowSpec::Session { .. });
+        if first.window.size() != other.window.size() || sessions(first) != sessions(other) {
+            return Err(Finding::new(Position::default(), format!("{} combines windows that never coincide: {} and {}", segment.name, describe(first), describe(other)))
+                .hint("match segments of equal window sizes, or current membership: USING (user_id)"));
+        }
+    }
+    Ok(())
+}
+
+/// The condition with the inputs' names.
+fn readable(query: &DerivedQuery, inputs: &[SegmentId], segments: &[Segment]) -> String {
+    let mut text = query.condition.human_display().to_string();
+    for i in (0..inputs.len()).rev() {
+        let name = &segments[inputs[i] as usize].name;
+        text = text.replace(&format!("p{i}"), name).replace(&format!("v{i}"), &format!("{name}.value"));
+    }
+    text
+}
+
+impl Built {
+    fn finish(self) -> Result<Program, Finding> {
+        let SharedParts { scan, event_schema, masks, arguments, routers, families, filters } = self.sharing.finish()?;
+        let mut segments = self.segments;
+        for (segment, base) in segments.iter_mut().zip(self.bases) {
+            let Some(base) = base else { continue };
+            let schema = &families[base.family as usize].output_schema;
+            let having = match base.having {
+                PendingHaving::Always => Having::Always,
+                PendingHaving::Threshold(t) => Having::Threshold(t),
+                PendingHaving::Expression(e) => Having::Expression(physical_over(&e, schema)?),
+            };
+            let value = match base.value {
+                PendingValue::None => Value::None,
+                PendingValue::View(v) => Value::View(v),
+                PendingValue::Expression(e) => Value::Expression(physical_over(&e, schema)?),
+            };
+            segment.kind = SegmentKind::Base { family: base.family, having, value };
+        }
+        Ok(Program { scan, event_schema, masks, arguments, routers, families, filters, segments })
+    }
+}

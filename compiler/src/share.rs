@@ -1,0 +1,816 @@
+//! Interning: the normal forms of all segments → one [`Program`] in which equal filters, groups,
+//! aggregates and dictionary look-ups exist once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, Field as ArrowField, Schema, SchemaRef};
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, DFSchema};
+use datafusion::execution::context::ExecutionProps;
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
+use datafusion::physical_expr::aggregate::LoweredAggregateBuilder;
+use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::scalar::ScalarValue;
+use rustc_hash::FxHashMap;
+
+use crate::catalog;
+use crate::diagnostic::{Finding, Position};
+use crate::normalize::{BaseQuery, metadata_column, metadata_key};
+use crate::program::*;
+use crate::window::WindowSpec;
+
+/// A router's table has at most this many cells; look-ups that would need more become masks.
+const MAX_CELLS: usize = 1 << 22;
+
+type Shared<T> = Result<T, Finding>;
+
+/// Collects base segments, then builds the parts of a program that they share.
+#[derive(Default)]
+pub struct Sharing {
+    columns: Vec<(Field, BTreeSet<String>, bool, bool)>,
+    column_of: FxHashMap<Field, usize>,
+    families: Vec<FamilyParts>,
+    family_of: FxHashMap<(Vec<Expr>, WindowSpec), u32>,
+    filters: Vec<Vec<Expr>>,
+    filter_of: FxHashMap<Vec<Expr>, u32>,
+    arguments: Vec<Expr>,
+    argument_of: FxHashMap<Expr, u32>,
+    used: BTreeSet<String>,
+    residual_columns: BTreeSet<String>,
+}
+
+#[derive(Default)]
+struct FamilyParts {
+    filter: Vec<Expr>,
+    filter_id: u32,
+    window: Option<WindowSpec>,
+    slots: Vec<Slot>,
+    slot_names: Vec<String>,
+    slot_of: FxHashMap<(Slot, u32, Vec<Expr>), u32>,
+    general: Vec<Expr>,
+    general_of: FxHashMap<Expr, u32>,
+    outputs: Vec<(Output, DataType)>,
+    output_of: FxHashMap<Output, usize>,
+    /// Updates by the additional (FILTER) condition under which they happen.
+    ops: BTreeMap<String, (Vec<Expr>, Vec<Op>)>,
+    segments: Vec<SegmentId>,
+}
+
+/// What a base segment became.
+pub struct SharedBase {
+    /// Its family.
+    pub family: u32,
+    /// HAVING.
+    pub having: PendingHaving,
+    /// Value.
+    pub value: PendingValue,
+}
+
+/// A HAVING whose expression is made physical when the family's outputs are known.
+pub enum PendingHaving {
+    /// Nothing asked.
+    Always,
+    /// One threshold.
+    Threshold(Threshold),
+    /// Over the family's outputs.
+    Expression(Expr),
+}
+
+/// A value whose expression is made physical when the family's outputs are known.
+pub enum PendingValue {
+    /// None.
+    None,
+    /// A view.
+    View(View),
+    /// Over the family's outputs.
+    Expression(Expr),
+}
+
+fn failed(e: datafusion::common::DataFusionError) -> Finding {
+    Finding::new(Position::default(), crate::bind::plain_message(&e))
+}
+
+/// The schema of all canonical columns that `names` use.
+fn schema_of(names: &BTreeSet<String>) -> SchemaRef {
+    let fields = catalog::event_fields();
+    let columns = names.iter().map(|name| match fields.iter().find(|f| f.name() == name) {
+        Some(field) => field.clone(),
+        None => ArrowField::new(name, DataType::Utf8, true),
+    });
+    Arc::new(Schema::new(columns.collect::<Vec<_>>()))
+}
+
+fn physical(expr: &Expr, schema: &SchemaRef) -> Shared<Arc<dyn PhysicalExpr>> {
+    let df = DFSchema::try_from(Arc::clone(schema)).map_err(failed)?;
+    create_physical_expr(expr, &df, &ExecutionProps::new(), &PhysicalPlanningContext::default()).map_err(failed)
+}
+
+/// An expression made physical over a schema.
+pub fn physical_over(expr: &Expr, schema: &SchemaRef) -> Shared<Arc<dyn PhysicalExpr>> {
+    physical(expr, schema)
+}
+
+fn names_of(expr: &Expr) -> BTreeSet<String> {
+    expr.column_refs().into_iter().map(|c| c.name.clone()).collect()
+}
+
+fn data_type(expr: &Expr) -> Shared<DataType> {
+    let schema = DFSchema::try_from(schema_of(&names_of(expr))).map_err(failed)?;
+    expr.get_type(&schema).map_err(failed)
+}
+
+impl Sharing {
+    /// Adds a base segment.
+    pub fn add(&mut self, id: SegmentId, query: &BaseQuery) -> Shared<SharedBase> {
+        let mut filter = query.filter.clone();
+        filter.sort_by_cached_key(|e| e.to_string());
+        filter.dedup();
+        for e in &filter {
+            self.validate(e)?;
+        }
+        let family = self.family(filter, query.window);
+        self.families[family as usize].segments.push(id);
+        let having = match &query.having {
+            None => PendingHaving::Always,
+            Some(expr) => match self.threshold(family, expr)? {
+                Some(threshold) => PendingHaving::Threshold(threshold),
+                None => PendingHaving::Expression(self.over_outputs(family, expr)?),
+            },
+        };
+        let value = match &query.value {
+            None => PendingValue::None,
+            Some(expr) => match self.view(family, expr)? {
+                Some(view) => PendingValue::View(view),
+                None => PendingValue::Expression(self.over_outputs(family, expr)?),
+            },
+        };
+        Ok(SharedBase { family, having, value })
+    }
+
+    /// Fails where DataFusion can't run an expression over events.
+    fn validate(&self, expr: &Expr) -> Shared<()> {
+        physical(expr, &schema_of(&names_of(expr))).map(|_| ())
+    }
+
+    fn family(&mut self, filter: Vec<Expr>, window: WindowSpec) -> u32 {
+        if let Some(&family) = self.family_of.get(&(filter.clone(), window)) {
+            return family;
+        }
+        let filter_id = match self.filter_of.get(&filter) {
+            Some(&id) => id,
+            None => {
+                let id = self.filters.len() as u32;
+                self.filters.push(filter.clone());
+                self.filter_of.insert(filter.clone(), id);
+                id
+            }
+        };
+        let family = self.families.len() as u32;
+        self.families.push(FamilyParts { filter: filter.clone(), filter_id, window: Some(window), ..Default::default() });
+        self.family_of.insert((filter, window), family);
+        family
+    }
+
+    fn argument(&mut self, expr: &Expr) -> u32 {
+        if let Some(&i) = self.argument_of.get(expr) {
+            return i;
+        }
+        let i = self.arguments.len() as u32;
+        self.arguments.push(expr.clone());
+        self.argument_of.insert(expr.clone(), i);
+        i
+    }
+
+    fn slot(&mut self, family: u32, slot: Slot, kind: OpKind, argument: Option<&Expr>, condition: &[Expr]) -> u32 {
+        let argument_id = argument.map_or(u32::MAX, |a| self.argument(a));
+        let family = &mut self.families[family as usize];
+        let key = (slot, argument_id, condition.to_vec());
+        if let Some(&i) = family.slot_of.get(&key) {
+            return i;
+        }
+        let i = family.slots.len() as u32;
+        family.slots.push(slot);
+        family.slot_names.push(slot_name(slot, argument, condition));
+        family.slot_of.insert(key, i);
+        family.op(condition, Op { kind, slot: i, argument: argument_id });
+        i
+    }
+
+    /// The view that an expression is, when it is one.
+    fn view(&mut self, family: u32, expr: &Expr) -> Shared<Option<View>> {
+        let expr = match expr {
+            Expr::Cast(c) if c.field.data_type().is_numeric() && matches!(c.expr.as_ref(), Expr::AggregateFunction(f) if f.func.name() == "count") && *c.field.data_type() == DataType::Float64 => c.expr.as_ref(),
+            other => other,
+        };
+        match expr {
+            Expr::AggregateFunction(_) => self.aggregate_view(family, expr),
+            Expr::ScalarFunction(f) if f.func.name() == "coalesce" => match f.args.as_slice() {
+                [inner, Expr::Literal(zero, _)] if is_zero(zero) => Ok(match self.view(family, inner)? {
+                    Some(View::Sum(slot)) => Some(View::SumOrZero(slot)),
+                    _ => None,
+                }),
+                _ => Ok(None),
+            },
+            _ => Ok(None),
+        }
+    }
+
+    fn aggregate_view(&mut self, family: u32, expr: &Expr) -> Shared<Option<View>> {
+        let Expr::AggregateFunction(f) = expr else { return Ok(None) };
+        let p = &f.params;
+        if p.distinct || !p.order_by.is_empty() || p.null_treatment.is_some() || p.args.len() != 1 {
+            return Ok(None);
+        }
+        let condition = match &p.filter {
+            Some(filter) => {
+                self.validate(filter)?;
+                sorted_conjuncts(filter)
+            }
+            None => vec![],
+        };
+        let arg = &p.args[0];
+        if f.func.name() == "count" && matches!(arg, Expr::Literal(v, _) if !v.is_null()) {
+            return Ok(Some(View::Count(self.slot(family, Slot::Count, OpKind::Count, None, &condition))));
+        }
+        if arg.any_column_refs() {
+            self.validate(arg)?;
+        }
+        if f.func.name() == "count" && arg.any_column_refs() {
+            return Ok(Some(View::Count(self.slot(family, Slot::Count, OpKind::CountArgument, Some(arg), &condition))));
+        }
+        if !arg.any_column_refs() || data_type(arg)? != DataType::Float64 {
+            return Ok(None);
+        }
+        let is_value = matches!(arg, Expr::Column(c) if c.name == "value");
+        Ok(match f.func.name() {
+            "sum" => Some(View::Sum(self.slot(family, Slot::Sum, OpKind::Sum, Some(arg), &condition))),
+            "avg" => Some(View::Avg {
+                sum: self.slot(family, Slot::Sum, OpKind::Sum, Some(arg), &condition),
+                count: self.slot(family, Slot::Count, OpKind::CountArgument, Some(arg), &condition),
+            }),
+            "min" if is_value => Some(View::Min(self.slot(family, Slot::Min, OpKind::Min, Some(arg), &condition))),
+            "max" if is_value => Some(View::Max(self.slot(family, Slot::Max, OpKind::Max, Some(arg), &condition))),
+            _ => None,
+        })
+    }
+
+    fn threshold(&mut self, family: u32, expr: &Expr) -> Shared<Option<Threshold>> {
+        let Expr::BinaryExpr(BinaryExpr { left, op, right }) = expr else { return Ok(None) };
+        let Some(compare) = compare_of(*op) else { return Ok(None) };
+        let (side, value, compare) = match (number(left), number(right)) {
+            (None, Some(value)) => (left.as_ref(), value, compare),
+            (Some(value), None) => (right.as_ref(), value, flip(compare)),
+            _ => return Ok(None),
+        };
+        if let Some((inner, centre)) = distance(side) {
+            let compare = match compare {
+                Compare::Lt => Compare::Eq,
+                Compare::Gte => Compare::Neq,
+                _ => return Ok(None),
+            };
+            let view = if value > 0.0 { self.view(family, inner)? } else { None };
+            return Ok(view.map(|view| Threshold { view, compare, value: centre, tolerance: value }));
+        }
+        let view = self.view(family, side)?;
+        Ok(view.map(|view| Threshold { view, compare, value, tolerance: 0.0 }))
+    }
+
+    /// Rewrites an expression over aggregates into one over the family's output columns `a{i}`.
+    fn over_outputs(&mut self, family: u32, expr: &Expr) -> Shared<Expr> {
+        let mut problem = None;
+        let rewritten = expr.clone().transform_down(|e| {
+            if !matches!(e, Expr::AggregateFunction(_)) {
+                return Ok(Transformed::no(e));
+            }
+            match self.output(family, &e) {
+                Ok(i) => Ok(Transformed::yes(Expr::Column(Column::new_unqualified(format!("a{i}"))))),
+                Err(finding) => {
+                    problem.get_or_insert(finding);
+                    Ok(Transformed::no(e))
+                }
+            }
+        });
+        match problem {
+            Some(finding) => Err(finding),
+            None => rewritten.map(|t| t.data).map_err(failed),
+        }
+    }
+
+    fn output(&mut self, family: u32, aggregate: &Expr) -> Shared<usize> {
+        let (output, data_type) = match self.aggregate_view(family, aggregate)? {
+            Some(view @ View::Count(_)) => (Output::View(view), DataType::Int64),
+            Some(view) => (Output::View(view), DataType::Float64),
+            None => {
+                let general = self.general(family, aggregate)?;
+                (Output::General(general), data_type(aggregate)?)
+            }
+        };
+        let family = &mut self.families[family as usize];
+        if let Some(&i) = family.output_of.get(&output) {
+            return Ok(i);
+        }
+        family.outputs.push((output, data_type));
+        family.output_of.insert(output, family.outputs.len() - 1);
+        Ok(family.outputs.len() - 1)
+    }
+
+    fn general(&mut self, family: u32, aggregate: &Expr) -> Shared<u32> {
+        let Expr::AggregateFunction(f) = aggregate else { return Err(Finding::new(Position::default(), "not an aggregate")) };
+        let mut plain = f.clone();
+        let condition = match plain.params.filter.take() {
+            Some(filter) => {
+                self.validate(&filter)?;
+                sorted_conjuncts(&filter)
+            }
+            None => vec![],
+        };
+        let names = names_of(aggregate);
+        let slot = general_slot(&Expr::AggregateFunction(plain), &schema_of(&names))?;
+        // Whether DataFusion has an accumulator of this form shows only when one is made.
+        slot.aggregate.create_accumulator().map_err(failed)?;
+        self.used.extend(names);
+        let family = &mut self.families[family as usize];
+        if let Some(&i) = family.general_of.get(aggregate) {
+            return Ok(i);
+        }
+        let i = family.general.len() as u32;
+        family.general.push(aggregate.clone());
+        family.general_of.insert(aggregate.clone(), i);
+        family.op(&condition, Op { kind: OpKind::General, slot: i, argument: u32::MAX });
+        Ok(i)
+    }
+}
+
+impl FamilyParts {
+    fn op(&mut self, condition: &[Expr], op: Op) {
+        let key = text_of(condition);
+        self.ops.entry(key).or_insert_with(|| (condition.to_vec(), vec![])).1.push(op);
+    }
+}
+
+fn general_slot(aggregate: &Expr, schema: &SchemaRef) -> Shared<GeneralSlot> {
+    let df = DFSchema::try_from(Arc::clone(schema)).map_err(failed)?;
+    let (props, context) = (ExecutionProps::new(), PhysicalPlanningContext::default());
+    let lowered = LoweredAggregateBuilder::new(aggregate, &df, schema, &props, &context).build().map_err(failed)?;
+    let mut arguments = lowered.aggregate.expressions();
+    arguments.extend(lowered.aggregate.order_bys().iter().map(|s| Arc::clone(&s.expr)));
+    Ok(GeneralSlot { aggregate: lowered.aggregate, arguments })
+}
+
+fn slot_name(slot: Slot, argument: Option<&Expr>, condition: &[Expr]) -> String {
+    let function = match slot {
+        Slot::Count => "count",
+        Slot::Sum => "sum",
+        Slot::Min => "min",
+        Slot::Max => "max",
+    };
+    let argument = argument.map_or("*".to_string(), |a| a.human_display().to_string());
+    if condition.is_empty() { format!("{function}({argument})") } else { format!("{function}({argument}) FILTER ({})", text_of(condition)) }
+}
+
+fn text_of(conjuncts: &[Expr]) -> String {
+    conjuncts.iter().map(|e| e.human_display().to_string()).collect::<Vec<_>>().join(" AND ")
+}
+
+fn sorted_conjuncts(filter: &Expr) -> Vec<Expr> {
+    let mut conjuncts = datafusion::logical_expr::utils::split_conjunction_owned(filter.clone());
+    conjuncts.sort_by_cached_key(|e| e.to_string());
+    conjuncts.dedup();
+    conjuncts
+}
+
+fn is_zero(value: &ScalarValue) -> bool {
+    matches!(value.cast_to(&DataType::Float64), Ok(ScalarValue::Float64(Some(x))) if x == 0.0)
+}
+
+/// The number that a literal is.
+fn number(expr: &Expr) -> Option<f64> {
+    match expr {
+        Expr::Literal(value, _) if value.data_type().is_numeric() => match value.cast_to(&DataType::Float64) {
+            Ok(ScalarValue::Float64(x)) => x.filter(|x| x.is_finite()).map(|x| x + 0.0),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// `abs(x - 5)` → (x, 5).
+fn distance(expr: &Expr) -> Option<(&Expr, f64)> {
+    let Expr::ScalarFunction(f) = expr else { return None };
+    let [Expr::BinaryExpr(BinaryExpr { left, op: Operator::Minus, right })] = f.args.as_slice() else { return None };
+    (f.func.name() == "abs").then_some((left.as_ref(), number(right)?))
+}
+
+fn compare_of(op: Operator) -> Option<Compare> {
+    Some(match op {
+        Operator::Gt => Compare::Gt,
+        Operator::GtEq => Compare::Gte,
+        Operator::Lt => Compare::Lt,
+        Operator::LtEq => Compare::Lte,
+        Operator::Eq => Compare::Eq,
+        Operator::NotEq => Compare::Neq,
+        _ => return None,
+    })
+}
+
+fn flip(compare: Compare) -> Compare {
+    match compare {
+        Compare::Gt => Compare::Lt,
+        Compare::Gte => Compare::Lte,
+        Compare::Lt => Compare::Gt,
+        Compare::Lte => Compare::Gte,
+        other => other,
+    }
+}
+
+/// The text column that a condition reads, when it reads one only and compares it with literals, so that
+/// a dictionary id decides it.
+fn dictionary_column(expr: &Expr) -> Option<Field> {
+    let mut names = names_of(expr).into_iter();
+    let (name, None) = (names.next()?, names.next()) else { return None };
+    let field = match name.as_str() {
+        "event_type" => Field::EventType,
+        "session_id" => Field::SessionId,
+        "topic" => Field::Topic,
+        other => Field::Metadata(metadata_key(other)?.to_string()),
+    };
+    decided_by_dictionary(expr).then_some(field)
+}
+
+fn decided_by_dictionary(expr: &Expr) -> bool {
+    match expr {
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::And | Operator::Or, right }) => decided_by_dictionary(left) && decided_by_dictionary(right),
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq | Operator::NotEq, right }) => {
+            (is_column(left) && text_literal(right).is_some()) || (text_literal(left).is_some() && is_column(right))
+        }
+        Expr::InList(list) => is_column(&list.expr) && list.list.iter().all(|e| text_literal(e).is_some()),
+        Expr::IsNull(e) | Expr::IsNotNull(e) => is_column(e),
+        Expr::Not(e) => decided_by_dictionary(e),
+        _ => false,
+    }
+}
+
+fn is_column(expr: &Expr) -> bool {
+    matches!(expr, Expr::Column(_))
+}
+
+fn text_literal(expr: &Expr) -> Option<&str> {
+    match expr {
+        Expr::Literal(value, _) => value.try_as_str().flatten(),
+        _ => None,
+    }
+}
+
+fn literals(expr: &Expr, into: &mut BTreeSet<String>) {
+    let _ = expr.apply(|e| {
+        if let Some(text) = text_literal(e) {
+            into.insert(text.to_string());
+        }
+        Ok(datafusion::common::tree_node::TreeNodeRecursion::Continue)
+    });
+}
+
+/// What a dictionary id says about a text.
+#[derive(Clone, Copy)]
+enum Text<'a> {
+    Null,
+    Other,
+    Known(&'a str),
+}
+
+/// SQL's three-valued outcome of a condition for a text.
+fn decide(expr: &Expr, text: Text<'_>) -> Option<bool> {
+    let equals = |literal: &str| match text {
+        Text::Null => None,
+        Text::Other => Some(false),
+        Text::Known(t) => Some(t == literal),
+    };
+    match expr {
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => match op {
+            Operator::And => match (decide(left, text), decide(right, text)) {
+                (Some(false), _) | (_, Some(false)) => Some(false),
+                (Some(true), Some(true)) => Some(true),
+                _ => None,
+            },
+            Operator::Or => match (decide(left, text), decide(right, text)) {
+                (Some(true), _) | (_, Some(true)) => Some(true),
+                (Some(false), Some(false)) => Some(false),
+                _ => None,
+            },
+            _ => {
+                let literal = text_literal(left).or_else(|| text_literal(right))?;
+                equals(literal).map(|same| same == (*op == Operator::Eq))
+            }
+        },
+        Expr::InList(list) => {
+            let mut found = Some(false);
+            for literal in list.list.iter().filter_map(text_literal) {
+                match equals(literal) {
+                    Some(true) => found = Some(true),
+                    None => return None,
+                    _ => {}
+                }
+            }
+            found.map(|f| f != list.negated)
+        }
+        Expr::IsNull(_) => Some(matches!(text, Text::Null)),
+        Expr::IsNotNull(_) => Some(!matches!(text, Text::Null)),
+        Expr::Not(e) => decide(e, text).map(|b| !b),
+        _ => None,
+    }
+}
+
+/// One set of updates with the condition under which they happen.
+struct Guarded {
+    family: u32,
+    creates: bool,
+    ops: Vec<Op>,
+    /// Conditions decided by dictionary id, by column.
+    looked_up: BTreeMap<Field, Vec<Expr>>,
+    /// All others.
+    residual: Vec<Expr>,
+}
+
+/// The shared parts of a program.
+pub struct SharedParts {
+    /// What is decoded.
+    pub scan: Scan,
+    /// Schema of masks, arguments and general aggregates.
+    pub event_schema: SchemaRef,
+    /// Residual conditions.
+    pub masks: Vec<Mask>,
+    /// Arguments of fixed slots.
+    pub arguments: Vec<Argument>,
+    /// Look-ups.
+    pub routers: Vec<Router>,
+    /// Families.
+    pub families: Vec<Family>,
+    /// Texts of the distinct filters.
+    pub filters: Vec<String>,
+}
+
+impl Sharing {
+    /// Builds the shared parts of the program.
+    pub fn finish(mut self) -> Shared<SharedParts> {
+        let mut guarded = self.guarded();
+        self.dictionaries(&guarded);
+        let groups = self.router_groups(&mut guarded);
+        for g in &guarded {
+            for e in &g.residual {
+                self.residual_columns.extend(names_of(e));
+            }
+        }
+        for e in &self.arguments {
+            self.used.extend(names_of(e));
+        }
+        let residual = std::mem::take(&mut self.residual_columns);
+        self.used.extend(residual);
+        let event_schema = schema_of(&self.used);
+        let scan = self.scan();
+        let mut masks = vec![];
+        let routers = self.routers(&groups, &guarded, &scan, &event_schema, &mut masks)?;
+        let arguments = self.arguments.iter().map(|e| match e {
+            Expr::Column(c) if c.name == "value" => Ok(Argument::Value),
+            other => physical(other, &event_schema).map(Argument::Expression),
+        });
+        let arguments = arguments.collect::<Shared<_>>()?;
+        let filters = self.filters.iter().map(|f| filter_text(f)).collect();
+        let families = std::mem::take(&mut self.families).into_iter().map(|f| f.finish(&event_schema)).collect::<Shared<_>>()?;
+        Ok(SharedParts { scan, event_schema, masks, arguments, routers, families, filters })
+    }
+
+    fn guarded(&self) -> Vec<Guarded> {
+        let mut guarded = vec![];
+        for (id, family) in self.families.iter().enumerate() {
+            let unconditional = family.ops.get("").map(|(_, ops)| ops.clone()).unwrap_or_default();
+            guarded.push(guard(id, true, unconditional, family.filter.clone()));
+            for (condition, ops) in family.ops.values().filter(|(c, _)| !c.is_empty()) {
+                let mut all = family.filter.clone();
+                all.extend(condition.iter().cloned());
+                guarded.push(guard(id, false, ops.clone(), all));
+            }
+        }
+        guarded
+    }
+
+    fn column(&mut self, field: &Field) -> usize {
+        if let Some(&i) = self.column_of.get(field) {
+            return i;
+        }
+        self.columns.push((field.clone(), BTreeSet::new(), false, false));
+        self.column_of.insert(field.clone(), self.columns.len() - 1);
+        self.columns.len() - 1
+    }
+
+    fn dictionaries(&mut self, guarded: &[Guarded]) {
+        for (field, exprs) in guarded.iter().flat_map(|g| &g.looked_up) {
+            let i = self.column(field);
+            self.columns[i].2 = true;
+            for e in exprs {
+                literals(e, &mut self.columns[i].1);
+            }
+        }
+    }
+
+    /// Groups families by the columns they look up; a look-up that would need too large a table becomes
+    /// a residual condition.
+    fn router_groups(&self, guarded: &mut [Guarded]) -> BTreeMap<Vec<usize>, Vec<usize>> {
+        let mut by_family: BTreeMap<u32, BTreeSet<usize>> = BTreeMap::new();
+        for g in guarded.iter() {
+            by_family.entry(g.family).or_default().extend(g.looked_up.keys().map(|f| self.column_of[f]));
+        }
+        let ids = |c: usize| self.columns[c].1.len() + 2;
+        for columns in by_family.values_mut() {
+            while columns.iter().map(|&c| ids(c)).try_fold(1usize, usize::checked_mul).is_none_or(|cells| cells > MAX_CELLS) {
+                let Some(&largest) = columns.iter().max_by_key(|&&c| ids(c)) else { break };
+                columns.remove(&largest);
+            }
+        }
+        let mut groups: BTreeMap<Vec<usize>, Vec<usize>> = BTreeMap::new();
+        for (i, g) in guarded.iter_mut().enumerate() {
+            let columns = &by_family[&g.family];
+            let dropped: Vec<Field> = g.looked_up.keys().filter(|f| !columns.contains(&self.column_of[*f])).cloned().collect();
+            for field in dropped {
+                g.residual.extend(g.looked_up.remove(&field).unwrap_or_default());
+            }
+            groups.entry(columns.iter().copied().collect()).or_default().push(i);
+        }
+        groups
+    }
+
+    fn scan(&mut self) -> Scan {
+        let used = self.used.clone();
+        let mut scan = Scan::default();
+        for name in &used {
+            match name.as_str() {
+                "value" => scan.value = true,
+                "metadata" => scan.metadata = true,
+                "user_id" | "event_time" => scan.keys = true,
+                other => {
+                    let field = match other {
+                        "event_type" => Field::EventType,
+                        "session_id" => Field::SessionId,
+                        "topic" => Field::Topic,
+                        other => Field::Metadata(metadata_key(other).unwrap_or(other).to_string()),
+                    };
+                    let i = self.column(&field);
+                    self.columns[i].3 = true;
+                }
+            }
+        }
+        scan.texts = self
+            .columns
+            .iter()
+            .map(|(field, dictionary, routed, text)| TextColumn { field: field.clone(), dictionary: dictionary.iter().cloned().collect(), routed: *routed, text: *text })
+            .collect();
+        scan
+    }
+
+    fn routers(&self, groups: &BTreeMap<Vec<usize>, Vec<usize>>, guarded: &[Guarded], scan: &Scan, schema: &SchemaRef, masks: &mut Vec<Mask>) -> Shared<Vec<Router>> {
+        let mut mask_of: FxHashMap<Vec<Expr>, u32> = FxHashMap::default();
+        let mut routers = vec![];
+        for (columns, members) in groups {
+            let columns: Vec<(usize, u32)> = columns.iter().map(|&c| (c, scan.texts[c].dictionary.len() as u32 + 2)).collect();
+            let mut actions = vec![];
+            for &m in members {
+                let g = &guarded[m];
+                let mask = match g.residual.as_slice() {
+                    [] => None,
+                    residual => Some(match mask_of.get(residual) {
+                        Some(&i) => i,
+                        None => {
+                            let expr = datafusion::logical_expr::utils::conjunction(residual.to_vec()).unwrap_or_else(|| datafusion::logical_expr::lit(true));
+                            masks.push(Mask { text: text_of(residual), expression: physical(&expr, schema)? });
+                            mask_of.insert(residual.to_vec(), masks.len() as u32 - 1);
+                            masks.len() as u32 - 1
+                        }
+                    }),
+                };
+                actions.push((Action { family: g.family, mask, creates: g.creates, ops: g.ops.clone() }, allowed(g, &columns, scan)));
+            }
+            routers.push(fill(columns, &actions));
+        }
+        Ok(routers)
+    }
+}
+
+fn guard(family: usize, creates: bool, ops: Vec<Op>, conditions: Vec<Expr>) -> Guarded {
+    let mut looked_up: BTreeMap<Field, Vec<Expr>> = BTreeMap::new();
+    let mut residual = vec![];
+    for e in conditions {
+        match dictionary_column(&e) {
+            Some(field) => looked_up.entry(field).or_default().push(e),
+            None => residual.push(e),
+        }
+    }
+    residual.sort_by_cached_key(|e| e.to_string());
+    residual.dedup();
+    Guarded { family: family as u32, creates, ops, looked_up, residual }
+}
+
+/// For each column of a router, the ids under which the updates happen.
+fn allowed(g: &Guarded, columns: &[(usize, u32)], scan: &Scan) -> Vec<Vec<u32>> {
+    columns
+        .iter()
+        .map(|&(c, ids)| {
+            let column = &scan.texts[c];
+            let conditions = g.looked_up.get(&column.field);
+            (0..ids)
+                .filter(|&id| {
+                    let text = match id {
+                        0 => Text::Null,
+                        1 => Text::Other,
+                        n => Text::Known(&column.dictionary[n as usize - 2]),
+                    };
+                    conditions.is_none_or(|all| all.iter().all(|e| decide(e, text) == Some(true)))
+                })
+                .collect()
+        })
+        .collect()
+}
+
+fn fill(columns: Vec<(usize, u32)>, actions: &[(Action, Vec<Vec<u32>>)]) -> Router {
+    let cells = columns.iter().map(|&(_, ids)| ids as usize).product::<usize>();
+    let mut members: Vec<Vec<u32>> = vec![vec![]; cells];
+    for (a, (_, allowed)) in actions.iter().enumerate() {
+        let mut indices = vec![0usize];
+        for (ids, &(_, dim)) in allowed.iter().zip(&columns) {
+            indices = indices.iter().flat_map(|&base| ids.iter().map(move |&id| base * dim as usize + id as usize)).collect();
+        }
+        for i in indices {
+            members[i].push(a as u32);
+        }
+    }
+    let mut lists = vec![vec![]];
+    let mut list_of: FxHashMap<Vec<u32>, u32> = FxHashMap::from_iter([(vec![], 0)]);
+    let table = members.into_iter().map(|m| {
+        *list_of.entry(m).or_insert_with_key(|m| {
+            lists.push(merge(m.iter().map(|&a| &actions[a as usize].0)));
+            lists.len() as u32 - 1
+        })
+    });
+    let table = table.collect();
+    Router { columns, table, lists }
+}
+
+/// Joins the actions of one event on one family under one mask.
+fn merge<'a>(actions: impl Iterator<Item = &'a Action>) -> Vec<Action> {
+    let mut merged: Vec<Action> = vec![];
+    for action in actions {
+        match merged.iter_mut().find(|m| m.family == action.family && m.mask == action.mask) {
+            Some(m) => {
+                m.creates |= action.creates;
+                m.ops.extend(&action.ops);
+            }
+            None => merged.push(action.clone()),
+        }
+    }
+    // The group must exist before a FILTERed aggregate updates it.
+    merged.sort_by_key(|a| (a.family, !a.creates));
+    merged
+}
+
+fn filter_text(filter: &[Expr]) -> String {
+    if filter.is_empty() { "all events".to_string() } else { text_of(filter) }
+}
+
+impl FamilyParts {
+    fn finish(self, event_schema: &SchemaRef) -> Shared<Family> {
+        let general = self.general.iter().map(|e| {
+            let Expr::AggregateFunction(f) = e else { return Err(Finding::new(Position::default(), "not an aggregate")) };
+            let mut plain = f.clone();
+            plain.params.filter = None;
+            general_slot(&Expr::AggregateFunction(plain), event_schema)
+        });
+        let general = general.collect::<Shared<Vec<_>>>()?;
+        let mut fields = vec![
+            ArrowField::new("user_id", DataType::Utf8, false),
+            ArrowField::new("window_start", catalog::timestamp_type(), false),
+            ArrowField::new("window_end", catalog::timestamp_type(), false),
+        ];
+        fields.extend(self.outputs.iter().enumerate().map(|(i, (_, t))| ArrowField::new(format!("a{i}"), t.clone(), true)));
+        Ok(Family {
+            filter: filter_text(&self.filter),
+            filter_id: self.filter_id,
+            window: self.window.unwrap_or(WindowSpec::Tumble { size: 0 }),
+            slots: self.slots,
+            slot_names: self.slot_names,
+            general,
+            outputs: self.outputs.into_iter().map(|(o, _)| o).collect(),
+            output_schema: Arc::new(Schema::new(fields)),
+            segments: self.segments,
+        })
+    }
+}
+
+/// The canonical column of a field, for messages and EXPLAIN.
+pub fn field_name(field: &Field) -> String {
+    match field {
+        Field::EventType => "event_type".into(),
+        Field::SessionId => "session_id".into(),
+        Field::Topic => "topic".into(),
+        Field::Metadata(key) => metadata_column(key),
+    }
+}

@@ -1,0 +1,315 @@
+//! Our statements in front of sqlparser: text → [`Statement`]s, each with its own errors.
+//!
+//! A text is cut into statements at the semicolons between tokens, so that one wrong statement hides no
+//! other. Queries inside a statement are parsed by sqlparser; their tokens keep their place in the text.
+
+use datafusion::sql::sqlparser::ast;
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::parser::{Parser, ParserError};
+use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
+
+use crate::diagnostic::{Finding, Position};
+use crate::emit::Emit;
+
+/// A parsed statement with its text and place.
+#[derive(Debug, Clone)]
+pub struct Parsed {
+    /// The statement.
+    pub statement: Statement,
+    /// Its text, without the semicolon.
+    pub text: String,
+    /// Where it starts.
+    pub at: Position,
+}
+
+/// One statement of the segment language.
+#[derive(Debug, Clone)]
+pub enum Statement {
+    /// `CREATE [OR REPLACE] SEGMENT [IF NOT EXISTS] name [WITH (…)] AS query [EMIT …]`
+    Create(Box<CreateSegment>),
+    /// `DROP SEGMENT [IF EXISTS] name`
+    Drop {
+        /// The segment.
+        name: String,
+        /// Whether an unknown name is no error.
+        if_exists: bool,
+    },
+    /// `ALTER SEGMENT name PAUSE | RESUME`
+    Alter {
+        /// The segment.
+        name: String,
+        /// Whether it is to run.
+        active: bool,
+    },
+    /// `SHOW SEGMENTS`
+    Show,
+    /// `EXPLAIN [ANALYZE | VERBOSE] …`
+    Explain {
+        /// Whether it is to be run and measured.
+        analyze: bool,
+        /// Whether to show all details.
+        verbose: bool,
+        /// What to explain.
+        target: ExplainTarget,
+    },
+}
+
+/// What EXPLAIN explains.
+#[derive(Debug, Clone)]
+pub enum ExplainTarget {
+    /// A segment as it would be created; a bare query is a segment named `query`.
+    Create(Box<CreateSegment>),
+    /// `SEGMENT name`
+    Segment(String),
+    /// `ALL SEGMENTS`
+    All,
+}
+
+/// The parts of CREATE SEGMENT.
+#[derive(Debug, Clone)]
+pub struct CreateSegment {
+    /// Its name.
+    pub name: String,
+    /// Where the name stands.
+    pub name_at: Position,
+    /// `OR REPLACE`
+    pub or_replace: bool,
+    /// `IF NOT EXISTS`
+    pub if_not_exists: bool,
+    /// The WITH options, keys in lower case.
+    pub options: Vec<(String, String, Position)>,
+    /// The query.
+    pub query: Box<ast::Query>,
+    /// The EMIT clause.
+    pub emit: Option<Emit>,
+}
+
+/// Parses a text into its statements; statements that do not parse give a finding each.
+pub fn parse(text: &str) -> (Vec<Parsed>, Vec<Finding>) {
+    let dialect = GenericDialect {};
+    let tokens = match Tokenizer::new(&dialect, text).tokenize_with_location() {
+        Ok(tokens) => tokens,
+        Err(e) => {
+            let at = position(e.location);
+            return (vec![], vec![Finding::new(at, e.message).hint("close the quote or comment, or remove the character")]);
+        }
+    };
+    let mut parsed = vec![];
+    let mut findings = vec![];
+    for tokens in tokens.split(|t| t.token == Token::SemiColon) {
+        let Some(first) = tokens.iter().find(|t| !is_space(t)) else { continue };
+        let at = position(first.span.start);
+        match parse_one(tokens) {
+            Ok(statement) => parsed.push(Parsed { statement, text: text_of(text, tokens), at }),
+            Err(finding) => findings.push(finding.or_at(at)),
+        }
+    }
+    (parsed, findings)
+}
+
+fn is_space(t: &TokenWithSpan) -> bool {
+    matches!(t.token, Token::Whitespace(_) | Token::EOF)
+}
+
+fn position(location: Location) -> Position {
+    Position { line: location.line, column: location.column }
+}
+
+fn text_of(text: &str, tokens: &[TokenWithSpan]) -> String {
+    let mut words = tokens.iter().filter(|t| !is_space(t));
+    let Some(first) = words.next() else { return String::new() };
+    let last = words.next_back().unwrap_or(first);
+    let start = byte_offset(text, first.span.start);
+    let end = byte_offset(text, last.span.end);
+    text.get(start..end).unwrap_or_default().trim().to_string()
+}
+
+fn byte_offset(text: &str, at: Location) -> usize {
+    let line_start: usize = text.split_inclusive('\n').take(at.line.saturating_sub(1) as usize).map(str::len).sum();
+    let rest = text.get(line_start..).unwrap_or_default();
+    let column = at.column.saturating_sub(1) as usize;
+    line_start + rest.char_indices().nth(column).map_or(rest.len(), |(i, _)| i)
+}
+
+fn parse_one(tokens: &[TokenWithSpan]) -> Result<Statement, Finding> {
+    let (tokens, emit) = cut_emit(tokens)?;
+    let dialect = GenericDialect {};
+    let mut parser = Parser::new(&dialect).with_tokens_with_locations(tokens);
+    let statement = statement(&mut parser, emit)?;
+    let rest = parser.peek_token();
+    if rest.token != Token::EOF {
+        return Err(Finding::new(position(rest.span.start), format!("unexpected {} after the end of the statement", rest.token))
+            .hint("separate statements with a semicolon"));
+    }
+    Ok(statement)
+}
+
+/// Takes a trailing `EMIT CHANGES` or `EMIT FINAL` off, before sqlparser could read EMIT as an alias.
+fn cut_emit(tokens: &[TokenWithSpan]) -> Result<(Vec<TokenWithSpan>, Option<Emit>), Finding> {
+    let words: Vec<usize> = (0..tokens.len()).filter(|&i| !is_space(&tokens[i])).collect();
+    let is = |i: usize, word: &str| matches!(&tokens[i].token, Token::Word(w) if w.quote_style.is_none() && w.value.eq_ignore_ascii_case(word));
+    for (n, &i) in words.iter().enumerate() {
+        if n == 0 || !is(i, "EMIT") {
+            continue;
+        }
+        let at = position(tokens[i].span.start);
+        let mode = match words.get(n + 1) {
+            Some(&j) if is(j, "CHANGES") => Emit::Changes,
+            Some(&j) if is(j, "FINAL") => Emit::Final,
+            _ => continue,
+        };
+        if words.len() > n + 2 {
+            return Err(Finding::new(at, "EMIT is the last clause of a segment").hint("write EMIT CHANGES or EMIT FINAL at the end"));
+        }
+        return Ok((tokens[..i].to_vec(), Some(mode)));
+    }
+    if let Some(&last) = words.last()
+        && words.len() > 1
+        && is(last, "EMIT")
+    {
+        let at = position(tokens[last].span.start);
+        return Err(Finding::new(at, "EMIT needs CHANGES or FINAL").hint("write EMIT CHANGES or EMIT FINAL"));
+    }
+    Ok((tokens.to_vec(), None))
+}
+
+fn statement(parser: &mut Parser<'_>, emit: Option<Emit>) -> Result<Statement, Finding> {
+    let first = parser.peek_token();
+    let at = position(first.span.start);
+    if parser.parse_keyword(Keyword::CREATE) {
+        return Ok(Statement::Create(Box::new(create(parser, emit)?)));
+    }
+    if parser.parse_keyword(Keyword::EXPLAIN) {
+        return explain(parser, emit);
+    }
+    if emit.is_some() {
+        return Err(Finding::new(at, "EMIT belongs to CREATE SEGMENT"));
+    }
+    if parser.parse_keyword(Keyword::DROP) {
+        expect_word(parser, "SEGMENT")?;
+        let if_exists = parser.parse_keywords(&[Keyword::IF, Keyword::EXISTS]);
+        return Ok(Statement::Drop { name: name(parser)?.0, if_exists });
+    }
+    if parser.parse_keyword(Keyword::ALTER) {
+        expect_word(parser, "SEGMENT")?;
+        let name = name(parser)?.0;
+        let active = if accept_word(parser, "PAUSE") {
+            false
+        } else if accept_word(parser, "RESUME") {
+            true
+        } else {
+            return Err(unexpected(parser, "PAUSE or RESUME"));
+        };
+        return Ok(Statement::Alter { name, active });
+    }
+    if parser.parse_keyword(Keyword::SHOW) {
+        expect_word(parser, "SEGMENTS")?;
+        return Ok(Statement::Show);
+    }
+    Err(Finding::new(at, format!("{} is not a statement of the segment language", first.token))
+        .hint("accepted: CREATE SEGMENT, DROP SEGMENT, ALTER SEGMENT … PAUSE | RESUME, SHOW SEGMENTS, EXPLAIN"))
+}
+
+fn create(parser: &mut Parser<'_>, emit: Option<Emit>) -> Result<CreateSegment, Finding> {
+    let or_replace = parser.parse_keywords(&[Keyword::OR, Keyword::REPLACE]);
+    expect_word(parser, "SEGMENT")?;
+    let if_not_exists = parser.parse_keywords(&[Keyword::IF, Keyword::NOT, Keyword::EXISTS]);
+    let (name, name_at) = name(parser)?;
+    let options = if parser.parse_keyword(Keyword::WITH) { options(parser)? } else { vec![] };
+    if !parser.parse_keyword(Keyword::AS) {
+        return Err(unexpected(parser, "AS and a query (or WITH and options)"));
+    }
+    let query = parser.parse_query().map_err(finding)?;
+    Ok(CreateSegment { name, name_at, or_replace, if_not_exists, options, query, emit })
+}
+
+fn explain(parser: &mut Parser<'_>, emit: Option<Emit>) -> Result<Statement, Finding> {
+    let analyze = parser.parse_keyword(Keyword::ANALYZE);
+    let verbose = parser.parse_keyword(Keyword::VERBOSE);
+    let target = if parser.parse_keyword(Keyword::CREATE) {
+        ExplainTarget::Create(Box::new(create(parser, emit)?))
+    } else if parser.parse_keyword(Keyword::ALL) {
+        expect_word(parser, "SEGMENTS")?;
+        ExplainTarget::All
+    } else if accept_word(parser, "SEGMENT") {
+        ExplainTarget::Segment(name(parser)?.0)
+    } else {
+        let at = position(parser.peek_token().span.start);
+        let query = parser.parse_query().map_err(finding)?;
+        let (or_replace, if_not_exists) = (false, false);
+        ExplainTarget::Create(Box::new(CreateSegment { name: "query".into(), name_at: at, or_replace, if_not_exists, options: vec![], query, emit }))
+    };
+    Ok(Statement::Explain { analyze, verbose, target })
+}
+
+fn options(parser: &mut Parser<'_>) -> Result<Vec<(String, String, Position)>, Finding> {
+    let mut options = vec![];
+    parser.expect_token(&Token::LParen).map_err(finding)?;
+    loop {
+        let token = parser.next_token();
+        let at = position(token.span.start);
+        let key = match token.token {
+            Token::Word(w) => w.value.to_ascii_lowercase(),
+            Token::SingleQuotedString(s) => s.to_ascii_lowercase(),
+            other => return Err(Finding::new(at, format!("expected the name of an option, found {other}")).hint("WITH (retain = '1 hour')")),
+        };
+        parser.expect_token(&Token::Eq).map_err(finding)?;
+        let value = parser.next_token();
+        let text = match value.token {
+            Token::SingleQuotedString(s) => s,
+            Token::Number(n, _) => n,
+            Token::Word(w) => w.value,
+            other => return Err(Finding::new(position(value.span.start), format!("expected the value of {key}, found {other}")).hint("values are quoted: WITH (retain = '1 hour')")),
+        };
+        options.push((key, text, at));
+        if parser.consume_token(&Token::RParen) {
+            return Ok(options);
+        }
+        parser.expect_token(&Token::Comma).map_err(finding)?;
+    }
+}
+
+fn name(parser: &mut Parser<'_>) -> Result<(String, Position), Finding> {
+    let token = parser.next_token();
+    let at = position(token.span.start);
+    match token.token {
+        Token::Word(w) if w.quote_style.is_none() => Ok((w.value.to_lowercase(), at)),
+        Token::Word(w) if !w.value.is_empty() => Ok((w.value, at)),
+        other => Err(Finding::new(at, format!("expected the name of a segment, found {other}")).hint("a name is letters, digits and _, or anything in double quotes")),
+    }
+}
+
+fn accept_word(parser: &mut Parser<'_>, word: &str) -> bool {
+    let found = matches!(&parser.peek_token().token, Token::Word(w) if w.value.eq_ignore_ascii_case(word));
+    if found {
+        parser.next_token();
+    }
+    found
+}
+
+fn expect_word(parser: &mut Parser<'_>, word: &str) -> Result<(), Finding> {
+    if accept_word(parser, word) { Ok(()) } else { Err(unexpected(parser, word)) }
+}
+
+fn unexpected(parser: &Parser<'_>, expected: &str) -> Finding {
+    let found = parser.peek_token();
+    let what = if found.token == Token::EOF { "the end of the statement".to_string() } else { found.token.to_string() };
+    Finding::new(position(found.span.start), format!("expected {expected}, found {what}"))
+}
+
+/// A parser's error with its position taken out of the text.
+pub fn finding(error: ParserError) -> Finding {
+    match error {
+        ParserError::RecursionLimitExceeded => Finding::new(Position::default(), "the statement is nested too deeply"),
+        ParserError::TokenizerError(m) | ParserError::ParserError(m) => split_position(&m),
+    }
+}
+
+fn split_position(message: &str) -> Finding {
+    let Some((text, rest)) = message.split_once(" at Line: ") else { return Finding::new(Position::default(), message) };
+    let mut numbers = rest.split(", Column: ").map(|n| n.trim().parse::<u64>().unwrap_or(0));
+    let at = Position { line: numbers.next().unwrap_or(0), column: numbers.next().unwrap_or(0) };
+    let text = text.replacen("Expected: ", "expected ", 1).replace("found: EOF", "found the end of the statement").replace("found: ", "found ");
+    Finding::new(at, text)
+}
