@@ -1,0 +1,181 @@
+//! Any DataFusion aggregate: its accumulators live for one batch, its state for the life of a group.
+//!
+//! For each batch the touched groups' previous states are merged into a fresh accumulator, the batch's
+//! events are added, and the new states are kept as Arrow columns: append-only chunks, with each row
+//! pointing to its newest state, compacted when most of a chunk is out of date.
+
+use std::sync::Arc;
+
+use cohort_compiler::program::GeneralSlot;
+use datafusion::arrow::array::{ArrayRef, UInt32Array, new_empty_array};
+use datafusion::arrow::compute::{interleave, take};
+use datafusion::common::Result;
+use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
+use datafusion::physical_expr::GroupsAccumulatorAdapter;
+use rustc_hash::FxHashMap;
+
+use crate::state::NONE;
+
+/// The states of one general slot.
+pub struct General {
+    slot: GeneralSlot,
+    chunks: Vec<Vec<ArrayRef>>,
+    /// For each row, chunk and index of its state.
+    at: Vec<(u32, u32)>,
+    /// Events of this batch that update the slot, with their rows.
+    pending: Vec<(u32, u32)>,
+    stored: usize,
+    live: usize,
+}
+
+impl General {
+    /// No states yet.
+    pub fn new(slot: GeneralSlot) -> Self {
+        General { slot, chunks: vec![], at: vec![], pending: vec![], stored: 0, live: 0 }
+    }
+
+    /// Name of the aggregate.
+    pub fn name(&self) -> &str {
+        self.slot.aggregate.name()
+    }
+
+    /// Notes that event `i` of the batch updates a row.
+    #[inline]
+    pub fn note(&mut self, event: u32, row: u32) {
+        self.pending.push((event, row));
+    }
+
+    /// Forgets the state of a row that is freed.
+    pub fn clear(&mut self, row: u32) {
+        if let Some(at) = self.at.get_mut(row as usize)
+            && at.0 != NONE
+        {
+            *at = (NONE, 0);
+            self.live -= 1;
+        }
+    }
+
+    /// Bytes in use.
+    pub fn size(&self) -> usize {
+        let chunks: usize = self.chunks.iter().flatten().map(|a| a.get_array_memory_size()).sum();
+        chunks + self.at.capacity() * 8 + self.pending.capacity() * 8
+    }
+
+    fn accumulator(&self) -> Result<Box<dyn GroupsAccumulator>> {
+        let aggregate = Arc::clone(&self.slot.aggregate);
+        if aggregate.groups_accumulator_supported() {
+            return aggregate.create_groups_accumulator();
+        }
+        Ok(Box::new(GroupsAccumulatorAdapter::new(move || aggregate.create_accumulator())))
+    }
+
+    /// Whether events wait to be added.
+    pub fn has_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// Adds the noted events; `arguments` are the slot's arguments for the whole batch.
+    pub fn apply(&mut self, arguments: &[ArrayRef]) -> Result<()> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let pending = std::mem::take(&mut self.pending);
+        let mut rows: Vec<u32> = vec![];
+        let mut local: FxHashMap<u32, usize> = FxHashMap::default();
+        let mut groups = Vec::with_capacity(pending.len());
+        for &(_, row) in &pending {
+            groups.push(*local.entry(row).or_insert_with(|| {
+                rows.push(row);
+                rows.len() - 1
+            }));
+        }
+        let mut accumulator = self.accumulator()?;
+        self.merge(&mut *accumulator, rows.iter().enumerate().map(|(g, &r)| (g, r)), rows.len())?;
+        let events = UInt32Array::from_iter_values(pending.iter().map(|(event, _)| *event));
+        let values = arguments.iter().map(|a| Ok(take(a, &events, None)?)).collect::<Result<Vec<_>>>()?;
+        accumulator.update_batch(&values, &groups, None, rows.len())?;
+        let states = accumulator.state(EmitTo::All)?;
+        self.store(&rows, states);
+        self.compact()
+    }
+
+    fn store(&mut self, rows: &[u32], states: Vec<ArrayRef>) {
+        let chunk = self.chunks.len() as u32;
+        self.chunks.push(states);
+        self.stored += rows.len();
+        for (i, &row) in rows.iter().enumerate() {
+            let row = row as usize;
+            if row >= self.at.len() {
+                self.at.resize((row + 1).next_power_of_two(), (NONE, 0));
+            }
+            self.live += usize::from(self.at[row].0 == NONE);
+            self.at[row] = (chunk, i as u32);
+        }
+    }
+
+    /// Merges the stored states of rows into groups `0..groups` of an accumulator.
+    fn merge(&self, accumulator: &mut dyn GroupsAccumulator, members: impl Iterator<Item = (usize, u32)>, groups: usize) -> Result<()> {
+        let mut indices = vec![];
+        let mut group_of = vec![];
+        for (group, row) in members {
+            if let Some(&(chunk, i)) = self.at.get(row as usize)
+                && chunk != NONE
+            {
+                indices.push((chunk as usize, i as usize));
+                group_of.push(group);
+            }
+        }
+        let states = if indices.is_empty() {
+            self.slot.aggregate.state_fields()?.iter().map(|f| new_empty_array(f.data_type())).collect()
+        } else {
+            self.gather(&indices)?
+        };
+        accumulator.merge_batch(&states, &group_of, groups)
+    }
+
+    fn gather(&self, indices: &[(usize, usize)]) -> Result<Vec<ArrayRef>> {
+        let columns = self.chunks.first().map_or(0, Vec::len);
+        (0..columns)
+            .map(|c| {
+                let arrays: Vec<_> = self.chunks.iter().map(|chunk| chunk[c].as_ref()).collect();
+                Ok(interleave(&arrays, indices)?)
+            })
+            .collect()
+    }
+
+    /// The results of groups, each the union of some rows: `members` are (group, row), `groups` how many.
+    pub fn evaluate(&self, members: impl Iterator<Item = (usize, u32)>, groups: usize) -> Result<ArrayRef> {
+        let mut accumulator = self.accumulator()?;
+        self.merge(&mut *accumulator, members, groups)?;
+        accumulator.evaluate(EmitTo::All)
+    }
+
+    /// Merges the state of one row into another's, and gives it the events that wait.
+    pub fn merge_rows(&mut self, into: u32, from: u32) -> Result<()> {
+        self.pending.iter_mut().filter(|(_, row)| *row == from).for_each(|(_, row)| *row = into);
+        let mut accumulator = self.accumulator()?;
+        self.merge(&mut *accumulator, [(0, into), (0, from)].into_iter(), 1)?;
+        let states = accumulator.state(EmitTo::All)?;
+        self.store(&[into], states);
+        self.clear(from);
+        self.compact()
+    }
+
+    fn compact(&mut self) -> Result<()> {
+        if self.stored <= 3 * self.live + 4096 && self.chunks.len() < 256 {
+            return Ok(());
+        }
+        let rows: Vec<usize> = (0..self.at.len()).filter(|&r| self.at[r].0 != NONE).collect();
+        let indices: Vec<_> = rows.iter().map(|&r| (self.at[r].0 as usize, self.at[r].1 as usize)).collect();
+        let states = if indices.is_empty() { vec![] } else { self.gather(&indices)? };
+        self.chunks.clear();
+        if !states.is_empty() {
+            self.chunks.push(states);
+        }
+        for (i, &row) in rows.iter().enumerate() {
+            self.at[row] = (0, i as u32);
+        }
+        self.stored = rows.len();
+        Ok(())
+    }
+}

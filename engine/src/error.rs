@@ -1,0 +1,34 @@
+//! What can go wrong while a program runs.
+
+use datafusion::common::DataFusionError;
+
+/// An error of the engine.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// An expression or aggregate of DataFusion failed, for instance on an overflow.
+    #[error("evaluating {what}: {source}")]
+    Evaluate {
+        /// What was evaluated.
+        what: String,
+        /// DataFusion's error.
+        source: DataFusionError,
+    },
+    /// State outgrew its limit.
+    #[error(
+        "state needs {used} bytes, more than memory_limit ({limit}): raise the limit, use more partitions and members, or shorten the longest window"
+    )]
+    MemoryLimit {
+        /// Bytes in use.
+        used: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
+}
+
+impl EngineError {
+    /// Wraps an error of DataFusion.
+    pub fn evaluate(what: impl Into<String>) -> impl FnOnce(DataFusionError) -> EngineError {
+        let what = what.into();
+        move |source| EngineError::Evaluate { what, source }
+    }
+}

@@ -1,0 +1,133 @@
+//! Who is in which segment now, and when they leave.
+//!
+//! A user is a member through a window that closed (until the next window's end, or as long as the
+//! segment retains) and, with EMIT CHANGES, through windows that are open. Finals and changes come in,
+//! exits go out.
+
+use std::collections::BTreeMap;
+
+use rustc_hash::FxHashMap;
+
+/// "No closed window."
+pub const NEVER: i64 = i64::MIN;
+
+/// A user's membership of a segment.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Member {
+    /// End of the last closed window in which the user qualified, or [`NEVER`].
+    pub closed_end: i64,
+    /// Its start.
+    pub closed_start: i64,
+    /// Its value.
+    pub closed_value: Option<f64>,
+    /// Open windows in which the user qualifies.
+    pub open: u32,
+}
+
+const NOT: Member = Member { closed_end: NEVER, closed_start: NEVER, closed_value: None, open: 0 };
+
+/// All memberships of one partition.
+#[derive(Debug, Default)]
+pub struct Membership {
+    members: FxHashMap<u64, Member>,
+    /// When memberships through closed windows end: time → (segment, user).
+    due: BTreeMap<i64, Vec<(u32, u32)>>,
+    scheduled: usize,
+}
+
+fn key(segment: u32, user: u32) -> u64 {
+    u64::from(segment) << 32 | u64::from(user)
+}
+
+impl Membership {
+    /// The membership of a user in a segment, if any.
+    pub fn get(&self, segment: u32, user: u32) -> Option<&Member> {
+        self.members.get(&key(segment, user))
+    }
+
+    /// Whether a user is a member through a closed window.
+    pub fn is_closed_member(&self, segment: u32, user: u32) -> bool {
+        self.get(segment, user).is_some_and(|m| m.closed_end != NEVER)
+    }
+
+    /// Adds or removes open windows in which a user qualifies.
+    #[inline]
+    pub fn open(&mut self, segment: u32, user: u32, more: i32) {
+        let key = key(segment, user);
+        let member = self.members.entry(key).or_insert(NOT);
+        member.open = member.open.saturating_add_signed(more);
+        if member.open == 0 && member.closed_end == NEVER {
+            self.members.remove(&key);
+        }
+    }
+
+    /// A window closed in which the user qualified; membership lasts until `until`, or, with `None`, until
+    /// it is ended by [`Membership::end`].
+    #[inline]
+    pub fn qualified(&mut self, segment: u32, user: u32, window: (i64, i64), value: Option<f64>, was_open: bool, until: Option<i64>) {
+        let member = self.members.entry(key(segment, user)).or_insert(NOT);
+        if window.1 >= member.closed_end {
+            (member.closed_start, member.closed_end, member.closed_value) = (window.0, window.1, value);
+        }
+        member.open -= u32::from(was_open && member.open > 0);
+        if let Some(until) = until {
+            self.due.entry(until).or_default().push((segment, user));
+            self.scheduled += 1;
+        }
+    }
+
+    /// Ends a membership through closed windows; returns the window by which the user was a member, when
+    /// they no longer are one at all.
+    pub fn end(&mut self, segment: u32, user: u32) -> Option<Member> {
+        let key = key(segment, user);
+        let member = self.members.get_mut(&key)?;
+        let ended = *member;
+        if ended.closed_end == NEVER {
+            return None;
+        }
+        member.closed_end = NEVER;
+        if member.open > 0 {
+            return None;
+        }
+        self.members.remove(&key);
+        Some(ended)
+    }
+
+    /// Has a membership looked at again at `time`.
+    pub fn schedule(&mut self, time: i64, segment: u32, user: u32) {
+        self.due.entry(time).or_default().push((segment, user));
+        self.scheduled += 1;
+    }
+
+    /// The earliest time at which a membership may end.
+    pub fn next_due(&self) -> Option<i64> {
+        self.due.keys().next().copied()
+    }
+
+    /// Takes the memberships to look at, at `time`.
+    pub fn take_due(&mut self, time: i64) -> Vec<(u32, u32)> {
+        let due = self.due.remove(&time).unwrap_or_default();
+        self.scheduled -= due.len();
+        due
+    }
+
+    /// All members: (segment, user, membership).
+    pub fn iter(&self) -> impl Iterator<Item = (u32, u32, &Member)> {
+        self.members.iter().map(|(k, m)| ((k >> 32) as u32, *k as u32, m))
+    }
+
+    /// Number of memberships.
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether nobody is a member of anything.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// Bytes in use.
+    pub fn size(&self) -> usize {
+        self.members.capacity() * (size_of::<Member>() + 9) + self.scheduled * 8 + self.due.len() * 64
+    }
+}

@@ -1,0 +1,575 @@
+//! One partition: the unit of state, time and order. A batch of decoded events goes through
+//! [`Partition::process`]; [`Partition::advance`] closes windows as time passes; [`Partition::finish`]
+//! ends bounded input. Results come out in order.
+//!
+//! Within a batch: users are interned, conditions evaluated once, each event routed to its families, and
+//! at the end the touched groups are compared and derived segments brought up to date.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use cohort_compiler::emit::Emit;
+use cohort_compiler::program::{Derived, MatchBy, Program, SegmentKind};
+use cohort_compiler::window::WindowSpec;
+use datafusion::arrow::array::RecordBatch;
+use rustc_hash::FxHashMap;
+
+use crate::aggregate::fixed::ArgumentColumn;
+use crate::decode::EventBatch;
+use crate::derived::{self, Key};
+use crate::error::EngineError;
+use crate::events;
+use crate::membership::{Member, Membership, NEVER};
+use crate::result::{ResultKind, ResultRow};
+use crate::users::Users;
+use crate::window::pane::OpenGroups;
+use crate::window::{Arrival, Changes, FamilyState, Final, Tracked};
+
+/// Settings of time, in milliseconds, and of memory, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// How far the watermark lies behind the newest event.
+    pub out_of_orderness: i64,
+    /// How long after its end a window still takes events.
+    pub allowed_lateness: i64,
+    /// The most memory that state may take.
+    pub memory_limit: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings { out_of_orderness: 30_000, allowed_lateness: 0, memory_limit: 1 << 30 }
+    }
+}
+
+/// The state of one partition.
+pub struct Partition {
+    program: Arc<Program>,
+    settings: Settings,
+    families: Vec<FamilyState>,
+    users: Users,
+    membership: Membership,
+    newest: Option<i64>,
+    epoch: u32,
+    closed: i64,
+    /// Open groups of segments that derived segments read: (segment, user) → end → (start, value).
+    tracked: FxHashMap<(u32, u32), BTreeMap<i64, (i64, Option<f64>)>>,
+    derived_open: OpenGroups,
+    /// Users whose membership in a segment read by current membership may have changed.
+    stale: BTreeSet<(u32, u32)>,
+    has_member_readers: bool,
+    overlaps: bool,
+    ids: Vec<u32>,
+    arguments: Vec<ArgumentColumn>,
+}
+
+/// What a batch left behind beside results.
+#[derive(Debug, Default)]
+pub struct Late {
+    /// Indices within the batch of events that were too late for a window.
+    pub events: Vec<u32>,
+}
+
+struct BatchContext {
+    batch: Option<RecordBatch>,
+    masks: Vec<Vec<bool>>,
+}
+
+impl Partition {
+    /// A partition without state.
+    pub fn new(program: Arc<Program>, settings: Settings) -> Self {
+        let families: Vec<FamilyState> = (0..program.families.len()).map(|i| FamilyState::new(&program, i)).collect();
+        Partition {
+            overlaps: families.iter().any(FamilyState::overlaps),
+            families,
+            users: Users::default(),
+            membership: Membership::default(),
+            newest: None,
+            epoch: 1,
+            closed: i64::MIN,
+            tracked: FxHashMap::default(),
+            derived_open: OpenGroups::default(),
+            stale: BTreeSet::new(),
+            has_member_readers: program.segments.iter().any(|s| !s.member_readers.is_empty()),
+            ids: vec![],
+            arguments: vec![],
+            program,
+            settings,
+        }
+    }
+
+    /// The watermark: the largest event time less `out_of_orderness`; none before the first event.
+    pub fn watermark(&self) -> Option<i64> {
+        self.newest.map(|t| t - self.settings.out_of_orderness)
+    }
+
+    /// The largest event time.
+    pub fn newest(&self) -> Option<i64> {
+        self.newest
+    }
+
+    /// The users of this partition, for the names behind results.
+    pub fn users(&self) -> &Users {
+        &self.users
+    }
+
+    /// Current memberships.
+    pub fn membership(&self) -> &Membership {
+        &self.membership
+    }
+
+    /// Number of (user, window or pane) groups.
+    pub fn groups(&self) -> usize {
+        self.families.iter().map(FamilyState::groups).sum()
+    }
+
+    /// Bytes of state.
+    pub fn size(&self) -> usize {
+        self.users.size() + self.membership.size() + self.derived_open.size() + self.tracked.len() * 96 + self.families.iter().map(FamilyState::size).sum::<usize>()
+    }
+
+    /// Takes a batch. Results go to `out`, the indices of late events to `late`.
+    ///
+    /// # Errors
+    /// When an expression fails, or state outgrows the memory limit.
+    pub fn process(&mut self, events: &EventBatch, out: &mut Vec<ResultRow>, late: &mut Late) -> Result<(), EngineError> {
+        late.events.clear();
+        self.ids.clear();
+        for i in 0..events.len() {
+            self.ids.push(self.users.intern(events.users.get(i)));
+        }
+        let context = self.context(events)?;
+        let program = Arc::clone(&self.program);
+        for i in 0..events.len() {
+            let time = events.times[i];
+            let horizon = self.watermark().map_or(i64::MIN, |w| w - self.settings.allowed_lateness);
+            if self.overlaps && time < horizon && self.families.iter().any(|f| f.overlaps() && f.next_close().is_some_and(|end| end <= horizon)) {
+                // The event is late for a window that is not closed yet, but in time for one that shares its pane.
+                self.flush(&context, out)?;
+                self.close(horizon, None, out)?;
+            }
+            if self.route(&program, events, &context, i, time, horizon)? {
+                late.events.push(i as u32);
+            }
+            self.newest = Some(self.newest.map_or(time, |n| n.max(time)));
+        }
+        self.flush(&context, out)
+    }
+
+    /// Hands event `i` to the families whose filters it passes; returns whether it was late for any.
+    #[inline]
+    fn route(&mut self, program: &Program, events: &EventBatch, context: &BatchContext, i: usize, time: i64, horizon: i64) -> Result<bool, EngineError> {
+        let mut late = false;
+        let arrival = Arrival { event: i, user: self.ids[i], time, horizon, epoch: self.epoch, arguments: &self.arguments };
+        for router in &program.routers {
+            let mut cell = 0usize;
+            for &(column, ids) in &router.columns {
+                cell = cell * ids as usize + events.texts[column].ids[i] as usize;
+            }
+            for action in &router.lists[router.table[cell] as usize] {
+                if action.mask.is_none_or(|m| context.masks[m as usize][i]) {
+                    late |= self.families[action.family as usize].event(action, &arrival)?;
+                }
+            }
+        }
+        Ok(late)
+    }
+
+    fn context(&mut self, events: &EventBatch) -> Result<BatchContext, EngineError> {
+        let failed = |what: &str| EngineError::evaluate(what.to_string());
+        let general = self.program.families.iter().any(|f| !f.general.is_empty());
+        let expressions = self.program.arguments.iter().any(|a| matches!(a, cohort_compiler::program::Argument::Expression(_)));
+        let batch = if general || expressions || !self.program.masks.is_empty() {
+            Some(events::record_batch(&self.program, events).map_err(failed("a batch"))?)
+        } else {
+            None
+        };
+        events::arguments(&self.program, events, batch.as_ref(), &mut self.arguments).map_err(failed("an argument"))?;
+        let masks = match &batch {
+            Some(batch) => events::masks(&self.program, batch).map_err(failed("a condition"))?,
+            None => vec![],
+        };
+        Ok(BatchContext { batch, masks })
+    }
+
+    /// Ends a micro-batch: brings general slots up to date and emits what changed.
+    fn flush(&mut self, context: &BatchContext, out: &mut Vec<ResultRow>) -> Result<(), EngineError> {
+        self.epoch = self.epoch.wrapping_add(1);
+        let mut changes = Changes::default();
+        let program = Arc::clone(&self.program);
+        for (family, state) in program.families.iter().zip(&mut self.families) {
+            if let Some(batch) = &context.batch {
+                state.apply_general(|slot| {
+                    let general = &family.general[slot];
+                    let evaluate = |e: &Arc<dyn datafusion::physical_expr::PhysicalExpr>| e.evaluate(batch)?.into_array(batch.num_rows());
+                    general.arguments.iter().map(evaluate).collect::<Result<Vec<_>, _>>().map_err(EngineError::evaluate(general.aggregate.name()))
+                })?;
+            }
+            state.changes(&self.users, &mut changes)?;
+        }
+        self.emit_changes(changes, out)?;
+        self.check_memory()
+    }
+
+    fn emit_changes(&mut self, changes: Changes, out: &mut Vec<ResultRow>) -> Result<(), EngineError> {
+        let Changes { rows, opened, tracked } = changes;
+        out.extend(rows.into_iter().filter(|r| !self.program.segments[r.segment as usize].hidden));
+        for (segment, user, more) in opened {
+            self.open(segment, user, more);
+        }
+        self.derived_changes(tracked, out)?;
+        self.member_changes(out)
+    }
+
+    fn open(&mut self, segment: u32, user: u32, more: i32) {
+        self.membership.open(segment, user, more);
+        if self.has_member_readers {
+            self.stale.insert((segment, user));
+        }
+    }
+
+    /// Brings derived segments that emit changes and match windows up to date for the groups that changed.
+    fn derived_changes(&mut self, mut changed: Vec<Tracked>, out: &mut Vec<ResultRow>) -> Result<(), EngineError> {
+        if changed.is_empty() {
+            return Ok(());
+        }
+        changed.iter().for_each(|t| self.track(t));
+        let program = Arc::clone(&self.program);
+        for (id, segment) in program.segments.iter().enumerate() {
+            let SegmentKind::Derived(derived) = &segment.kind else { continue };
+            if derived.by != MatchBy::Window || segment.emit != Emit::Changes {
+                continue;
+            }
+            let mut newest: BTreeMap<Key, i64> = BTreeMap::new();
+            for t in changed.iter().filter(|t| derived.inputs.contains(&t.segment)) {
+                let at = newest.entry((t.user, t.start, t.end)).or_insert(i64::MIN);
+                *at = (*at).max(t.newest);
+            }
+            let keys: Vec<Key> = newest.keys().copied().collect();
+            let input = |i: usize, k: &Key| {
+                let open = self.tracked.get(&(derived.inputs[i], k.0))?.get(&k.2)?;
+                (open.0 == k.1).then_some(open.1)
+            };
+            let outcomes = derived::evaluate(derived, &keys, &input, &self.users)?;
+            for (key, outcome) in keys.into_iter().zip(outcomes) {
+                let (user, start, end) = key;
+                let was = self.derived_open.set(id as u32, user, end, outcome.is_some());
+                let row = ResultRow { segment: id as u32, user, kind: ResultKind::Change, qualified: outcome.is_some(), value: outcome.flatten(), timestamp: newest[&key], window_start: start, window_end: end };
+                if was != outcome.is_some() {
+                    self.open(row.segment, user, if row.qualified { 1 } else { -1 });
+                    out.extend((!segment.hidden).then_some(row));
+                }
+                let t = Tracked { segment: row.segment, user, start, end, qualifies: outcome, newest: row.timestamp };
+                if !segment.readers.is_empty() || !segment.member_readers.is_empty() {
+                    self.track(&t);
+                    changed.push(t);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn track(&mut self, t: &Tracked) {
+        let key = (t.segment, t.user);
+        match t.qualifies {
+            Some(value) => drop(self.tracked.entry(key).or_default().insert(t.end, (t.start, value))),
+            None => {
+                if let Some(ends) = self.tracked.get_mut(&key) {
+                    ends.remove(&t.end);
+                    if ends.is_empty() {
+                        self.tracked.remove(&key);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Brings derived segments that emit changes and match current membership up to date.
+    fn member_changes(&mut self, out: &mut Vec<ResultRow>) -> Result<(), EngineError> {
+        if self.stale.is_empty() {
+            return Ok(());
+        }
+        let mut stale = std::mem::take(&mut self.stale);
+        let program = Arc::clone(&self.program);
+        for (id, segment) in program.segments.iter().enumerate() {
+            let SegmentKind::Derived(derived) = &segment.kind else { continue };
+            if derived.by != MatchBy::User || segment.emit != Emit::Changes {
+                continue;
+            }
+            let id = id as u32;
+            let users: BTreeSet<u32> = stale.iter().filter(|(s, _)| derived.inputs.contains(s)).map(|(_, u)| *u).collect();
+            let keys: Vec<Key> = users.into_iter().map(|u| self.hull(derived, u)).collect();
+            let input = |i: usize, k: &Key| self.current(derived.inputs[i], k.0).map(|(_, _, value)| value);
+            let outcomes = derived::evaluate(derived, &keys, &input, &self.users)?;
+            for ((user, start, end), outcome) in keys.into_iter().zip(outcomes) {
+                let was = self.derived_open.set(id, user, i64::MAX, outcome.is_some());
+                if was != outcome.is_some() {
+                    let timestamp = self.newest.unwrap_or(end);
+                    let row = ResultRow { segment: id, user, kind: ResultKind::Change, qualified: outcome.is_some(), value: outcome.flatten(), timestamp, window_start: start, window_end: end };
+                    self.membership.open(id, user, if row.qualified { 1 } else { -1 });
+                    stale.insert((id, user));
+                    out.extend((!segment.hidden).then_some(row));
+                }
+            }
+        }
+        self.stale.clear();
+        Ok(())
+    }
+
+    /// The window and value through which a user is a member now.
+    fn current(&self, segment: u32, user: u32) -> Option<(i64, i64, Option<f64>)> {
+        let member = self.membership.get(segment, user)?;
+        let open = self.tracked.get(&(segment, user)).and_then(|ends| ends.last_key_value());
+        Some(match (open, member.closed_end) {
+            (Some((&end, &(start, value))), _) if member.open > 0 => (start, end, value),
+            (_, NEVER) => (NEVER, NEVER, None),
+            _ => (member.closed_start, member.closed_end, member.closed_value),
+        })
+    }
+
+    /// The key of a segment that matches current membership: from the least start to the greatest end.
+    fn hull(&self, derived: &Derived, user: u32) -> Key {
+        let windows = derived.inputs.iter().filter_map(|&i| self.current(i, user)).filter(|w| w.1 != NEVER);
+        let (start, end) = windows.fold((i64::MAX, NEVER), |(s, e), w| (s.min(w.0), e.max(w.1)));
+        let now = self.newest.unwrap_or(0);
+        if end == NEVER { (user, now, now) } else { (user, start, end) }
+    }
+
+    fn check_memory(&mut self) -> Result<(), EngineError> {
+        let used = self.size();
+        if used > self.settings.memory_limit {
+            return Err(EngineError::MemoryLimit { used, limit: self.settings.memory_limit });
+        }
+        Ok(())
+    }
+
+    /// Closes all windows that end, with the allowed lateness, at or before `time`.
+    ///
+    /// # Errors
+    /// When an expression fails.
+    pub fn advance(&mut self, time: i64, out: &mut Vec<ResultRow>) -> Result<(), EngineError> {
+        let horizon = time.saturating_sub(self.settings.allowed_lateness);
+        if horizon > self.closed {
+            self.close(horizon, None, out)?;
+        }
+        self.sweep();
+        Ok(())
+    }
+
+    /// Ends bounded input: every window closes, and memberships end that would by the end of each
+    /// segment's last window that contains `newest`, the largest event time of the whole input.
+    ///
+    /// # Errors
+    /// When an expression fails.
+    pub fn finish(&mut self, newest: i64, out: &mut Vec<ResultRow>) -> Result<(), EngineError> {
+        let mut limits: Vec<i64> = vec![];
+        for segment in &self.program.segments {
+            limits.push(match &segment.kind {
+                SegmentKind::Base { .. } => segment.window.last_end(newest),
+                SegmentKind::Derived(d) => d.inputs.iter().map(|&i| limits[i as usize]).max().unwrap_or(newest),
+            });
+        }
+        self.close(i64::MAX / 2, Some(&limits), out)
+    }
+
+    fn close(&mut self, horizon: i64, limits: Option<&[i64]>, out: &mut Vec<ResultRow>) -> Result<(), EngineError> {
+        self.closed = horizon;
+        let due = self.families.iter().any(|f| f.next_close().is_some_and(|end| end <= horizon));
+        if !due && self.membership.next_due().is_none_or(|t| t > horizon) {
+            return Ok(());
+        }
+        let (mut finals, mut changes) = (vec![], Changes::default());
+        for family in &mut self.families {
+            family.close(&self.users, horizon, &mut finals, &mut changes)?;
+        }
+        out.append(&mut changes.rows);
+        finals.sort_by_key(|f| f.end);
+        let mut finals = finals.as_slice();
+        loop {
+            let next = finals.first().map(|f| f.end).into_iter().chain(self.membership.next_due()).min();
+            let Some(time) = next.filter(|t| *t <= horizon) else { break };
+            let (now, later) = finals.split_at(finals.partition_point(|f| f.end <= time));
+            self.instant(time, now, limits, out)?;
+            finals = later;
+        }
+        self.member_changes(out)
+    }
+
+    /// Everything that happens at one instant: windows that end, memberships that end, and derived
+    /// segments over both.
+    fn instant(&mut self, time: i64, base: &[Final], limits: Option<&[i64]>, out: &mut Vec<ResultRow>) -> Result<(), EngineError> {
+        let mut touched: BTreeSet<(u32, u32)> = BTreeSet::new();
+        let derived = self.derived_finals(base, out)?;
+        for f in base.iter().chain(&derived) {
+            self.emit_final(f, &mut touched, out);
+        }
+        for (segment, user) in self.membership.take_due(time) {
+            if limits.is_none_or(|l| time <= l[segment as usize]) {
+                self.expire(time, segment, user, &mut touched, out);
+            }
+        }
+        if self.has_member_readers && !touched.is_empty() {
+            self.member_finals(time, touched, out)?;
+        }
+        Ok(())
+    }
+
+    fn emit_final(&mut self, f: &Final, touched: &mut BTreeSet<(u32, u32)>, out: &mut Vec<ResultRow>) {
+        let program = &self.program;
+        let segment = &program.segments[f.segment as usize];
+        if !segment.hidden {
+            out.push(ResultRow { segment: f.segment, user: f.user, kind: ResultKind::Final, qualified: true, value: f.value, timestamp: f.end, window_start: f.start, window_end: f.end });
+        }
+        let until = f.end.saturating_add(segment.hold_ms.max(segment.retain_ms));
+        self.membership.qualified(f.segment, f.user, (f.start, f.end), f.value, f.was_open, Some(until));
+        if !segment.member_readers.is_empty() {
+            touched.insert((f.segment, f.user));
+            self.stale.insert((f.segment, f.user));
+        }
+        if let Some(ends) = self.tracked.get_mut(&(f.segment, f.user)) {
+            ends.retain(|end, _| *end > f.end);
+        }
+    }
+
+    fn expire(&mut self, time: i64, segment: u32, user: u32, touched: &mut BTreeSet<(u32, u32)>, out: &mut Vec<ResultRow>) {
+        let s = &self.program.segments[segment as usize];
+        let by_user = matches!(&s.kind, SegmentKind::Derived(d) if d.by == MatchBy::User);
+        let held = if by_user { s.retain_ms } else { s.hold_ms.max(s.retain_ms) };
+        let Some(&Member { closed_end, .. }) = self.membership.get(segment, user) else { return };
+        if closed_end == NEVER || closed_end.saturating_add(held) != time {
+            return;
+        }
+        let (hidden, read) = (s.hidden, !s.member_readers.is_empty());
+        let ended = self.membership.end(segment, user);
+        if let Some(member) = ended.filter(|_| !hidden) {
+            out.push(exit(segment, user, time, &member));
+        }
+        if read {
+            touched.insert((segment, user));
+            self.stale.insert((segment, user));
+        }
+    }
+
+    /// Final results of derived segments that match windows, over windows that end at one instant.
+    fn derived_finals(&mut self, base: &[Final], out: &mut Vec<ResultRow>) -> Result<Vec<Final>, EngineError> {
+        let program = Arc::clone(&self.program);
+        let mut read: FxHashMap<u32, BTreeMap<Key, Option<f64>>> = FxHashMap::default();
+        for f in base.iter().filter(|f| !program.segments[f.segment as usize].readers.is_empty()) {
+            read.entry(f.segment).or_default().insert((f.user, f.start, f.end), f.value);
+        }
+        let mut finals = vec![];
+        if read.is_empty() {
+            return Ok(finals);
+        }
+        for (id, segment) in program.segments.iter().enumerate() {
+            let SegmentKind::Derived(derived) = &segment.kind else { continue };
+            if derived.by != MatchBy::Window || !derived.inputs.iter().any(|i| read.contains_key(i)) {
+                continue;
+            }
+            let keys_of = |i: usize| read.get(&derived.inputs[i]).map(|rows| rows.keys().copied().collect()).unwrap_or_default();
+            let keys = derived::candidates(&derived.presence, &keys_of);
+            let input = |i: usize, k: &Key| read.get(&derived.inputs[i])?.get(k).copied();
+            let outcomes = derived::evaluate(derived, &keys, &input, &self.users)?;
+            let mut rows: BTreeMap<Key, Option<f64>> = BTreeMap::new();
+            for (key, outcome) in keys.into_iter().zip(outcomes) {
+                let (user, start, end) = key;
+                let was_open = segment.emit == Emit::Changes && self.derived_open.set(id as u32, user, end, false);
+                match outcome {
+                    Some(value) => {
+                        rows.insert(key, value);
+                        finals.push(Final { segment: id as u32, user, start, end, value, was_open });
+                    }
+                    None if was_open => {
+                        self.open(id as u32, user, -1);
+                        let row = ResultRow { segment: id as u32, user, kind: ResultKind::Change, qualified: false, value: None, timestamp: end, window_start: start, window_end: end };
+                        out.extend((!segment.hidden).then_some(row));
+                    }
+                    None => {}
+                }
+            }
+            if !segment.readers.is_empty() && !rows.is_empty() {
+                read.insert(id as u32, rows);
+            }
+        }
+        Ok(finals)
+    }
+
+    /// Final results of derived segments that match current membership, for users whose membership
+    /// through closed windows changed at an instant.
+    fn member_finals(&mut self, time: i64, mut touched: BTreeSet<(u32, u32)>, out: &mut Vec<ResultRow>) -> Result<(), EngineError> {
+        let program = Arc::clone(&self.program);
+        for (id, segment) in program.segments.iter().enumerate() {
+            let SegmentKind::Derived(derived) = &segment.kind else { continue };
+            if derived.by != MatchBy::User {
+                continue;
+            }
+            let id = id as u32;
+            let users: BTreeSet<u32> = touched.iter().filter(|(s, _)| derived.inputs.contains(s)).map(|(_, u)| *u).collect();
+            let closed = |i: usize, user: u32| self.membership.get(derived.inputs[i], user).filter(|m| m.closed_end != NEVER);
+            let keys: Vec<Key> = users
+                .into_iter()
+                .map(|u| (u, (0..derived.inputs.len()).filter_map(|i| closed(i, u)).map(|m| m.closed_start).min().unwrap_or(time), time))
+                .collect();
+            let input = |i: usize, k: &Key| closed(i, k.0).map(|m| m.closed_value);
+            let outcomes = derived::evaluate(derived, &keys, &input, &self.users)?;
+            for ((user, start, end), outcome) in keys.into_iter().zip(outcomes) {
+                if self.member_final(id, (user, start, end), outcome, out) {
+                    touched.insert((id, user));
+                    self.stale.insert((id, user));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies the outcome of one user; returns whether their membership changed.
+    fn member_final(&mut self, id: u32, (user, start, time): Key, outcome: Option<Option<f64>>, out: &mut Vec<ResultRow>) -> bool {
+        let segment = &self.program.segments[id as usize];
+        let (hidden, retain) = (segment.hidden, segment.retain_ms);
+        if let Some(value) = outcome {
+            let row = ResultRow { segment: id, user, kind: ResultKind::Final, qualified: true, value, timestamp: time, window_start: start, window_end: time };
+            out.extend((!hidden).then_some(row));
+            self.membership.qualified(id, user, (start, time), value, false, None);
+            return true;
+        }
+        let Some(&member) = self.membership.get(id, user).filter(|m| m.closed_end != NEVER) else { return false };
+        let until = member.closed_end.saturating_add(retain);
+        if until > time {
+            self.membership.schedule(until, id, user);
+            return false;
+        }
+        if let Some(member) = self.membership.end(id, user) {
+            out.extend((!hidden).then(|| exit(id, user, time, &member)));
+        }
+        true
+    }
+
+    /// Forgets users without state once there are many.
+    fn sweep(&mut self) {
+        if !self.users.wants_sweep() {
+            return;
+        }
+        let mut live = vec![false; self.users.len()];
+        for family in &mut self.families {
+            family.mark_live(&mut live);
+        }
+        self.membership.iter().for_each(|(_, user, _)| live[user as usize] = true);
+        self.derived_open.users().for_each(|user| live[user as usize] = true);
+        self.tracked.keys().for_each(|(_, user)| live[*user as usize] = true);
+        self.users.sweep(|id| live[id as usize]);
+    }
+
+    /// What windows wait for: the earliest end of a window that is open.
+    pub fn next_close(&self) -> Option<i64> {
+        self.families.iter().filter_map(FamilyState::next_close).min()
+    }
+
+    /// Whether any family's windows are sessions, which close one by one.
+    pub fn has_sessions(&self) -> bool {
+        self.program.families.iter().any(|f| matches!(f.window, WindowSpec::Session { .. }))
+    }
+}
+
+fn exit(segment: u32, user: u32, time: i64, member: &Member) -> ResultRow {
+    ResultRow { segment, user, kind: ResultKind::Exit, qualified: false, value: None, timestamp: time, window_start: member.closed_start, window_end: member.closed_end }
+}

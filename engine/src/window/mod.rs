@@ -1,0 +1,471 @@
+//! The groups of one family over time. Events come in ([`FamilyState::event`]); when a batch ends,
+//! [`FamilyState::changes`] says which open groups began or ceased to qualify; when time passes the end
+//! of windows, [`FamilyState::close`] gives their final results and frees what no window needs.
+//!
+//! [`tumble`], [`pane`] (hopping and cumulating windows) and [`session`] each hold one window kind.
+
+pub mod pane;
+pub mod session;
+pub mod tumble;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cohort_compiler::emit::Emit;
+use cohort_compiler::program::{Action, Having, OpKind, Output, Program, SegmentKind, Threshold, Value, View};
+use cohort_compiler::window::WindowSpec;
+use datafusion::arrow::array::{Array, ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray, TimestampMillisecondArray};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::physical_expr::PhysicalExpr;
+
+use crate::aggregate::fixed::{self, ArgumentColumn};
+use crate::aggregate::general::General;
+use crate::error::EngineError;
+use crate::having::{ViewIndex, passes, view};
+use crate::result::{ResultKind, ResultRow};
+use crate::state::Rows;
+use crate::users::Users;
+
+/// A result of a window that closed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Final {
+    /// Segment.
+    pub segment: u32,
+    /// User.
+    pub user: u32,
+    /// Start of the window.
+    pub start: i64,
+    /// End of the window.
+    pub end: i64,
+    /// Value.
+    pub value: Option<f64>,
+    /// Whether the group already qualified while the window was open.
+    pub was_open: bool,
+}
+
+/// What happened to open groups in a batch.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// Transitions, in order.
+    pub rows: Vec<ResultRow>,
+    /// For each transition that alters how many open windows hold a member: (segment, user, ±1).
+    pub opened: Vec<(u32, u32, i32)>,
+    /// Groups of segments that derived segments read: (segment, user, start, end, value), `None` when it
+    /// does not qualify.
+    pub tracked: Vec<Tracked>,
+}
+
+/// An open group of a segment that others read.
+#[derive(Debug, Clone, Copy)]
+pub struct Tracked {
+    /// Segment.
+    pub segment: u32,
+    /// User.
+    pub user: u32,
+    /// Start of the window.
+    pub start: i64,
+    /// End of the window.
+    pub end: i64,
+    /// Whether it qualifies, and with what value.
+    pub qualifies: Option<Option<f64>>,
+    /// Newest contributing event.
+    pub newest: i64,
+}
+
+/// A segment as its family sees it.
+struct FamilySegment {
+    id: u32,
+    emit: Emit,
+    having: Having,
+    value: Value,
+    /// Whether a derived segment reads its open groups.
+    tracked: bool,
+}
+
+impl FamilySegment {
+    /// Whether slots alone decide it and give its value.
+    fn is_simple(&self) -> bool {
+        matches!(self.having, Having::Threshold(_)) && !matches!(self.value, Value::Expression(_))
+    }
+}
+
+/// One event on its way into a family.
+pub struct Arrival<'a> {
+    /// Index in the batch.
+    pub event: usize,
+    /// User.
+    pub user: u32,
+    /// Event time.
+    pub time: i64,
+    /// Windows that end at or before this are closed for the event: its partition's watermark as it stood
+    /// before it, less the allowed lateness.
+    pub horizon: i64,
+    /// Number of the batch.
+    pub epoch: u32,
+    /// Arguments of the batch.
+    pub arguments: &'a [ArgumentColumn],
+}
+
+/// The state of one family.
+pub struct FamilyState {
+    spec: WindowSpec,
+    rows: Rows,
+    general: Vec<General>,
+    outputs: Vec<Output>,
+    schema: SchemaRef,
+    segments: Vec<FamilySegment>,
+    /// All simple segments, for closing: index over their thresholds, and by segment id their view.
+    simple: Vec<ViewIndex>,
+    /// Simple segments that emit changes and that no derived segment reads, of tumbling windows.
+    quick: Vec<ViewIndex>,
+    /// Views of the values of simple segments, by segment id, from the least id of the family.
+    values: Vec<Option<View>>,
+    emits_changes: Vec<bool>,
+    first_segment: u32,
+    /// Positions in `segments` of those that are not simple.
+    complex: Vec<usize>,
+    /// Positions of segments whose changes are found group by group.
+    careful: Vec<usize>,
+    /// Rows touched in this batch; for `quick`, with their slots as they were.
+    touched: Vec<u32>,
+    was: Vec<u64>,
+    was_new: Vec<bool>,
+    /// Rows by the start of their pane.
+    panes: BTreeMap<i64, Vec<u32>>,
+    current_pane: (i64, Vec<u32>),
+    sliding: pane::Sliding,
+    sessions: session::Sessions,
+    open: pane::OpenGroups,
+    watches: bool,
+}
+
+impl FamilyState {
+    /// The state of family `index` of a program, without groups.
+    pub fn new(program: &Program, index: usize) -> Self {
+        let family = &program.families[index];
+        let reads_open = |reader: u32| program.segments[reader as usize].emit == Emit::Changes;
+        let segments: Vec<FamilySegment> = family
+            .segments
+            .iter()
+            .filter_map(|&id| {
+                let segment = &program.segments[id as usize];
+                let SegmentKind::Base { having, value, .. } = &segment.kind else { return None };
+                let tracked = segment.emit == Emit::Changes && segment.readers.iter().chain(&segment.member_readers).any(|&r| reads_open(r));
+                Some(FamilySegment { id, emit: segment.emit, having: having.clone(), value: value.clone(), tracked })
+            })
+            .collect();
+        let tumbling = matches!(family.window, WindowSpec::Tumble { .. });
+        let threshold = |s: &FamilySegment| match s.having {
+            Having::Threshold(t) if s.is_simple() => Some((s.id, t)),
+            _ => None,
+        };
+        let is_quick = |s: &FamilySegment| tumbling && s.is_simple() && s.emit == Emit::Changes && !s.tracked;
+        let all: Vec<(u32, Threshold)> = segments.iter().filter_map(threshold).collect();
+        let quick: Vec<(u32, Threshold)> = segments.iter().filter(|s| is_quick(s)).filter_map(threshold).collect();
+        let first_segment = segments.iter().map(|s| s.id).min().unwrap_or(0);
+        let span = segments.iter().map(|s| s.id - first_segment + 1).max().unwrap_or(0) as usize;
+        let (mut values, mut emits_changes) = (vec![None; span], vec![false; span]);
+        for s in &segments {
+            if let Value::View(v) = s.value {
+                values[(s.id - first_segment) as usize] = Some(v);
+            }
+            emits_changes[(s.id - first_segment) as usize] = s.emit == Emit::Changes;
+        }
+        let complex = (0..segments.len()).filter(|&i| !segments[i].is_simple()).collect();
+        let careful: Vec<usize> = (0..segments.len()).filter(|&i| segments[i].emit == Emit::Changes && !is_quick(&segments[i])).collect();
+        FamilyState {
+            spec: family.window,
+            rows: Rows::new(family, program.families.len() <= 48),
+            general: family.general.iter().cloned().map(General::new).collect(),
+            outputs: family.outputs.clone(),
+            schema: Arc::clone(&family.output_schema),
+            simple: ViewIndex::build(&all),
+            watches: !quick.is_empty() || !careful.is_empty() || !tumbling,
+            quick: ViewIndex::build(&quick),
+            values,
+            emits_changes,
+            first_segment,
+            complex,
+            careful,
+            segments,
+            touched: vec![],
+            was: vec![],
+            was_new: vec![],
+            panes: BTreeMap::new(),
+            current_pane: (i64::MIN, vec![]),
+            sliding: pane::Sliding::default(),
+            sessions: session::Sessions::default(),
+            open: pane::OpenGroups::default(),
+        }
+    }
+
+    /// Takes an event that passed the family's filter. Returns whether it was too late for a window.
+    #[inline]
+    pub fn event(&mut self, action: &Action, arrival: &Arrival<'_>) -> Result<bool, EngineError> {
+        let (row, late) = match self.spec {
+            WindowSpec::Tumble { size } => self.tumble_row(arrival, size, action.creates),
+            WindowSpec::Session { gap } => self.session_row(arrival, gap, action.creates)?,
+            _ => self.pane_row(arrival, action.creates),
+        };
+        if let Some(row) = row {
+            let slots = self.rows.slots_mut(row);
+            for op in &action.ops {
+                if op.kind == OpKind::General {
+                    self.general[op.slot as usize].note(arrival.event as u32, row);
+                } else {
+                    fixed::apply(op, slots, arrival.arguments, arrival.event);
+                }
+            }
+        }
+        Ok(late)
+    }
+
+    /// Notes that a row is about to change, with its slots as they are; returns whether this is the first
+    /// time in the batch.
+    #[inline]
+    fn touch(&mut self, row: u32, is_new: bool, arrival: &Arrival<'_>) -> bool {
+        let r = self.rows.row_mut(row);
+        r.newest = r.newest.max(arrival.time);
+        if r.epoch == arrival.epoch || !self.watches {
+            return false;
+        }
+        r.epoch = arrival.epoch;
+        self.touched.push(row);
+        if !self.quick.is_empty() {
+            self.was_new.push(is_new);
+            self.was.extend_from_slice(self.rows.slots(row));
+        }
+        true
+    }
+
+    fn add_to_pane(&mut self, start: i64, row: u32) {
+        if self.current_pane.0 != start {
+            let (old, rows) = std::mem::replace(&mut self.current_pane, (start, self.panes.remove(&start).unwrap_or_default()));
+            if !rows.is_empty() {
+                self.panes.insert(old, rows);
+            }
+        }
+        self.current_pane.1.push(row);
+    }
+
+    /// Puts the current pane among the others.
+    fn settle_pane(&mut self) {
+        let (start, rows) = std::mem::replace(&mut self.current_pane, (i64::MIN, vec![]));
+        if !rows.is_empty() {
+            self.panes.entry(start).or_default().extend(rows);
+        }
+    }
+
+    /// Adds the batch's events to general slots; `arguments(slot)` evaluates a slot's arguments.
+    pub fn apply_general(&mut self, mut arguments: impl FnMut(usize) -> Result<Vec<ArrayRef>, EngineError>) -> Result<(), EngineError> {
+        for (i, general) in self.general.iter_mut().enumerate() {
+            if general.has_pending() {
+                let values = arguments(i)?;
+                let name = general.name().to_string();
+                general.apply(&values).map_err(EngineError::evaluate(name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Which open groups began or ceased to qualify since the last call.
+    pub fn changes(&mut self, users: &Users, changes: &mut Changes) -> Result<(), EngineError> {
+        if self.touched.is_empty() {
+            return Ok(());
+        }
+        match self.spec {
+            WindowSpec::Tumble { size } => {
+                self.quick_changes(size, changes);
+                self.tumble_changes(users, size, changes)?;
+            }
+            WindowSpec::Session { gap } => self.session_changes(users, gap, changes)?,
+            _ => self.pane_changes(users, changes)?,
+        }
+        self.touched.clear();
+        self.was.clear();
+        self.was_new.clear();
+        Ok(())
+    }
+
+    /// Final results of all windows that end at or before `horizon`.
+    pub fn close(&mut self, users: &Users, horizon: i64, finals: &mut Vec<Final>, changes: &mut Changes) -> Result<(), EngineError> {
+        match self.spec {
+            WindowSpec::Tumble { size } => self.tumble_close(users, size, horizon, finals),
+            WindowSpec::Session { gap } => self.session_close(users, gap, horizon, finals, changes),
+            _ => self.pane_close(users, horizon, finals),
+        }
+    }
+
+    /// The earliest horizon at which a window closes.
+    pub fn next_close(&self) -> Option<i64> {
+        let pane = self.panes.keys().next().copied().into_iter().chain((!self.current_pane.1.is_empty()).then_some(self.current_pane.0)).min();
+        match self.spec {
+            WindowSpec::Tumble { size } => pane.map(|start| start + size),
+            WindowSpec::Session { .. } => self.sessions.next_end(),
+            _ => pane.map(|start| self.spec.next_end(self.sliding.closed.max(start))),
+        }
+    }
+
+    /// Whether windows overlap, so that an event can be late for one and in time for another.
+    pub fn overlaps(&self) -> bool {
+        matches!(self.spec, WindowSpec::Hop { .. } | WindowSpec::Cumulate { .. })
+    }
+
+    /// Frees a row with all its state.
+    fn free(&mut self, row: u32) {
+        self.general.iter_mut().for_each(|g| g.clear(row));
+        self.rows.remove(row);
+    }
+
+    /// Marks the users that have groups.
+    pub fn mark_live(&mut self, live: &mut [bool]) {
+        self.settle_pane();
+        for row in self.panes.values().flatten() {
+            live[self.rows.row(*row).user as usize] = true;
+        }
+        self.sessions.rows().for_each(|row| live[self.rows.row(row).user as usize] = true);
+        self.sliding.users().chain(self.open.users()).for_each(|user| live[user as usize] = true);
+    }
+
+    /// Number of groups.
+    pub fn groups(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Bytes in use.
+    pub fn size(&self) -> usize {
+        let general: usize = self.general.iter().map(General::size).sum();
+        let panes = self.rows.len() * 4 + self.panes.len() * 64;
+        self.rows.size() + general + panes + self.sliding.size() + self.open.size() + self.sessions.size()
+    }
+
+    fn value_view(&self, segment: u32) -> Option<View> {
+        self.values[(segment - self.first_segment) as usize]
+    }
+
+    fn emits_changes(&self, segment: u32) -> bool {
+        self.emits_changes[(segment - self.first_segment) as usize]
+    }
+
+    /// Decides the segments at `positions` for groups: calls `f(position, group, qualifies, value)`.
+    fn decide(&self, positions: &[usize], groups: &Groups, users: &Users, mut f: impl FnMut(usize, usize, bool, Option<f64>)) -> Result<(), EngineError> {
+        if positions.is_empty() || groups.len() == 0 {
+            return Ok(());
+        }
+        let needs_batch = positions.iter().any(|&p| matches!(self.segments[p].having, Having::Expression(_)) || matches!(self.segments[p].value, Value::Expression(_)));
+        let batch = if needs_batch { Some(self.batch(groups, users)?) } else { None };
+        for &p in positions {
+            let segment = &self.segments[p];
+            let having = match (&segment.having, &batch) {
+                (Having::Expression(e), Some(batch)) => Some(booleans(e, batch)?),
+                _ => None,
+            };
+            let values = match (&segment.value, &batch) {
+                (Value::Expression(e), Some(batch)) => Some(floats(e, batch)?),
+                _ => None,
+            };
+            for g in 0..groups.len() {
+                let slots = groups.slots_of(g);
+                let qualifies = match (&segment.having, &having) {
+                    (Having::Threshold(t), _) => passes(t, view(t.view, slots)),
+                    (_, Some(having)) => having.is_valid(g) && having.value(g),
+                    _ => true,
+                };
+                let value = match (&segment.value, &values) {
+                    (Value::View(v), _) => view(*v, slots),
+                    (_, Some(values)) => values.is_valid(g).then(|| values.value(g)),
+                    _ => None,
+                };
+                f(p, g, qualifies, value);
+            }
+        }
+        Ok(())
+    }
+
+    /// The family's outputs for groups, as its residual expressions read them.
+    fn batch(&self, groups: &Groups, users: &Users) -> Result<RecordBatch, EngineError> {
+        let times = |v: &[i64]| Arc::new(TimestampMillisecondArray::from(v.to_vec()).with_timezone("UTC")) as ArrayRef;
+        let names = StringArray::from_iter_values(groups.users.iter().map(|u| users.name(*u)));
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(names), times(&groups.starts), times(&groups.ends)];
+        for output in &self.outputs {
+            columns.push(match output {
+                Output::View(View::Count(i)) => {
+                    let counts = (0..groups.len()).map(|g| groups.slots_of(g)[*i as usize] as i64);
+                    Arc::new(Int64Array::from_iter_values(counts))
+                }
+                Output::View(v) => Arc::new((0..groups.len()).map(|g| view(*v, groups.slots_of(g))).collect::<Float64Array>()),
+                Output::General(i) => {
+                    let general = &self.general[*i as usize];
+                    general.evaluate(groups.members.iter().copied(), groups.len()).map_err(EngineError::evaluate(general.name()))?
+                }
+            });
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(groups.len()));
+        RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options).map_err(|e| EngineError::Evaluate { what: "a group".into(), source: e.into() })
+    }
+}
+
+/// Groups to decide: users, windows, merged slots, and the rows they are made of.
+#[derive(Default)]
+struct Groups {
+    users: Vec<u32>,
+    starts: Vec<i64>,
+    ends: Vec<i64>,
+    newest: Vec<i64>,
+    slots: Vec<u64>,
+    width: usize,
+    members: Vec<(usize, u32)>,
+}
+
+impl Groups {
+    fn new(width: usize) -> Self {
+        Groups { width, ..Default::default() }
+    }
+
+    fn len(&self) -> usize {
+        self.users.len()
+    }
+
+    fn slots_of(&self, group: usize) -> &[u64] {
+        &self.slots[group * self.width..][..self.width]
+    }
+
+    fn push(&mut self, user: u32, window: (i64, i64), newest: i64, slots: &[u64]) -> usize {
+        self.users.push(user);
+        self.starts.push(window.0);
+        self.ends.push(window.1);
+        self.newest.push(newest);
+        self.slots.extend_from_slice(slots);
+        self.users.len() - 1
+    }
+
+    fn change(&self, g: usize, segment: u32, qualified: bool, value: Option<f64>) -> ResultRow {
+        ResultRow {
+            segment,
+            user: self.users[g],
+            kind: ResultKind::Change,
+            qualified,
+            value,
+            timestamp: self.newest[g],
+            window_start: self.starts[g],
+            window_end: self.ends[g],
+        }
+    }
+}
+
+/// Evaluates a boolean expression.
+pub fn booleans(e: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> Result<BooleanArray, EngineError> {
+    let what = || format!("{e}");
+    let array = e.evaluate(batch).and_then(|v| v.into_array(batch.num_rows())).map_err(EngineError::evaluate(what()))?;
+    let array = cast(&array, &DataType::Boolean).map_err(|s| EngineError::Evaluate { what: what(), source: s.into() })?;
+    Ok(array.as_any().downcast_ref::<BooleanArray>().cloned().unwrap_or_else(|| BooleanArray::new_null(batch.num_rows())))
+}
+
+/// Evaluates a numeric expression.
+pub fn floats(e: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> Result<Float64Array, EngineError> {
+    let what = || format!("{e}");
+    let array = e.evaluate(batch).and_then(|v| v.into_array(batch.num_rows())).map_err(EngineError::evaluate(what()))?;
+    let array = cast(&array, &DataType::Float64).map_err(|s| EngineError::Evaluate { what: what(), source: s.into() })?;
+    Ok(array.as_any().downcast_ref::<Float64Array>().cloned().unwrap_or_else(|| Float64Array::new_null(batch.num_rows())))
+}

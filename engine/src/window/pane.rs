@@ -1,0 +1,316 @@
+//! Hopping and cumulating windows: an event updates one pane, whatever number of windows overlap it;
+//! windows are merged from a user's panes when they close, and only for users whose panes entered or left
+//! since the window before.
+
+use std::collections::BTreeSet;
+
+use cohort_compiler::window::floor;
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::{Arrival, Changes, FamilyState, Final, Groups, Tracked};
+use crate::error::EngineError;
+use crate::having::view;
+use crate::state::NONE;
+use crate::users::Users;
+
+/// The window that closed last, user by user.
+pub struct Sliding {
+    /// End of the last window that closed; windows that end at or before it are closed.
+    pub closed: i64,
+    /// Slots of each user with events in that window, and its newest event.
+    current: FxHashMap<u32, Box<[u64]>>,
+    /// Who qualifies, for simple segments by id.
+    simple: FxHashMap<u32, FxHashSet<u32>>,
+    /// Who qualifies with what value, for complex segments by position.
+    complex: FxHashMap<usize, FxHashMap<u32, Option<f64>>>,
+    /// Rows touched since they last entered a window: (pane start, user).
+    dirty: Vec<(i64, u32)>,
+}
+
+impl Default for Sliding {
+    fn default() -> Self {
+        Sliding { closed: i64::MIN, current: FxHashMap::default(), simple: FxHashMap::default(), complex: FxHashMap::default(), dirty: vec![] }
+    }
+}
+
+impl Sliding {
+    /// Users with events in the last window.
+    pub fn users(&self) -> impl Iterator<Item = u32> + '_ {
+        self.current.keys().copied().chain(self.dirty.iter().map(|(_, user)| *user))
+    }
+
+    /// Bytes in use.
+    pub fn size(&self) -> usize {
+        let width = self.current.values().next().map_or(0, |s| s.len() * 8);
+        let qualified: usize = self.simple.values().map(|s| s.capacity() * 5).sum::<usize>() + self.complex.values().map(|s| s.capacity() * 21).sum::<usize>();
+        self.current.capacity() * (21 + width) + qualified + self.dirty.capacity() * 16
+    }
+}
+
+/// Ends of the open windows in which a user qualifies, by segment and user.
+#[derive(Default)]
+pub struct OpenGroups {
+    ends: FxHashMap<(u32, u32), BTreeSet<i64>>,
+}
+
+impl OpenGroups {
+    /// Sets whether a group qualifies; returns whether it did.
+    pub fn set(&mut self, segment: u32, user: u32, end: i64, qualifies: bool) -> bool {
+        if qualifies {
+            return !self.ends.entry((segment, user)).or_default().insert(end);
+        }
+        let Some(ends) = self.ends.get_mut(&(segment, user)) else { return false };
+        let was = ends.remove(&end);
+        if ends.is_empty() {
+            self.ends.remove(&(segment, user));
+        }
+        was
+    }
+
+    /// Users with open groups.
+    pub fn users(&self) -> impl Iterator<Item = u32> + '_ {
+        self.ends.keys().map(|(_, user)| *user)
+    }
+
+    /// Bytes in use.
+    pub fn size(&self) -> usize {
+        self.ends.capacity() * 33 + self.ends.values().map(|e| e.len() * 16).sum::<usize>()
+    }
+}
+
+impl FamilyState {
+    #[inline]
+    pub(super) fn pane_row(&mut self, arrival: &Arrival<'_>, creates: bool) -> (Option<u32>, bool) {
+        let start = floor(arrival.time, self.spec.pane());
+        let closed = arrival.horizon.max(self.sliding.closed);
+        if self.spec.last_end(start) <= closed {
+            return (None, creates);
+        }
+        let first = self.spec.next_end(start);
+        let late = creates && first <= arrival.horizon && first <= self.spec.last_end(start);
+        let (row, is_new) = self.rows.find_or_create(arrival.user, start);
+        let first_touch = self.touch(row, is_new, arrival);
+        if is_new {
+            self.add_to_pane(start, row);
+        }
+        if first_touch {
+            self.sliding.dirty.push((start, arrival.user));
+        }
+        (Some(row), late)
+    }
+
+    /// The user's rows with panes in [start, end), newest first.
+    fn user_rows(&self, user: u32, start: i64, end: i64) -> impl Iterator<Item = u32> + '_ {
+        let mut at = self.rows.head(user);
+        std::iter::from_fn(move || {
+            while at != NONE {
+                let row = at;
+                let r = self.rows.row(row);
+                at = r.older;
+                if r.start < start {
+                    return None;
+                }
+                if r.start < end {
+                    return Some(row);
+                }
+            }
+            None
+        })
+    }
+
+    /// Merges a user's panes of a window into a group; `None` without events.
+    fn push_window(&self, groups: &mut Groups, user: u32, end: i64) -> Option<usize> {
+        let start = self.spec.start_of(end);
+        let mut rows: Vec<u32> = self.user_rows(user, start, end).collect();
+        if rows.is_empty() {
+            return None;
+        }
+        rows.reverse();
+        let mut slots = self.rows.initial().to_vec();
+        let mut newest = i64::MIN;
+        for &row in &rows {
+            self.rows.merge(&mut slots, self.rows.slots(row));
+            newest = newest.max(self.rows.row(row).newest);
+        }
+        let g = groups.push(user, (start, end), newest, &slots);
+        groups.members.extend(rows.iter().map(|&row| (g, row)));
+        Some(g)
+    }
+
+    /// Decides every open window of the users touched in this batch. Successive windows with the same
+    /// panes are decided once.
+    pub(super) fn pane_changes(&mut self, users: &Users, changes: &mut Changes) -> Result<(), EngineError> {
+        if self.careful.is_empty() {
+            return Ok(());
+        }
+        let mut touched: Vec<u32> = self.touched.iter().map(|&row| self.rows.row(row).user).collect();
+        touched.sort_unstable();
+        touched.dedup();
+        let mut groups = Groups::new(self.rows.width());
+        let mut windows: Vec<(usize, i64)> = vec![];
+        for user in touched {
+            self.open_windows(user, &mut groups, &mut windows);
+        }
+        let mut outcomes = vec![];
+        self.decide(&self.careful, &groups, users, |p, g, qualifies, value| outcomes.push((p, g, qualifies, value)))?;
+        let mut of_group: Vec<Vec<i64>> = vec![vec![]; groups.len()];
+        windows.iter().for_each(|&(g, end)| of_group[g].push(end));
+        for (p, g, qualifies, value) in outcomes {
+            let (segment, user) = (self.segments[p].id, groups.users[g]);
+            for &end in &of_group[g] {
+                let start = self.spec.start_of(end);
+                let was = self.open.set(segment, user, end, qualifies);
+                if was != qualifies {
+                    let change = groups.change(g, segment, qualifies, value);
+                    changes.rows.push(crate::result::ResultRow { window_start: start, window_end: end, ..change });
+                    changes.opened.push((segment, user, if qualifies { 1 } else { -1 }));
+                }
+                if self.segments[p].tracked && (was || qualifies) {
+                    changes.tracked.push(Tracked { segment, user, start, end, qualifies: qualifies.then_some(value), newest: groups.newest[g] });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn open_windows(&self, user: u32, groups: &mut Groups, windows: &mut Vec<(usize, i64)>) {
+        let mut starts: Vec<i64> = self.user_rows(user, i64::MIN, i64::MAX).map(|r| self.rows.row(r).start).collect();
+        starts.reverse();
+        let (Some(&oldest), Some(&newest)) = (starts.first(), starts.last()) else { return };
+        let last = self.spec.last_end(newest);
+        let mut end = self.spec.next_end(oldest.max(self.sliding.closed));
+        let mut previous: Option<((usize, usize), usize)> = None;
+        while end <= last {
+            let from = starts.partition_point(|s| *s < self.spec.start_of(end));
+            let to = starts.partition_point(|s| *s < end);
+            match previous {
+                Some((span, g)) if span == (from, to) => windows.push((g, end)),
+                _ if from < to => {
+                    if let Some(g) = self.push_window(groups, user, end) {
+                        previous = Some(((from, to), g));
+                        windows.push((g, end));
+                    }
+                }
+                _ => match starts.get(to) {
+                    // A stretch without events: on to the first window of the next pane.
+                    Some(&next) if next >= end => {
+                        end = self.spec.next_end(next);
+                        continue;
+                    }
+                    _ => {}
+                },
+            }
+            end = self.spec.next_end(end);
+        }
+    }
+
+    pub(super) fn pane_close(&mut self, users: &Users, horizon: i64, finals: &mut Vec<Final>) -> Result<(), EngineError> {
+        self.settle_pane();
+        while let Some(end) = self.next_window() {
+            if end > horizon {
+                break;
+            }
+            self.close_window(users, end, finals)?;
+            self.sliding.closed = end;
+        }
+        Ok(())
+    }
+
+    /// The end of the next window that has anything in it, or had in the one before.
+    fn next_window(&self) -> Option<i64> {
+        let next = self.spec.next_end(self.sliding.closed.max(i64::MIN / 2));
+        if !self.sliding.current.is_empty() {
+            return Some(next);
+        }
+        let first = *self.panes.keys().next()?;
+        Some(self.spec.next_end(first).max(next))
+    }
+
+    fn close_window(&mut self, users: &Users, end: i64, finals: &mut Vec<Final>) -> Result<(), EngineError> {
+        let start = self.spec.start_of(end);
+        let mut changed: Vec<u32> = vec![];
+        self.sliding.dirty.retain(|&(pane, user)| {
+            let enters = pane < end;
+            if enters {
+                changed.push(user);
+            }
+            !enters
+        });
+        while let Some(entry) = self.panes.first_entry() {
+            if *entry.key() >= start {
+                break;
+            }
+            for row in entry.remove() {
+                changed.push(self.rows.row(row).user);
+                self.free(row);
+            }
+        }
+        changed.sort_unstable();
+        changed.dedup();
+        self.update_window(users, &changed, end)?;
+        self.emit_window((start, end), finals);
+        Ok(())
+    }
+
+    /// Decides the users whose panes differ from those of the window before.
+    fn update_window(&mut self, users: &Users, changed: &[u32], end: i64) -> Result<(), EngineError> {
+        let mut groups = Groups::new(self.rows.width());
+        for &user in changed {
+            let g = self.push_window(&mut groups, user, end);
+            let now = g.map(|g| groups.slots_of(g));
+            let was = self.sliding.current.get(&user);
+            for index in &self.simple {
+                let value = |slots: Option<&[u64]>| slots.and_then(|s| view(index.view, s));
+                let sliding = &mut self.sliding.simple;
+                index.flips(value(was.map(|s| &**s)), value(now), |segment, qualifies| {
+                    let members = sliding.entry(segment).or_default();
+                    if qualifies {
+                        members.insert(user);
+                    } else {
+                        members.remove(&user);
+                    }
+                });
+            }
+            match now {
+                Some(slots) => drop(self.sliding.current.insert(user, slots.into())),
+                None => drop(self.sliding.current.remove(&user)),
+            }
+        }
+        let mut outcomes = vec![];
+        self.decide(&self.complex, &groups, users, |p, g, qualifies, value| outcomes.push((p, groups.users[g], qualifies, value)))?;
+        if !self.complex.is_empty() {
+            let present: FxHashSet<u32> = groups.users.iter().copied().collect();
+            for members in self.sliding.complex.values_mut() {
+                changed.iter().filter(|u| !present.contains(u)).for_each(|u| drop(members.remove(u)));
+            }
+        }
+        for (p, user, qualifies, value) in outcomes {
+            let members = self.sliding.complex.entry(p).or_default();
+            if qualifies {
+                members.insert(user, value);
+            } else {
+                members.remove(&user);
+            }
+        }
+        Ok(())
+    }
+
+    fn emit_window(&mut self, (start, end): (i64, i64), finals: &mut Vec<Final>) {
+        let mut qualified: Vec<(u32, u32, Option<f64>)> = vec![];
+        for (&segment, members) in &self.sliding.simple {
+            let value_view = self.value_view(segment);
+            for &user in members {
+                let slots = self.sliding.current.get(&user);
+                qualified.push((segment, user, value_view.zip(slots).and_then(|(v, s)| view(v, s))));
+            }
+        }
+        for (&p, members) in &self.sliding.complex {
+            qualified.extend(members.iter().map(|(&user, &value)| (self.segments[p].id, user, value)));
+        }
+        qualified.sort_unstable_by_key(|&(segment, user, _)| (segment, user));
+        for (segment, user, value) in qualified {
+            let was_open = self.emits_changes(segment) && self.open.set(segment, user, end, false);
+            finals.push(Final { segment, user, start, end, value, was_open });
+        }
+    }
+}
