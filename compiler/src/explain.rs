@@ -1,1 +1,251 @@
-//! Placeholder
+//! A program as a graph that a person can read: what each segment needs, and what they share.
+//!
+//! Nodes are the scan, the distinct filters, the families (filter and window) with their slots, and the
+//! segments; arrows go from what is read to what reads it. The graph is the one source of the tree, the
+//! indented text, JSON and Graphviz.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use crate::program::{Having, MatchBy, Program, SegmentKind};
+use crate::share::field_name;
+
+/// How to print a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// A tree with lines.
+    Tree,
+    /// One line a node, indented.
+    Indent,
+    /// Nodes and edges.
+    Json,
+    /// DOT.
+    Graphviz,
+}
+
+/// One operator or segment.
+#[derive(Debug, Clone, Serialize)]
+pub struct Node {
+    /// Its name in edges.
+    pub id: String,
+    /// `scan`, `filter`, `window` or `segment`.
+    pub kind: &'static str,
+    /// A line for people.
+    pub label: String,
+    /// Further lines.
+    pub details: Vec<String>,
+    /// Rows and time, when it was run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub measured: Option<Measured>,
+}
+
+/// What an operator did in a run.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Measured {
+    /// Rows that left it.
+    pub rows: u64,
+    /// Nanoseconds spent in it, over all threads.
+    pub nanos: u64,
+}
+
+/// An arrow.
+#[derive(Debug, Clone, Serialize, PartialEq)]
+pub struct Edge {
+    /// From what is read.
+    pub from: String,
+    /// To what reads it.
+    pub to: String,
+}
+
+/// A program, drawn.
+#[derive(Debug, Clone, Serialize)]
+pub struct Graph {
+    /// What is shared, in numbers.
+    pub summary: String,
+    /// Nodes, each after those it reads.
+    pub nodes: Vec<Node>,
+    /// Arrows.
+    pub edges: Vec<Edge>,
+}
+
+impl Graph {
+    /// The graph of a program; with `only`, of one segment and what it needs.
+    pub fn new(program: &Program, only: Option<&str>) -> Graph {
+        let mut graph = Graph { summary: summary(program), nodes: vec![], edges: vec![] };
+        let wanted = wanted(program, only);
+        graph.scan(program);
+        let mut filters: Vec<u32> = vec![];
+        for (i, family) in program.families.iter().enumerate() {
+            let readers: Vec<_> = family.segments.iter().filter(|s| wanted[**s as usize]).collect();
+            if readers.is_empty() {
+                continue;
+            }
+            if !filters.contains(&family.filter_id) {
+                filters.push(family.filter_id);
+                graph.node(format!("filter{}", family.filter_id), "filter", format!("Filter: {}", family.filter), vec![]);
+                graph.edge("scan".into(), format!("filter{}", family.filter_id));
+            }
+            let slots: Vec<&str> = family.slot_names.iter().map(String::as_str).chain(family.general.iter().map(|g| g.aggregate.name())).collect();
+            let mut details = vec![format!("slots: {}", if slots.is_empty() { "none".into() } else { slots.join(", ") })];
+            details.push(format!("shared by {} segment{}", family.segments.len(), if family.segments.len() == 1 { "" } else { "s" }));
+            graph.node(format!("window{i}"), "window", format!("Aggregate: by user_id, {}", family.window), details);
+            graph.edge(format!("filter{}", family.filter_id), format!("window{i}"));
+        }
+        for (i, segment) in program.segments.iter().enumerate().filter(|(i, _)| wanted[*i]) {
+            let mut details = vec![format!("emit {}: {}", format!("{:?}", segment.emit).to_uppercase(), segment.emit_reason)];
+            let (label, reads) = match &segment.kind {
+                SegmentKind::Base { family, having, .. } => {
+                    let how = match having {
+                        Having::Always => "no HAVING",
+                        Having::Threshold(_) => "threshold index",
+                        Having::Expression(_) => "expression",
+                    };
+                    details.insert(0, format!("having ({how}): {}", segment.condition));
+                    (format!("Segment: {}", segment.name), vec![format!("window{family}")])
+                }
+                SegmentKind::Derived(d) => {
+                    let by = if d.by == MatchBy::Window { "same user and window" } else { "same user: current membership" };
+                    details.insert(0, format!("condition ({by}): {}", segment.condition));
+                    (format!("Derived segment: {}", segment.name), d.inputs.iter().map(|s| format!("segment{s}")).collect())
+                }
+            };
+            graph.node(format!("segment{i}"), "segment", label, details);
+            for from in reads {
+                graph.edge(from, format!("segment{i}"));
+            }
+        }
+        graph
+    }
+
+    fn node(&mut self, id: String, kind: &'static str, label: String, details: Vec<String>) {
+        self.nodes.push(Node { id, kind, label, details, measured: None });
+    }
+
+    fn edge(&mut self, from: String, to: String) {
+        self.edges.push(Edge { from, to });
+    }
+
+    fn scan(&mut self, program: &Program) {
+        let mut columns = vec!["user_id".to_string(), "event_time".into()];
+        columns.extend(program.scan.value.then(|| "value".to_string()));
+        columns.extend(program.scan.texts.iter().map(|t| field_name(&t.field)));
+        columns.extend(program.scan.metadata.then(|| "metadata".to_string()));
+        let masks = program.masks.iter().map(|m| format!("condition evaluated once a batch: {}", m.text));
+        self.node("scan".into(), "scan", "Scan: events".into(), std::iter::once(format!("columns: {}", columns.join(", "))).chain(masks).collect());
+    }
+
+    /// Sets what a node did.
+    pub fn measure(&mut self, id: &str, measured: Measured) {
+        if let Some(node) = self.nodes.iter_mut().find(|n| n.id == id) {
+            node.measured = Some(measured);
+        }
+    }
+
+    /// The graph as text.
+    pub fn render(&self, format: Format) -> String {
+        match format {
+            Format::Json => serde_json::to_string_pretty(self).unwrap_or_default(),
+            Format::Graphviz => self.graphviz(),
+            Format::Tree => self.outline(true),
+            Format::Indent => self.outline(false),
+        }
+    }
+
+    fn graphviz(&self) -> String {
+        let escape = |s: &str| s.replace('\\', "\\\\").replace('"', "\\\"");
+        let mut out = String::from("digraph cohort {\n  rankdir=BT;\n  node [shape=box, fontname=\"sans-serif\"];\n");
+        for node in &self.nodes {
+            let label: Vec<String> = std::iter::once(&node.label).chain(&node.details).map(|l| escape(l)).collect();
+            let _ = writeln!(out, "  {} [label=\"{}{}\"];", node.id, label.join("\\n"), node.measured.map_or(String::new(), |m| format!("\\n{}", shown(m))));
+        }
+        for edge in &self.edges {
+            let _ = writeln!(out, "  {} -> {};", edge.from, edge.to);
+        }
+        out.push_str("}\n");
+        out
+    }
+
+    /// From the scan outward; a segment that several read stands under the first and is named at the others.
+    fn outline(&self, lines: bool) -> String {
+        let mut out = format!("{}\n", self.summary);
+        let mut seen = std::collections::BTreeSet::new();
+        self.branch("scan", &mut vec![], lines, &mut seen, &mut out);
+        out
+    }
+
+    fn branch<'a>(&'a self, id: &'a str, last: &mut Vec<bool>, lines: bool, seen: &mut std::collections::BTreeSet<&'a str>, out: &mut String) {
+        let Some(node) = self.nodes.iter().find(|n| n.id == id) else { return };
+        let again = !seen.insert(id);
+        let indent = |own: bool| -> String {
+            if !lines {
+                return "  ".repeat(last.len() + usize::from(!own));
+            }
+            let mut text = String::new();
+            for (i, is_last) in last.iter().enumerate() {
+                let own_level = own && i + 1 == last.len();
+                text.push_str(match (own_level, is_last) {
+                    (true, false) => "├─ ",
+                    (true, true) => "└─ ",
+                    (false, false) => "│  ",
+                    (false, true) => "   ",
+                });
+            }
+            text
+        };
+        let measured = node.measured.map_or(String::new(), |m| format!("  [{}]", shown(m)));
+        let _ = writeln!(out, "{}{}{}{}", indent(true), node.label, measured, if again { " (above)" } else { "" });
+        if again {
+            return;
+        }
+        for detail in &node.details {
+            let _ = writeln!(out, "{}  {detail}", indent(false));
+        }
+        let children: Vec<&str> = self.edges.iter().filter(|e| e.from == id).map(|e| e.to.as_str()).collect();
+        for (i, child) in children.iter().enumerate() {
+            last.push(i + 1 == children.len());
+            self.branch(child, last, lines, seen, out);
+            last.pop();
+        }
+    }
+}
+
+fn shown(m: Measured) -> String {
+    if m.nanos == 0 { format!("rows={}", m.rows) } else { format!("rows={}, time={:.3} ms", m.rows, m.nanos as f64 / 1e6) }
+}
+
+/// Which segments to draw: all, or one and all that it reads.
+fn wanted(program: &Program, only: Option<&str>) -> Vec<bool> {
+    let Some(name) = only else { return vec![true; program.segments.len()] };
+    let mut wanted: Vec<bool> = program.segments.iter().map(|s| s.name == name).collect();
+    // Inputs come before their readers.
+    for i in (0..wanted.len()).rev() {
+        if let (true, SegmentKind::Derived(d)) = (wanted[i], &program.segments[i].kind) {
+            d.inputs.iter().for_each(|&input| wanted[input as usize] = true);
+        }
+    }
+    wanted
+}
+
+/// "10,000 segments → 1 scan, 12 filters, …".
+pub fn summary(program: &Program) -> String {
+    let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    let thresholds = program.segments.iter().filter(|s| matches!(&s.kind, SegmentKind::Base { having: Having::Threshold(_), .. })).count();
+    let derived = program.segments.iter().filter(|s| matches!(s.kind, SegmentKind::Derived(_))).count();
+    let expressions = program.segments.len() - thresholds - derived;
+    let slots: usize = program.families.iter().map(|f| f.slots.len() + f.general.len()).sum();
+    let mut windows: Vec<_> = program.families.iter().map(|f| f.window).collect();
+    windows.sort_unstable();
+    windows.dedup();
+    let parts = [
+        "1 scan".to_string(),
+        count(program.filters.len(), "filter"),
+        count(windows.len(), "window kind"),
+        count(program.families.len(), "aggregation"),
+        count(slots, "slot"),
+        count(thresholds, "threshold"),
+        count(expressions, "other condition"),
+        count(derived, "derived segment"),
+    ];
+    format!("{} → {}", count(program.segments.len(), "segment"), parts.join(", "))
+}

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use cohort_compiler::emit::Emit;
 use cohort_compiler::program::{Derived, MatchBy, Program, SegmentKind};
@@ -23,7 +24,7 @@ use crate::membership::{Member, Membership, NEVER};
 use crate::result::{ResultKind, ResultRow};
 use crate::users::Users;
 use crate::window::pane::OpenGroups;
-use crate::window::{Arrival, Changes, FamilyState, Final, Tracked};
+use crate::window::{Arrival, Changes, FamilyState, FamilyStats, Final, Tracked};
 
 /// Settings of time, in milliseconds, and of memory, in bytes.
 #[derive(Debug, Clone, Copy)]
@@ -61,6 +62,7 @@ pub struct Partition {
     overlaps: bool,
     ids: Vec<u32>,
     arguments: Vec<ArgumentColumn>,
+    route_nanos: u64,
 }
 
 /// What a batch left behind beside results.
@@ -93,6 +95,7 @@ impl Partition {
             has_member_readers: program.segments.iter().any(|s| !s.member_readers.is_empty()),
             ids: vec![],
             arguments: vec![],
+            route_nanos: 0,
             program,
             settings,
         }
@@ -118,6 +121,16 @@ impl Partition {
         &self.membership
     }
 
+    /// What each family did so far.
+    pub fn family_stats(&self) -> Vec<FamilyStats> {
+        self.families.iter().map(FamilyState::stats).collect()
+    }
+
+    /// Nanoseconds spent interning users, evaluating conditions and routing events.
+    pub fn route_nanos(&self) -> u64 {
+        self.route_nanos
+    }
+
     /// Number of (user, window or pane) groups.
     pub fn groups(&self) -> usize {
         self.families.iter().map(FamilyState::groups).sum()
@@ -133,6 +146,7 @@ impl Partition {
     /// # Errors
     /// When an expression fails, or state outgrows the memory limit.
     pub fn process(&mut self, events: &EventBatch, out: &mut Vec<ResultRow>, late: &mut Late) -> Result<(), EngineError> {
+        let started = Instant::now();
         late.events.clear();
         self.ids.clear();
         for i in 0..events.len() {
@@ -153,6 +167,7 @@ impl Partition {
             }
             self.newest = Some(self.newest.map_or(time, |n| n.max(time)));
         }
+        self.route_nanos += started.elapsed().as_nanos() as u64;
         self.flush(&context, out)
     }
 

@@ -238,4 +238,45 @@ impl EventBatch {
     pub fn is_empty(&self) -> bool {
         self.times.is_empty()
     }
+
+    /// The given rows as a batch of their own.
+    pub fn select(&self, rows: &[u32]) -> EventBatch {
+        fn pick<T: Copy>(from: &[T], rows: &[u32]) -> Vec<T> {
+            if from.is_empty() { vec![] } else { rows.iter().map(|&r| from[r as usize]).collect() }
+        }
+        let texts = |from: &TextBuffer| {
+            let mut to = TextBuffer::default();
+            if !from.is_empty() {
+                rows.iter().for_each(|&r| to.push(from.get(r as usize)));
+            }
+            to
+        };
+        let column = |c: &TextColumn| TextColumn { ids: pick(&c.ids, rows), text: texts(&c.text), valid: pick(&c.valid, rows) };
+        EventBatch {
+            users: texts(&self.users),
+            times: pick(&self.times, rows),
+            values: pick(&self.values, rows),
+            values_valid: pick(&self.values_valid, rows),
+            texts: self.texts.iter().map(column).collect(),
+            metadata: self.metadata.as_ref().map(|m| m.select(rows)),
+            records: pick(&self.records, rows),
+        }
+    }
+}
+
+impl MapColumn {
+    fn select(&self, rows: &[u32]) -> MapColumn {
+        let mut to = MapColumn { offsets: vec![0], ..MapColumn::default() };
+        for &row in rows {
+            let row = row as usize;
+            for entry in self.offsets[row] as usize..self.offsets[row + 1] as usize {
+                to.keys.push(self.keys.get(entry));
+                to.values.push(self.values.get(entry));
+                to.values_valid.push(self.values_valid[entry]);
+            }
+            to.offsets.push(to.keys.len() as u32);
+            to.valid.push(self.valid[row]);
+        }
+        to
+    }
 }

@@ -10,6 +10,7 @@ pub mod tumble;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use cohort_compiler::emit::Emit;
 use cohort_compiler::program::{Action, Having, OpKind, Output, Program, SegmentKind, Threshold, Value, View};
@@ -138,6 +139,16 @@ pub struct FamilyState {
     sessions: session::Sessions,
     open: pane::OpenGroups,
     watches: bool,
+    stats: FamilyStats,
+}
+
+/// What a family did so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct FamilyStats {
+    /// Events that passed its filter.
+    pub events: u64,
+    /// Nanoseconds spent comparing and closing its groups.
+    pub nanos: u64,
 }
 
 impl FamilyState {
@@ -197,12 +208,19 @@ impl FamilyState {
             sliding: pane::Sliding::default(),
             sessions: session::Sessions::default(),
             open: pane::OpenGroups::default(),
+            stats: FamilyStats::default(),
         }
+    }
+
+    /// What the family did so far.
+    pub fn stats(&self) -> FamilyStats {
+        self.stats
     }
 
     /// Takes an event that passed the family's filter. Returns whether it was too late for a window.
     #[inline]
     pub fn event(&mut self, action: &Action, arrival: &Arrival<'_>) -> Result<bool, EngineError> {
+        self.stats.events += u64::from(action.creates);
         let (row, late) = match self.spec {
             WindowSpec::Tumble { size } => self.tumble_row(arrival, size, action.creates),
             WindowSpec::Session { gap } => self.session_row(arrival, gap, action.creates)?,
@@ -274,6 +292,7 @@ impl FamilyState {
         if self.touched.is_empty() {
             return Ok(());
         }
+        let started = Instant::now();
         match self.spec {
             WindowSpec::Tumble { size } => {
                 self.quick_changes(size, changes);
@@ -285,16 +304,20 @@ impl FamilyState {
         self.touched.clear();
         self.was.clear();
         self.was_new.clear();
+        self.stats.nanos += started.elapsed().as_nanos() as u64;
         Ok(())
     }
 
     /// Final results of all windows that end at or before `horizon`.
     pub fn close(&mut self, users: &Users, horizon: i64, finals: &mut Vec<Final>, changes: &mut Changes) -> Result<(), EngineError> {
+        let started = Instant::now();
         match self.spec {
             WindowSpec::Tumble { size } => self.tumble_close(users, size, horizon, finals),
             WindowSpec::Session { gap } => self.session_close(users, gap, horizon, finals, changes),
             _ => self.pane_close(users, horizon, finals),
-        }
+        }?;
+        self.stats.nanos += started.elapsed().as_nanos() as u64;
+        Ok(())
     }
 
     /// The earliest horizon at which a window closes.

@@ -281,7 +281,7 @@ impl FamilyState {
         if !self.complex.is_empty() {
             let present: FxHashSet<u32> = groups.users.iter().copied().collect();
             for members in self.sliding.complex.values_mut() {
-                changed.iter().filter(|u| !present.contains(u)).for_each(|u| drop(members.remove(u)));
+                changed.iter().filter(|u| !present.contains(u)).for_each(|u| { members.remove(u); });
             }
         }
         for (p, user, qualifies, value) in outcomes {

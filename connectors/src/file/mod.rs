@@ -1,0 +1,5 @@
+//! Files: [`source`] reads JSON Lines (plain, gzip, zstd, standard input) and Parquet as chunks of
+//! newline-separated JSON; [`sink`] writes results as NDJSON or Parquet, and dead letters as NDJSON.
+
+pub mod sink;
+pub mod source;

@@ -1,0 +1,202 @@
+//! Results and dead letters → files.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use cohort_compiler::Program;
+use cohort_engine::ResultRow;
+use cohort_engine::decode::Reason;
+use cohort_engine::users::Users;
+use datafusion::arrow::array::{ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray, TimestampMillisecondArray};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use parquet::arrow::ArrowWriter;
+
+use crate::error::ConnectorError;
+
+/// Where results go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Format {
+    /// Nowhere: they are only counted.
+    None,
+    /// One JSON object a line.
+    Ndjson,
+    /// A Parquet file.
+    Parquet,
+}
+
+/// Results on their way to the writer.
+pub enum Encoded {
+    /// Lines.
+    Lines(Vec<u8>),
+    /// Columns.
+    Columns(RecordBatch),
+}
+
+/// Names that results carry, prepared once: the JSON of segment and rule ids.
+pub struct Names {
+    json: Vec<(String, String)>,
+    plain: Vec<(String, String)>,
+}
+
+impl Names {
+    /// The names of a program's segments.
+    pub fn new(program: &Program) -> Self {
+        let quoted = |s: &str| serde_json::Value::from(s).to_string();
+        Names {
+            json: program.segments.iter().map(|s| (quoted(&s.name), quoted(&s.rule_id))).collect(),
+            plain: program.segments.iter().map(|s| (s.name.clone(), s.rule_id.clone())).collect(),
+        }
+    }
+}
+
+/// Encodes results; `None` when there is nothing to write.
+///
+/// # Errors
+/// Never for NDJSON; for Parquet when columns can't be built.
+pub fn encode(format: &Format, names: &Names, users: &Users, rows: &[ResultRow]) -> Result<Option<Encoded>, ConnectorError> {
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    match format {
+        Format::None => Ok(None),
+        Format::Ndjson => Ok(Some(Encoded::Lines(lines(names, users, rows)))),
+        Format::Parquet => columns(names, users, rows).map(|c| Some(Encoded::Columns(c))),
+    }
+}
+
+/// A number as JSON; what JSON has no number for is null.
+pub fn write_number(out: &mut Vec<u8>, value: Option<f64>) {
+    match value.and_then(serde_json::Number::from_f64) {
+        Some(number) => drop(write!(out, "{number}")),
+        None => out.extend_from_slice(b"null"),
+    }
+}
+
+fn lines(names: &Names, users: &Users, rows: &[ResultRow]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(rows.len() * 192);
+    for row in rows {
+        let (segment, rule) = &names.json[row.segment as usize];
+        out.extend_from_slice(b"{\"userId\":");
+        write_text(&mut out, users.name(row.user));
+        let _ = write!(out, ",\"segmentId\":{segment},\"ruleId\":{rule},\"qualified\":{},\"value\":", row.qualified);
+        write_number(&mut out, row.value);
+        let _ = writeln!(out, ",\"timestamp\":{},\"windowStart\":{},\"windowEnd\":{}}}", row.timestamp, row.window_start, row.window_end);
+    }
+    out
+}
+
+/// A JSON string; most texts need no escapes.
+pub fn write_text(out: &mut Vec<u8>, text: &str) {
+    if text.bytes().all(|b| b >= 0x20 && b != b'"' && b != b'\\') {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+    } else {
+        let _ = write!(out, "{}", serde_json::Value::from(text));
+    }
+}
+
+/// The Parquet schema of results.
+pub fn result_schema() -> SchemaRef {
+    let time = || DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()));
+    Arc::new(Schema::new(vec![
+        Field::new("userId", DataType::Utf8, false),
+        Field::new("segmentId", DataType::Utf8, false),
+        Field::new("ruleId", DataType::Utf8, false),
+        Field::new("qualified", DataType::Boolean, false),
+        Field::new("value", DataType::Float64, true),
+        Field::new("timestamp", time(), false),
+        Field::new("windowStart", time(), false),
+        Field::new("windowEnd", time(), false),
+    ]))
+}
+
+fn columns(names: &Names, users: &Users, rows: &[ResultRow]) -> Result<RecordBatch, ConnectorError> {
+    let times = |f: fn(&ResultRow) -> i64| Arc::new(TimestampMillisecondArray::from_iter_values(rows.iter().map(f)).with_timezone("UTC")) as ArrayRef;
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(StringArray::from_iter_values(rows.iter().map(|r| users.name(r.user)))),
+        Arc::new(StringArray::from_iter_values(rows.iter().map(|r| &names.plain[r.segment as usize].0))),
+        Arc::new(StringArray::from_iter_values(rows.iter().map(|r| &names.plain[r.segment as usize].1))),
+        Arc::new(rows.iter().map(|r| Some(r.qualified)).collect::<BooleanArray>()),
+        Arc::new(rows.iter().map(|r| r.value).collect::<Float64Array>()),
+        times(|r| r.timestamp),
+        times(|r| r.window_start),
+        times(|r| r.window_end),
+    ];
+    RecordBatch::try_new(result_schema(), columns).map_err(|e| ConnectorError::Parquet { what: "results".into(), message: e.to_string() })
+}
+
+/// Writes encoded results.
+pub enum ResultWriter {
+    /// Nowhere.
+    None,
+    /// A stream of lines.
+    Lines(String, Box<dyn Write + Send>),
+    /// A Parquet file.
+    Parquet(String, Box<ArrowWriter<File>>),
+}
+
+impl ResultWriter {
+    /// Opens `path` by its name: `none`, `-` for standard output, `*.parquet`, anything else NDJSON.
+    ///
+    /// # Errors
+    /// When the file can't be created.
+    pub fn create(path: &str) -> Result<(Format, Self), ConnectorError> {
+        if path == "none" {
+            return Ok((Format::None, ResultWriter::None));
+        }
+        if path == "-" {
+            return Ok((Format::Ndjson, ResultWriter::Lines("standard output".into(), Box::new(BufWriter::new(io::stdout())))));
+        }
+        let file = File::create(path).map_err(ConnectorError::io(path))?;
+        if Path::new(path).extension().is_some_and(|e| e == "parquet") {
+            let writer = ArrowWriter::try_new(file, result_schema(), None).map_err(|e| ConnectorError::Parquet { what: path.into(), message: e.to_string() })?;
+            return Ok((Format::Parquet, ResultWriter::Parquet(path.into(), Box::new(writer))));
+        }
+        Ok((Format::Ndjson, ResultWriter::Lines(path.into(), Box::new(BufWriter::with_capacity(1 << 18, file)))))
+    }
+
+    /// Writes some results.
+    ///
+    /// # Errors
+    /// When writing fails.
+    pub fn write(&mut self, encoded: Encoded) -> Result<(), ConnectorError> {
+        match (self, encoded) {
+            (ResultWriter::Lines(name, out), Encoded::Lines(lines)) => out.write_all(&lines).map_err(ConnectorError::io(name.clone())),
+            (ResultWriter::Parquet(name, out), Encoded::Columns(batch)) => out.write(&batch).map_err(|e| ConnectorError::Parquet { what: name.clone(), message: e.to_string() }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Completes the file.
+    ///
+    /// # Errors
+    /// When writing fails.
+    pub fn finish(self) -> Result<(), ConnectorError> {
+        match self {
+            ResultWriter::None => Ok(()),
+            ResultWriter::Lines(name, mut out) => out.flush().map_err(ConnectorError::io(name)),
+            ResultWriter::Parquet(name, out) => out.close().map(|_| ()).map_err(|e| ConnectorError::Parquet { what: name, message: e.to_string() }),
+        }
+    }
+}
+
+/// Writes one dead letter as a JSON line: reason, partition, offset, and the raw record as text, or as
+/// hexadecimal when it is not UTF-8.
+pub fn dead_letter(out: &mut Vec<u8>, reason: Reason, partition: u32, offset: u64, raw: &[u8]) {
+    let _ = write!(out, "{{\"reason\":\"{}\",\"topic\":null,\"partition\":{partition},\"offset\":{offset},", reason.as_str());
+    match std::str::from_utf8(raw) {
+        Ok(text) => {
+            out.extend_from_slice(b"\"raw\":");
+            write_text(out, text);
+        }
+        Err(_) => {
+            out.extend_from_slice(b"\"rawHex\":\"");
+            raw.iter().for_each(|b| drop(write!(out, "{b:02x}")));
+            out.push(b'"');
+        }
+    }
+    out.extend_from_slice(b"}\n");
+}

@@ -1,0 +1,361 @@
+//! A bounded run: one reader cuts the input into micro-batches, decoders turn them into columns and route
+//! the events to partitions by user, workers own the partitions, and one writer takes what they emit.
+//!
+//! All queues are bounded, so a slow writer slows the reader. Decoder `d` takes every `d`-th batch and
+//! workers take the decoders' batches in turn, so that each partition sees its events in input order
+//! whatever the number of threads.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+
+use cohort_compiler::Program;
+use cohort_engine::decode::json::{JsonDecoder, split_lines};
+use cohort_engine::decode::{EventBatch, Reason, Rejected};
+use cohort_engine::events::projection;
+use cohort_engine::{Late, Partition, ResultRow, Settings};
+
+use crate::error::ConnectorError;
+use crate::file::sink::{Encoded, Format, Names, ResultWriter, dead_letter, encode};
+use crate::file::source::{Chunk, FileSource};
+
+/// How a replay runs.
+#[derive(Debug, Clone)]
+pub struct ReplayOptions {
+    /// Number of partitions; a user is in partition `murmur2(userId) % partitions`, as Kafka would have it.
+    pub partitions: u32,
+    /// Number of worker threads.
+    pub workers: usize,
+    /// Settings of time and memory.
+    pub settings: Settings,
+}
+
+/// What came of a replay.
+#[derive(Debug, Default)]
+pub struct ReplaySummary {
+    /// Events accepted.
+    pub events: u64,
+    /// Bytes read, decompressed.
+    pub bytes: u64,
+    /// Dead letters by reason, late events among them.
+    pub dead_letters: BTreeMap<Reason, u64>,
+    /// Results by segment.
+    pub results: Vec<u64>,
+    /// Bytes of state at its largest, as accounted.
+    pub state_bytes: usize,
+}
+
+/// Counters that a progress bar may read while a replay runs.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Bytes read, decompressed.
+    pub bytes: AtomicU64,
+    /// Records decoded.
+    pub records: AtomicU64,
+}
+
+struct Routed {
+    chunk: Arc<Chunk>,
+    spans: Arc<Vec<(u32, u32)>>,
+    /// One batch for each partition of the worker.
+    batches: Vec<EventBatch>,
+}
+
+enum Written {
+    Results(Encoded),
+    DeadLetters(Vec<u8>),
+}
+
+/// What a worker hands back when the input ends.
+struct WorkerState {
+    partitions: Vec<(u32, Partition)>,
+    counts: Counts,
+}
+
+#[derive(Default)]
+struct Counts {
+    events: u64,
+    late: u64,
+    results: Vec<u64>,
+    state_bytes: usize,
+}
+
+/// The partition of a user: murmur2 as in Kafka's default partitioner, so that files and topics agree.
+pub fn partition_of(user: &[u8], partitions: u32) -> u32 {
+    if partitions <= 1 { 0 } else { (murmur2(user) & 0x7fff_ffff) % partitions }
+}
+
+fn murmur2(data: &[u8]) -> u32 {
+    const M: u32 = 0x5bd1_e995;
+    let mut h: u32 = 0x9747_b28c ^ data.len() as u32;
+    let (words, tail) = data.as_chunks::<4>();
+    for word in words {
+        let mut k = u32::from_le_bytes(*word).wrapping_mul(M);
+        k ^= k >> 24;
+        h = h.wrapping_mul(M) ^ k.wrapping_mul(M);
+    }
+    if !tail.is_empty() {
+        for (i, byte) in tail.iter().enumerate() {
+            h ^= u32::from(*byte) << (8 * i);
+        }
+        h = h.wrapping_mul(M);
+    }
+    h ^= h >> 13;
+    h = h.wrapping_mul(M);
+    h ^ (h >> 15)
+}
+
+/// Runs a program over all of a source.
+///
+/// # Errors
+/// When reading, writing or evaluating fails; what was written until then stays.
+pub fn replay(
+    program: &Arc<Program>,
+    mut source: FileSource,
+    writer: (Format, ResultWriter),
+    dead_letters: Option<Box<dyn Write + Send>>,
+    options: &ReplayOptions,
+    progress: &Progress,
+    mut members: impl FnMut(&Partition),
+) -> Result<ReplaySummary, ConnectorError> {
+    let workers = options.workers.clamp(1, options.partitions.max(1) as usize);
+    let (format, writer) = writer;
+    let names = Names::new(program);
+    let keep_dead = dead_letters.is_some();
+    let (written, to_write) = sync_channel::<Written>(64);
+    thread::scope(|scope| {
+        let writing = scope.spawn(move || write_all(writer, dead_letters, &to_write));
+        let mut chunks: Vec<SyncSender<Chunk>> = vec![];
+        let mut decoding = vec![];
+        let mut routes: Vec<Vec<Receiver<Routed>>> = (0..workers).map(|_| vec![]).collect();
+        for _ in 0..workers {
+            let (to_decoder, from_reader) = sync_channel::<Chunk>(2);
+            let mut to_workers = vec![];
+            for route in &mut routes {
+                let (send, receive) = sync_channel::<Routed>(2);
+                to_workers.push(send);
+                route.push(receive);
+            }
+            chunks.push(to_decoder);
+            let written = keep_dead.then(|| written.clone());
+            decoding.push(scope.spawn(move || decode_all(program, options.partitions, &from_reader, &to_workers, written.as_ref(), progress)));
+        }
+        let (names, format) = (&names, &format);
+        let working: Vec<_> = routes
+            .into_iter()
+            .enumerate()
+            .map(|(w, route)| {
+                let written = written.clone();
+                let worker = Worker { program, options, names, format, written, keep_dead, counts: Counts { results: vec![0; program.segments.len()], ..Counts::default() } };
+                scope.spawn(move || worker.run(w, workers, &route))
+            })
+            .collect();
+        let read = read_all(&mut source, chunks, progress);
+        let mut summary = ReplaySummary { bytes: source.bytes(), ..ReplaySummary::default() };
+        for decoder in decoding {
+            for (reason, n) in decoder.join().map_err(|_| ConnectorError::Thread("a decoder"))? {
+                *summary.dead_letters.entry(reason).or_default() += n;
+            }
+        }
+        let mut states = vec![];
+        for worker in working {
+            states.push(worker.join().map_err(|_| ConnectorError::Thread("a worker"))?);
+        }
+        let states = states.into_iter().collect::<Result<Vec<_>, _>>();
+        let finished = states.and_then(|s| read.and(finish(program, s, &written, names, format, &mut summary, &mut members)));
+        drop(written);
+        let wrote = writing.join().map_err(|_| ConnectorError::Thread("the writer"))?;
+        wrote.and(finished).map(|()| summary)
+    })
+}
+
+fn read_all(source: &mut FileSource, decoders: Vec<SyncSender<Chunk>>, progress: &Progress) -> Result<(), ConnectorError> {
+    for turn in 0.. {
+        let Some(chunk) = source.next_chunk()? else { break };
+        progress.bytes.fetch_add(chunk.data.len() as u64, Ordering::Relaxed);
+        // A decoder is gone when a worker failed, which then says why.
+        if decoders[turn % decoders.len()].send(chunk).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn decode_all(program: &Program, partitions: u32, chunks: &Receiver<Chunk>, workers: &[SyncSender<Routed>], dead: Option<&SyncSender<Written>>, progress: &Progress) -> BTreeMap<Reason, u64> {
+    let mut decoder = JsonDecoder::new(projection(program));
+    let (mut spans, mut events, mut rejected) = (vec![], EventBatch::default(), vec![]);
+    let mut counts = BTreeMap::new();
+    for chunk in chunks {
+        split_lines(&chunk.data, &mut spans);
+        decoder.decode(&chunk.data, &spans, None, &mut events, &mut rejected);
+        progress.records.fetch_add(spans.len() as u64, Ordering::Relaxed);
+        for r in &rejected {
+            *counts.entry(r.reason).or_default() += 1;
+        }
+        if let Some(dead) = dead.filter(|_| !rejected.is_empty()) {
+            let _ = dead.send(Written::DeadLetters(rejected_letters(&chunk, &spans, &rejected)));
+        }
+        let (chunk, spans) = (Arc::new(chunk), Arc::new(spans.clone()));
+        let mut routed = route(&mut events, partitions, workers.len());
+        for (worker, batches) in workers.iter().zip(routed.drain(..)) {
+            if worker.send(Routed { chunk: Arc::clone(&chunk), spans: Arc::clone(&spans), batches }).is_err() {
+                return counts;
+            }
+        }
+    }
+    counts
+}
+
+fn rejected_letters(chunk: &Chunk, spans: &[(u32, u32)], rejected: &[Rejected]) -> Vec<u8> {
+    let mut out = vec![];
+    for r in rejected {
+        dead_letter(&mut out, r.reason, 0, chunk.first_line + u64::from(r.record), raw(chunk, spans, r.record));
+    }
+    out
+}
+
+fn raw<'a>(chunk: &'a Chunk, spans: &[(u32, u32)], record: u32) -> &'a [u8] {
+    let (start, end) = spans[record as usize];
+    &chunk.data[start as usize..end as usize]
+}
+
+/// Splits a batch by partition: worker `w` owns partitions `w`, `w + workers`, ….
+fn route(events: &mut EventBatch, partitions: u32, workers: usize) -> Vec<Vec<EventBatch>> {
+    if partitions <= 1 {
+        return vec![vec![std::mem::take(events)]];
+    }
+    let mut rows: Vec<Vec<u32>> = vec![vec![]; partitions as usize];
+    for i in 0..events.len() {
+        rows[partition_of(events.users.get(i), partitions) as usize].push(i as u32);
+    }
+    let mut routed: Vec<Vec<EventBatch>> = (0..workers).map(|_| vec![]).collect();
+    for (p, rows) in rows.iter().enumerate() {
+        routed[p % workers].push(events.select(rows));
+    }
+    routed
+}
+
+struct Worker<'a> {
+    program: &'a Arc<Program>,
+    options: &'a ReplayOptions,
+    names: &'a Names,
+    format: &'a Format,
+    written: SyncSender<Written>,
+    keep_dead: bool,
+    counts: Counts,
+}
+
+impl Worker<'_> {
+    fn run(mut self, worker: usize, workers: usize, decoders: &[Receiver<Routed>]) -> Result<WorkerState, ConnectorError> {
+        let owned = (worker as u32..self.options.partitions.max(1)).step_by(workers);
+        let mut partitions: Vec<(u32, Partition)> = owned.map(|p| (p, Partition::new(Arc::clone(self.program), self.options.settings))).collect();
+        let (mut rows, mut late) = (vec![], Late::default());
+        for turn in 0.. {
+            let Ok(routed) = decoders[turn % decoders.len()].recv() else { break };
+            for ((number, partition), events) in partitions.iter_mut().zip(&routed.batches) {
+                partition.process(events, &mut rows, &mut late)?;
+                self.emit(partition, &mut rows)?;
+                self.late(*number, &routed, events, &late);
+                self.counts.events += events.len() as u64;
+            }
+            // The worker's time is the least watermark of its partitions that have seen events.
+            if let Some(time) = partitions.iter().filter_map(|(_, p)| p.watermark()).min() {
+                for (_, partition) in &mut partitions {
+                    partition.advance(time, &mut rows)?;
+                    self.emit(partition, &mut rows)?;
+                }
+            }
+            let size: usize = partitions.iter().map(|(_, p)| p.size()).sum();
+            self.counts.state_bytes = self.counts.state_bytes.max(size);
+        }
+        Ok(WorkerState { partitions, counts: self.counts })
+    }
+
+    fn emit(&mut self, partition: &Partition, rows: &mut Vec<ResultRow>) -> Result<(), ConnectorError> {
+        send(rows, partition, &mut self.counts.results, &self.written, self.names, self.format)
+    }
+
+    fn late(&mut self, partition: u32, routed: &Routed, events: &EventBatch, late: &Late) {
+        self.counts.late += late.events.len() as u64;
+        if !self.keep_dead || late.events.is_empty() {
+            return;
+        }
+        let mut out = vec![];
+        for &i in &late.events {
+            let record = events.records[i as usize];
+            dead_letter(&mut out, Reason::Late, partition, routed.chunk.first_line + u64::from(record), raw(&routed.chunk, &routed.spans, record));
+        }
+        let _ = self.written.send(Written::DeadLetters(out));
+    }
+}
+
+fn send(rows: &mut Vec<ResultRow>, partition: &Partition, counts: &mut [u64], written: &SyncSender<Written>, names: &Names, format: &Format) -> Result<(), ConnectorError> {
+    for row in rows.iter() {
+        counts[row.segment as usize] += 1;
+    }
+    if let Some(encoded) = encode(format, names, partition.users(), rows)? {
+        // The writer is gone when writing failed, which it then says.
+        let _ = written.send(Written::Results(encoded));
+    }
+    rows.clear();
+    Ok(())
+}
+
+/// Closes every window of every partition, now that the newest event of all is known.
+fn finish(program: &Program, states: Vec<WorkerState>, written: &SyncSender<Written>, names: &Names, format: &Format, summary: &mut ReplaySummary, members: &mut impl FnMut(&Partition)) -> Result<(), ConnectorError> {
+    let newest = states.iter().flat_map(|s| &s.partitions).filter_map(|(_, p)| p.newest()).max();
+    summary.results = vec![0; program.segments.len()];
+    for mut state in states {
+        let mut rows = vec![];
+        for (_, partition) in &mut state.partitions {
+            if let Some(newest) = newest {
+                partition.finish(newest, &mut rows)?;
+                send(&mut rows, partition, &mut state.counts.results, written, names, format)?;
+            }
+            members(partition);
+        }
+        summary.events += state.counts.events;
+        if state.counts.late > 0 {
+            *summary.dead_letters.entry(Reason::Late).or_default() += state.counts.late;
+        }
+        summary.state_bytes += state.counts.state_bytes;
+        for (total, n) in summary.results.iter_mut().zip(&state.counts.results) {
+            *total += n;
+        }
+    }
+    Ok(())
+}
+
+fn write_all(mut results: ResultWriter, mut dead: Option<Box<dyn Write + Send>>, from: &Receiver<Written>) -> Result<(), ConnectorError> {
+    for item in from {
+        match item {
+            Written::Results(encoded) => results.write(encoded)?,
+            Written::DeadLetters(lines) => {
+                if let Some(out) = &mut dead {
+                    out.write_all(&lines).map_err(ConnectorError::io("dead letters"))?;
+                }
+            }
+        }
+    }
+    if let Some(out) = &mut dead {
+        out.flush().map_err(ConnectorError::io("dead letters"))?;
+    }
+    results.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_are_those_of_kafka() {
+        // Cases of org.apache.kafka.common.utils.UtilsTest.
+        assert_eq!(murmur2(b"21") as i32, -973932308);
+        assert_eq!(murmur2(b"foobar") as i32, -790332482);
+        assert_eq!(murmur2(b"a-little-bit-long-string") as i32, -985981536);
+        assert_eq!(murmur2(b"abc") as i32, 479470107);
+    }
+}

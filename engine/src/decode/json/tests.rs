@@ -1,0 +1,188 @@
+//! The decoder against `serde_json`, over records that are valid, odd, or broken.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::*;
+use crate::decode::TextColumnSpec;
+
+fn projection() -> Projection {
+    let dictionary = |texts: &[&str]| Some(Arc::new(texts.iter().enumerate().map(|(i, t)| (t.as_bytes().into(), i as u32 + 2)).collect()));
+    let texts = vec![
+        TextColumnSpec { field: TextField::EventType, dictionary: dictionary(&["view", "purchase"]), text: true },
+        TextColumnSpec { field: TextField::Metadata("k".into()), dictionary: None, text: true },
+        TextColumnSpec { field: TextField::SessionId, dictionary: dictionary(&["s"]), text: false },
+    ];
+    Projection { value: true, texts, metadata: true }
+}
+
+fn decode(record: &[u8]) -> Result<EventBatch, Reason> {
+    let (mut out, mut rejected) = (EventBatch::default(), vec![]);
+    JsonDecoder::new(projection()).decode(record, &[(0, record.len() as u32)], None, &mut out, &mut rejected);
+    match rejected.first() {
+        Some(r) => Err(r.reason),
+        None => Ok(out),
+    }
+}
+
+/// What a record is by its parsed value; only for records without repeated keys.
+fn expected(record: &[u8]) -> Result<(String, String, i64, Option<f64>), Reason> {
+    std::str::from_utf8(record).map_err(|_| Reason::NotUtf8)?;
+    let value: Value = serde_json::from_slice(record).map_err(|_| Reason::NotJson)?;
+    let object = value.as_object().ok_or(Reason::NotObject)?;
+    let text = |key: &str, missing, wrong| match object.get(key) {
+        None | Some(Value::Null) => Err(missing),
+        Some(Value::String(s)) => Ok(s.clone()),
+        Some(_) => Err(wrong),
+    };
+    let user = text("userId", Reason::MissingUserId, Reason::InvalidUserId)?;
+    if user.is_empty() {
+        return Err(Reason::EmptyUserId);
+    }
+    if user.len() > MAX_USER_ID_BYTES {
+        return Err(Reason::UserIdTooLong);
+    }
+    let event_type = text("eventType", Reason::MissingEventType, Reason::InvalidEventType)?;
+    if event_type.is_empty() {
+        return Err(Reason::EmptyEventType);
+    }
+    let time = match object.get("timestamp") {
+        None | Some(Value::Null) => return Err(Reason::MissingTimestamp),
+        Some(v) => v.as_i64().filter(|t| t.abs() <= MAX_TIMESTAMP_MS).ok_or(Reason::InvalidTimestamp)?,
+    };
+    let number = match object.get("value") {
+        None | Some(Value::Null) => None,
+        Some(Value::Number(n)) => Some(n.as_f64().ok_or(Reason::InvalidValue)?),
+        Some(_) => return Err(Reason::InvalidValue),
+    };
+    match object.get("sessionId") {
+        None | Some(Value::Null | Value::String(_)) => {}
+        Some(_) => return Err(Reason::InvalidSessionId),
+    }
+    match object.get("metadata") {
+        None | Some(Value::Null | Value::Object(_)) => {}
+        Some(_) => return Err(Reason::InvalidMetadata),
+    }
+    Ok((user, event_type, time, number))
+}
+
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof![Just("view".to_string()), "[a-z]{0,12}", "\\PC{0,10}", Just("q\"\\\n\u{1F600}\u{7}".to_string()), Just("x".repeat(300))]
+}
+
+fn json_value() -> impl Strategy<Value = String> {
+    let string = text().prop_map(|s| serde_json::to_string(&s).unwrap_or_default());
+    let number = prop_oneof![
+        any::<i64>().prop_map(|n| n.to_string()),
+        any::<i32>().prop_map(|n| format!("{}.{}", n, n.unsigned_abs() % 1000)),
+        (-1e6f64..1e6).prop_map(|x| format!("{x:?}")),
+        Just("1e3".to_string()),
+        Just("-0.0".to_string()),
+        Just("123456789012345678901234567890".to_string()),
+        Just("0.1234567890123456789012345".to_string()),
+    ];
+    let odd = prop::sample::select(vec!["null", "true", "false", "[]", "{}", "[1,{\"a\":[null]}]", "{\"k\":\"v\",\"n\":12.50}", "01", "1.", ".5", "nul", "\"", "\"\\x\"", "\"\\ud800\"", "\"\\ud83d\\ude00\"", "NaN", "-", "[1,]", "{\"a\":1,}", "\"a\tb\""]);
+    prop_oneof![4 => string, 4 => number, 2 => odd.prop_map(String::from)]
+}
+
+fn record() -> impl Strategy<Value = Vec<u8>> {
+    let key = prop::sample::select(vec!["userId", "eventType", "timestamp", "value", "sessionId", "metadata", "other", "user\\u0049d"]);
+    let members = prop::collection::vec((key, json_value(), prop::sample::select(vec!["", " ", "\t", "\r"])), 0..8);
+    let base = members.prop_map(|members| {
+        let mut seen = std::collections::HashSet::new();
+        let mut text = String::from("{\"userId\":\"u\",\"eventType\":\"view\",\"timestamp\":5");
+        seen.extend(["userId", "eventType", "timestamp", "user\\u0049d"]);
+        for (key, value, space) in members {
+            if seen.insert(key) {
+                text.push_str(&format!("{space},{space}\"{key}\"{space}:{space}{value}"));
+            }
+        }
+        text.push('}');
+        text.into_bytes()
+    }).boxed();
+    let replaced = (prop::sample::select(vec!["userId", "eventType", "timestamp"]), json_value()).prop_map(|(key, value)| {
+        let member = |k: &str, v: &str| format!("\"{k}\":{}", if k == key { value.as_str() } else { v });
+        format!("{{{},{},{}}}", member("userId", "\"u\""), member("eventType", "\"e\""), member("timestamp", "1")).into_bytes()
+    });
+    let broken = (base.clone(), any::<prop::sample::Index>(), any::<u8>(), 0u8..3).prop_map(|(mut bytes, at, byte, how)| {
+        let at = at.index(bytes.len());
+        match how {
+            0 => bytes[at] = byte,
+            1 => bytes.truncate(at),
+            _ => bytes.insert(at, byte),
+        }
+        bytes
+    });
+    prop_oneof![base, replaced, broken]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4000))]
+    #[test]
+    fn agrees_with_serde_json(record in record()) {
+        // A broken record may repeat a key, of which serde_json keeps the last too.
+        let got = decode(&record);
+        match expected(&record) {
+            Ok((user, event_type, time, value)) => {
+                let batch = got.map_err(|r| TestCaseError::fail(format!("{r:?}: {}", String::from_utf8_lossy(&record))))?;
+                prop_assert_eq!(batch.users.get(0), user.as_bytes());
+                prop_assert_eq!(batch.texts[0].text.get(0), event_type.as_bytes());
+                prop_assert_eq!(batch.times[0], time);
+                prop_assert_eq!(batch.values_valid[0], value.is_some());
+                let exact = value.map_or(0.0, |v| v + 0.0);
+                prop_assert!((batch.values[0] - exact).abs() <= exact.abs() * 1e-15, "{} {}", batch.values[0], exact);
+            }
+            Err(reason) => prop_assert_eq!(got.err(), Some(reason), "{}", String::from_utf8_lossy(&record)),
+        }
+    }
+
+    #[test]
+    fn never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = decode(&bytes);
+    }
+}
+
+#[test]
+fn metadata_keeps_the_text_of_scalars() {
+    let batch = decode(br#"{"userId":"u","eventType":"view","timestamp":1,"metadata":{"k":12.50,"a":true,"n":null,"a":[1, 2],"t":"\u0041"}}"#).unwrap_or_default();
+    let map = batch.metadata.unwrap_or_default();
+    let entries: Vec<_> = (0..map.keys.len()).map(|i| (map.keys.get(i), map.values.get(i), map.values_valid[i])).collect();
+    assert_eq!(entries, [(&b"k"[..], &b"12.50"[..], true), (b"n", b"", false), (b"a", b"[1, 2]", true), (b"t", b"A", true)]);
+    assert_eq!(batch.texts[1].text.get(0), b"12.50");
+}
+
+#[test]
+fn the_last_of_repeated_keys_counts() {
+    let batch = decode(br#"{"userId":"a","eventType":"x","timestamp":1,"userId":"b","value":3,"value":null}"#).unwrap_or_default();
+    assert_eq!(batch.users.get(0), b"b");
+    assert_eq!(batch.values_valid, [false]);
+}
+
+#[test]
+fn depth_is_limited() {
+    let nested = |n: usize| format!("{{\"userId\":\"u\",\"eventType\":\"e\",\"timestamp\":1,\"x\":{}{}}}", "[".repeat(n), "]".repeat(n)).into_bytes();
+    assert!(decode(&nested(127)).is_ok());
+    assert_eq!(decode(&nested(128)).err(), Some(Reason::TooDeep));
+    assert_eq!(decode(&"[".repeat(1_000_000).into_bytes()).err(), Some(Reason::TooDeep));
+}
+
+#[test]
+fn numbers_are_read_to_the_last_bit() {
+    for text in ["0.1", "240.02", "1e22", "1e23", "9007199254740993", "1.7976931348623157e308", "5e-324", "123456789.123456789e-5"] {
+        let record = format!("{{\"userId\":\"u\",\"eventType\":\"e\",\"timestamp\":1,\"value\":{text}}}");
+        let batch = decode(record.as_bytes()).unwrap_or_default();
+        assert_eq!(Some(batch.values[0]), text.parse().ok(), "{text}");
+    }
+    assert_eq!(decode(br#"{"userId":"u","eventType":"e","timestamp":1,"value":1e400}"#).err(), Some(Reason::InvalidValue));
+}
+
+#[test]
+fn lines() {
+    let mut spans = vec![];
+    split_lines(b"{a}\n\n  \r\n{b}\r\nx", &mut spans);
+    assert_eq!(spans, [(0, 3), (9, 13), (14, 15)]);
+    split_lines(b"", &mut spans);
+    assert!(spans.is_empty());
+}

@@ -1,0 +1,170 @@
+//! `cohort bench`: workloads through the engine, with yardsticks side by side in the same run.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use crate::bench::rules::ClassicRule;
+use crate::bench::scenarios::{Kind, Params, SCENARIOS, Workload, build};
+use crate::bench::{peers, run, yardsticks};
+
+/// Flags of `cohort bench`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The workload; see --list.
+    #[arg(long, default_value = "classic-rules")]
+    scenario: String,
+    /// How many rules; several are run one after the other.
+    #[arg(long, num_args = 1.., default_values_t = [100])]
+    rules: Vec<u32>,
+    /// How many events.
+    #[arg(long, default_value_t = 1_000_000)]
+    events: u64,
+    /// Among how many users, by a Zipf-like distribution.
+    #[arg(long, default_value_t = 100_000)]
+    users: u64,
+    /// Seed of events and rules.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Over how long a time the events are spread; without it, 3 hours or what the workload needs.
+    #[arg(long, value_parser = super::duration)]
+    span: Option<i64>,
+    /// Workers; several are run one after the other.
+    #[arg(long, num_args = 1.., default_values_t = [1])]
+    workers: Vec<u32>,
+    /// Records in a micro-batch.
+    #[arg(long, default_value_t = 8192)]
+    batch_rows: usize,
+    /// Runs of each measurement; medians are reported.
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+    /// Also measures `ceiling` (split and decode only) and other decoders on the same bytes.
+    #[arg(long)]
+    yardsticks: bool,
+    /// Also runs the loop over all rules for each event, over this many events (classic-rules).
+    #[arg(long, default_value_t = 0)]
+    naive: usize,
+    /// Where the report goes as JSON; - for standard output.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Lists the workloads.
+    #[arg(long)]
+    list: bool,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<()> {
+    if args.list {
+        SCENARIOS.iter().for_each(|s| println!("{:<16} {}", s.name, s.about));
+        return Ok(());
+    }
+    if !SCENARIOS.iter().any(|s| s.name == args.scenario) {
+        let names: Vec<_> = SCENARIOS.iter().map(|s| s.name).collect();
+        return Err(super::Usage(format!("unknown scenario {:?}: one of {}", args.scenario, names.join(", "))).into());
+    }
+    let mut reports = vec![];
+    for &rules in &args.rules {
+        reports.push(measure(args, rules)?);
+    }
+    let report = json!({"scenario": args.scenario, "users": args.users, "events": args.events, "seed": args.seed, "batchRows": args.batch_rows, "cores": std::thread::available_parallelism().map_or(1, usize::from), "rules": reports});
+    match &args.json {
+        Some(path) => super::write_json(path, &report),
+        None => Ok(()),
+    }
+}
+
+fn measure(args: &Args, rules: u32) -> Result<Value> {
+    let params = Params { rules: rules as usize, events: args.events, users: args.users, seed: args.seed, span_ms: args.span };
+    let workload = build(&args.scenario, &params)?;
+    let started = Instant::now();
+    let program = run::compile(&workload)?;
+    let compile = started.elapsed().as_secs_f64();
+    eprintln!("{} with {rules} rules, compiled in {:.3} s: {}", args.scenario, compile, cohort_compiler::explain::summary(&program));
+    let streams: Vec<_> = args.workers.iter().map(|w| (*w, run::generate(&workload, *w))).collect();
+    let bytes: usize = streams.first().map_or(0, |(_, s)| s.iter().map(Vec::len).sum());
+    let mut engine: Vec<Vec<run::Outcome>> = streams.iter().map(|_| vec![]).collect();
+    let mut others: Vec<(&str, Vec<f64>)> = vec![];
+    let all: Vec<u8> = if args.yardsticks || args.naive > 0 { run::generate(&workload, 1).concat() } else { vec![] };
+    // In turn, so that a slow stretch of the machine falls on all alike.
+    for _ in 0..args.runs.max(1) {
+        for (outcomes, (_, streams)) in engine.iter_mut().zip(&streams) {
+            outcomes.push(run::run(&program, streams, args.batch_rows)?);
+        }
+        if args.yardsticks {
+            yardstick(&mut others, "ceiling", || Ok(run::ceiling(&program, &all, args.batch_rows)))?;
+            yardstick(&mut others, "sonic-rs", || Ok(peers::sonic(&all)?.0))?;
+            yardstick(&mut others, "simd-json", || Ok(peers::simd(&all)?.0))?;
+            yardstick(&mut others, "arrow-json", || Ok(peers::arrow(&all)?.0))?;
+        }
+    }
+    let rows: Vec<Value> = engine.iter().zip(&streams).map(|(outcomes, (workers, _))| engine_row(args, *workers, outcomes, &others)).collect();
+    let yardsticks: Vec<Value> = others.iter().map(|(name, seconds)| yardstick_row(name, median(seconds), args.events, bytes)).collect();
+    let by_hand = by_hand(args, &workload, &all)?;
+    Ok(json!({"rules": rules, "compileSeconds": compile, "bytes": bytes, "expectedResults": workload.expected_results, "engine": rows, "yardsticks": yardsticks, "byHand": by_hand}))
+}
+
+fn yardstick(others: &mut Vec<(&'static str, Vec<f64>)>, name: &'static str, work: impl FnOnce() -> Result<u64>) -> Result<()> {
+    let started = Instant::now();
+    std::hint::black_box(work()?);
+    let seconds = started.elapsed().as_secs_f64();
+    match others.iter_mut().find(|(n, _)| *n == name) {
+        Some((_, all)) => all.push(seconds),
+        None => others.push((name, vec![seconds])),
+    }
+    Ok(())
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn engine_row(args: &Args, workers: u32, outcomes: &[run::Outcome], others: &[(&str, Vec<f64>)]) -> Value {
+    let seconds = median(&outcomes.iter().map(|o| o.seconds).collect::<Vec<_>>());
+    let Some(middle) = outcomes.iter().find(|o| o.seconds == seconds).or(outcomes.first()) else { return Value::Null };
+    let rate = middle.events as f64 / seconds;
+    let share = others.iter().find(|(n, _)| *n == "ceiling").map(|(_, s)| median(s) / seconds);
+    eprintln!(
+        "  engine, {workers} worker{}: {:.2} M events/s, {} results, {:.1} bytes/group of {} groups, {:.2} CPU s{}",
+        if workers == 1 { "" } else { "s" },
+        rate / 1e6,
+        middle.results,
+        middle.groups.1 as f64 / middle.groups.0.max(1) as f64,
+        middle.groups.0,
+        middle.cpu,
+        share.map_or(String::new(), |s| format!(", {:.0} % of ceiling", s * 100.0)),
+    );
+    let mut row = middle.json();
+    row["workers"] = json!(workers);
+    row["runs"] = json!(args.runs);
+    row["allSeconds"] = json!(outcomes.iter().map(|o| o.seconds).collect::<Vec<_>>());
+    row["shareOfCeiling"] = json!(share);
+    row["peakMemoryBytes"] = json!(crate::memory::peak_bytes());
+    row
+}
+
+fn yardstick_row(name: &str, seconds: f64, events: u64, bytes: usize) -> Value {
+    eprintln!("  {name}: {:.2} M events/s, {:.0} MB/s", events as f64 / seconds / 1e6, bytes as f64 / seconds / 1e6);
+    json!({"name": name, "seconds": seconds, "eventsPerSecond": events as f64 / seconds, "bytesPerSecond": bytes as f64 / seconds})
+}
+
+/// The loops that people write by hand, for classic rules.
+fn by_hand(args: &Args, workload: &Workload, all: &[u8]) -> Result<Vec<Value>> {
+    if args.naive == 0 || !matches!(workload.kind, Kind::Json) {
+        return Ok(vec![]);
+    }
+    let rules: Vec<ClassicRule> = serde_json::from_str(&workload.text)?;
+    let prefix = run::batches(all, args.naive).first().copied().unwrap_or_default();
+    let mut rows = vec![];
+    for (name, data) in [("naive", prefix), ("floor", all)] {
+        let started = Instant::now();
+        let tally = if name == "naive" { yardsticks::naive(data, &rules)? } else { yardsticks::floor(data, &rules)? };
+        let seconds = started.elapsed().as_secs_f64();
+        eprintln!("  {name}: {:.3} M events/s over {} events, {} results", tally.events as f64 / seconds / 1e6, tally.events, tally.results());
+        rows.push(json!({"name": name, "events": tally.events, "seconds": seconds, "eventsPerSecond": tally.events as f64 / seconds, "results": tally.results()}));
+    }
+    Ok(rows)
+}

@@ -1,0 +1,87 @@
+//! One file a command: its flags, and what it does.
+
+pub mod bench;
+pub mod check;
+pub mod explain;
+pub mod generate;
+pub mod replay;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use cohort_compiler::emit::Emit;
+use cohort_compiler::{CompileOptions, Diagnostics, Program, SourceKind, SourceText, compile};
+
+/// An error of usage, which exits with status 2.
+#[derive(Debug)]
+pub struct Usage(pub String);
+
+impl std::fmt::Display for Usage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+/// Reads texts with segments; JSON by its name or its first character, anything else SQL.
+pub fn read_sources(paths: &[PathBuf]) -> Result<Vec<SourceText>> {
+    paths.iter().map(|p| read_source(p)).collect()
+}
+
+fn read_source(path: &Path) -> Result<SourceText> {
+    let bytes = std::fs::read(path).map_err(|e| Usage(format!("{}: {e}", path.display())))?;
+    let text = String::from_utf8(bytes).map_err(|_| Usage(format!("{}: not UTF-8 text", path.display())))?;
+    let text = text.strip_prefix('\u{feff}').map(String::from).unwrap_or(text);
+    let json = path.extension().is_some_and(|e| e == "json") || text.trim_start().starts_with(['[', '{']);
+    let kind = if json { SourceKind::Json } else { SourceKind::Sql };
+    Ok(SourceText { name: path.display().to_string(), kind, text })
+}
+
+/// Compiles texts, with errors as one message.
+pub fn compile_sources(sources: &[SourceText], emit: Option<Emit>) -> Result<Program> {
+    let program = compile(sources, &CompileOptions { emit }).map_err(|e| {
+        let n = e.0.len();
+        anyhow::Error::from(e).context(format!("{n} error{} in the segments", if n == 1 { "" } else { "s" }))
+    })?;
+    if program.segments.is_empty() {
+        return Err(Usage("there are no segments in the files".into()).into());
+    }
+    Ok(program)
+}
+
+/// Parses a duration flag into milliseconds.
+pub fn duration(text: &str) -> Result<i64, String> {
+    cohort_compiler::window::parse_duration(text).ok_or_else(|| format!("{text:?} is not a length of time; write 30s, 5m, 1h or 2d"))
+}
+
+/// Parses a size flag into bytes.
+pub fn size(text: &str) -> Result<usize, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        _ => return Err(format!("{text:?} is not a size; write 512MiB or 1GiB")),
+    };
+    number.parse::<usize>().ok().and_then(|n| n.checked_mul(1 << shift)).ok_or_else(|| format!("{text:?} is not a size; write 512MiB or 1GiB"))
+}
+
+/// Writes a JSON report to a file, or to standard output for `-`.
+pub fn write_json(path: &Path, value: &serde_json::Value) -> Result<()> {
+    let text = format!("{}\n", serde_json::to_string_pretty(value)?);
+    if path.as_os_str() == "-" {
+        print!("{text}");
+        return Ok(());
+    }
+    std::fs::write(path, text).with_context(|| path.display().to_string())
+}
+
+/// Prints findings, one a line.
+pub fn print_diagnostics(diagnostics: &Diagnostics) {
+    for d in &diagnostics.0 {
+        println!("{d}");
+    }
+}
