@@ -386,9 +386,15 @@ fn present(n: usize) -> String {
 
 fn derived_sql(names: &[String], condition: &str) -> String {
     let values: Vec<_> = (0..names.len()).map(|i| format!("coalesce(d{i}.value, 0)")).collect();
-    let mut sql = format!("SELECT user_id, {} AS value\nFROM {} AS d0", values.join(" + "), quote_name(&names[0]));
+    // A row of any of the first `n` joined segments has the key.
+    let key = |column: &str, n: usize| match n {
+        1 => format!("d0.{column}"),
+        _ => format!("coalesce({})", (0..n).map(|i| format!("d{i}.{column}")).collect::<Vec<_>>().join(", ")),
+    };
+    let mut sql = format!("SELECT {} AS user_id, {} AS value\nFROM {} AS d0", key("user_id", names.len()), values.join(" + "), quote_name(&names[0]));
     for (i, name) in names.iter().enumerate().skip(1) {
-        let _ = write!(sql, "\nFULL JOIN {} AS d{i} USING (user_id, window_start, window_end)", quote_name(name));
+        let on: Vec<_> = ["user_id", "window_start", "window_end"].iter().map(|c| format!("d{i}.{c} = {}", key(c, i))).collect();
+        let _ = write!(sql, "\nFULL JOIN {} AS d{i} ON {}", quote_name(name), on.join(" AND "));
     }
     let _ = write!(sql, "\nWHERE {condition}");
     sql

@@ -1,0 +1,22 @@
+# `make demo` and `make test` need nothing but a Rust toolchain, make and a C compiler.
+.PHONY: demo test check build bench bench-peers clean
+
+# One set of features for everything, so that dependencies are built once.
+CARGO_FLAGS := --release --workspace --all-targets
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+COHORT := $(TARGET)/release/cohort
+
+build:
+	cargo build --locked $(CARGO_FLAGS)
+
+demo: build
+	COHORT=$(COHORT) scripts/demo.sh
+
+test:
+	scripts/test.sh
+
+bench: build
+	$(COHORT) bench --scenario classic-rules --rules 10 100 1000 10000 --workers 1 2 --yardsticks --json bench-report.json
+
+clean:
+	rm -rf demo-data bench-report.json
