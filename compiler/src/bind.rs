@@ -11,11 +11,11 @@ use datafusion::optimizer::analyzer::Analyzer;
 use datafusion::optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
 use datafusion::optimizer::{Optimizer, OptimizerContext};
 use datafusion::sql::planner::{ParserOptions, SqlToRel};
-use datafusion::sql::sqlparser::ast::{
-    self, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, ObjectName, ObjectNamePart, Query, Select, TableAlias,
-    TableFactor, Value, VisitMut, VisitorMut,
-};
 use datafusion::sql::sqlparser::ast::Spanned;
+use datafusion::sql::sqlparser::ast::{
+    self, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, ObjectName, ObjectNamePart, Query, Select, TableAlias, TableFactor, Value,
+    VisitMut, VisitorMut,
+};
 
 use crate::catalog::{Catalog, Functions, STREAMS};
 use crate::diagnostic::{Finding, Position};
@@ -221,7 +221,18 @@ fn window_spec(function: &str, args: &[Expr], at: Position) -> Result<WindowSpec
         ("session", &[gap]) => WindowSpec::Session { gap },
         ("hop", &[slide, size]) => WindowSpec::Hop { slide, size },
         ("cumulate", &[step, size]) => WindowSpec::Cumulate { step, size },
-        _ => return Err(Finding::new(at, format!("{} takes {} after event_time, not {}", function.to_uppercase(), if matches!(function, "hop" | "cumulate") { "two intervals" } else { "one interval" }, sizes.len())).hint(ACCEPTED)),
+        _ => {
+            return Err(Finding::new(
+                at,
+                format!(
+                    "{} takes {} after event_time, not {}",
+                    function.to_uppercase(),
+                    if matches!(function, "hop" | "cumulate") { "two intervals" } else { "one interval" },
+                    sizes.len()
+                ),
+            )
+            .hint(ACCEPTED));
+        }
     };
     match window.problem() {
         Some(problem) => Err(Finding::new(at, problem)),
@@ -247,7 +258,6 @@ fn interval(expr: &Expr, at: Position) -> Result<i64, Finding> {
         },
         _ => None,
     };
-    text.and_then(|t| parse_duration(&t)).ok_or_else(|| {
-        Finding::new(at, format!("{expr} is not a length of time")).hint("write INTERVAL '5 minutes', with seconds, minutes, hours or days")
-    })
+    text.and_then(|t| parse_duration(&t))
+        .ok_or_else(|| Finding::new(at, format!("{expr} is not a length of time")).hint("write INTERVAL '5 minutes', with seconds, minutes, hours or days"))
 }

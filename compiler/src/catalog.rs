@@ -146,7 +146,8 @@ impl<'a> Catalog<'a> {
     /// The segment or stream whose name is nearest to a wrong one.
     pub fn nearest(&self, name: &str) -> Option<String> {
         let names = self.segments.iter().map(String::as_str).chain(STREAMS);
-        names.map(|n| (datafusion::common::utils::datafusion_strsim::levenshtein(n, name), n))
+        names
+            .map(|n| (datafusion::common::utils::datafusion_strsim::levenshtein(n, name), n))
             .filter(|(distance, n)| *distance <= 2.max(n.len() / 4))
             .min()
             .map(|(_, n)| n.to_string())

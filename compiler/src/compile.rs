@@ -123,7 +123,9 @@ impl Compiler<'_> {
             match (key.as_str(), parse_duration(value)) {
                 ("retain", Some(ms)) if (0..=12 * MAX_WINDOW_MS).contains(&ms) => retain_ms = ms,
                 ("backfill", Some(ms)) if ms >= 0 => {}
-                ("retain" | "backfill", _) => self.report(file, Finding::new(*at, format!("{key} = '{value}' is not a length of time")).hint("for instance retain = '1 hour'")),
+                ("retain" | "backfill", _) => {
+                    self.report(file, Finding::new(*at, format!("{key} = '{value}' is not a length of time")).hint("for instance retain = '1 hour'"))
+                }
                 _ => self.report(file, Finding::new(*at, format!("unknown option {key}")).hint("options are retain and backfill")),
             }
         }
@@ -137,7 +139,11 @@ impl Compiler<'_> {
             if !create.or_replace {
                 let other = &self.pending[first];
                 let place = format!("{}:{}", self.sources[other.file].name, other.at.line);
-                return self.report(file, Finding::new(create.name_at, format!("segment {} is already created at {place}", create.name)).hint("choose another name, or write CREATE OR REPLACE SEGMENT"));
+                return self.report(
+                    file,
+                    Finding::new(create.name_at, format!("segment {} is already created at {place}", create.name))
+                        .hint("choose another name, or write CREATE OR REPLACE SEGMENT"),
+                );
             }
             self.pending.remove(first);
         }
@@ -288,7 +294,14 @@ impl Compiler<'_> {
     }
 
     /// Compiles one segment; `Err(None)` when one that it reads failed.
-    fn segment(&mut self, i: usize, names: &BTreeSet<String>, built: &mut Built, failed: &BTreeSet<String>, options: &CompileOptions) -> Result<(), Option<Finding>> {
+    fn segment(
+        &mut self,
+        i: usize,
+        names: &BTreeSet<String>,
+        built: &mut Built,
+        failed: &BTreeSet<String>,
+        options: &CompileOptions,
+    ) -> Result<(), Option<Finding>> {
         let aliases = &self.aliases;
         let pending = &mut self.pending[i];
         let mut catalog = Catalog::new(&self.functions, names);
@@ -351,7 +364,14 @@ struct Built {
 }
 
 /// Fills in a derived segment; returns its default emit mode.
-fn derived(segment: &mut Segment, id: SegmentId, query: DerivedQuery, window_ms: Option<i64>, built: &mut Built, aliases: &BTreeMap<String, String>) -> Result<(Emit, String), Finding> {
+fn derived(
+    segment: &mut Segment,
+    id: SegmentId,
+    query: DerivedQuery,
+    window_ms: Option<i64>,
+    built: &mut Built,
+    aliases: &BTreeMap<String, String>,
+) -> Result<(Emit, String), Finding> {
     let mut inputs = vec![];
     for name in &query.inputs {
         let found = built.ids.get(name).or_else(|| aliases.get(name).and_then(|n| built.ids.get(n)));
@@ -392,7 +412,10 @@ fn check_windows(segment: &Segment, query: &DerivedQuery, inputs: &[SegmentId], 
     if let Some(ms) = window_ms {
         let by_user = |s: &Segment| matches!(&s.kind, SegmentKind::Derived(d) if d.by == MatchBy::User);
         if let Some(other) = (0..inputs.len()).map(input).find(|s| s.window.size() != ms || by_user(s)) {
-            return Err(Finding::new(Position::default(), format!("all dependencies must have windowMinutes {}, but {} has not", ms / 60_000, describe(other))));
+            return Err(Finding::new(
+                Position::default(),
+                format!("all dependencies must have windowMinutes {}, but {} has not", ms / 60_000, describe(other)),
+            ));
         }
     }
     if query.by == MatchBy::User {
@@ -402,8 +425,11 @@ fn check_windows(segment: &Segment, query: &DerivedQuery, inputs: &[SegmentId], 
     for other in (1..inputs.len()).map(input) {
         let sessions = |s: &Segment| matches!(s.window, WindowSpec::Session { .. });
         if first.window.size() != other.window.size() || sessions(first) != sessions(other) {
-            return Err(Finding::new(Position::default(), format!("{} combines windows that never coincide: {} and {}", segment.name, describe(first), describe(other)))
-                .hint("match segments of equal window sizes, or current membership: USING (user_id)"));
+            return Err(Finding::new(
+                Position::default(),
+                format!("{} combines windows that never coincide: {} and {}", segment.name, describe(first), describe(other)),
+            )
+            .hint("match segments of equal window sizes, or current membership: USING (user_id)"));
         }
     }
     Ok(())

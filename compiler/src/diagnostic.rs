@@ -63,13 +63,7 @@ impl Finding {
 
     /// Names the file.
     pub fn in_file(self, file: &str) -> Diagnostic {
-        Diagnostic {
-            file: file.to_string(),
-            line: self.at.line,
-            column: self.at.column,
-            message: self.message,
-            hint: self.hint,
-        }
+        Diagnostic { file: file.to_string(), line: self.at.line, column: self.at.column, message: self.message, hint: self.hint }
     }
 }
 

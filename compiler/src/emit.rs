@@ -37,19 +37,9 @@ pub fn default_for_derived(condition: &Expr, inputs: &[(String, Emit)]) -> (Emit
 
 fn not_lower_bound(expr: &Expr) -> Option<String> {
     match expr {
-        Expr::BinaryExpr(BinaryExpr { left, op: Operator::And | Operator::Or, right }) => {
-            not_lower_bound(left).or_else(|| not_lower_bound(right))
-        }
-        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Gt | Operator::GtEq, right })
-            if grows(left) && is_number(right) =>
-        {
-            None
-        }
-        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Lt | Operator::LtEq, right })
-            if grows(right) && is_number(left) =>
-        {
-            None
-        }
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::And | Operator::Or, right }) => not_lower_bound(left).or_else(|| not_lower_bound(right)),
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Gt | Operator::GtEq, right }) if grows(left) && is_number(right) => None,
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Lt | Operator::LtEq, right }) if grows(right) && is_number(left) => None,
         other => Some(format!("whether {}", other.human_display())),
     }
 }
@@ -75,16 +65,10 @@ fn is_number(expr: &Expr) -> bool {
 
 fn not_monotone(expr: &Expr) -> Option<String> {
     match expr {
-        Expr::BinaryExpr(BinaryExpr { left, op: Operator::And | Operator::Or, right }) => {
-            not_monotone(left).or_else(|| not_monotone(right))
-        }
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::And | Operator::Or, right }) => not_monotone(left).or_else(|| not_monotone(right)),
         Expr::Column(c) if c.name.starts_with('p') => None,
         Expr::Literal(value, _) if matches!(value, datafusion::scalar::ScalarValue::Boolean(Some(_))) => None,
-        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Gt | Operator::GtEq, right })
-            if is_input_value(left) && is_number(right) =>
-        {
-            None
-        }
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Gt | Operator::GtEq, right }) if is_input_value(left) && is_number(right) => None,
         other => Some(format!("whether {}", other.human_display())),
     }
 }

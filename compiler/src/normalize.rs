@@ -58,8 +58,10 @@ pub enum Normal {
 
 type Lower<T> = Result<T, Finding>;
 
-const BASE_FORM: &str = "SELECT user_id, <aggregate> AS value FROM TUMBLE(events, event_time, INTERVAL '5 minutes') WHERE … GROUP BY user_id, window_start, window_end HAVING …";
-const DERIVED_FORM: &str = "JOIN, LEFT ANTI JOIN, UNION, EXCEPT, INTERSECT and [NOT] EXISTS over segments, USING (user_id, window_start, window_end) or USING (user_id)";
+const BASE_FORM: &str =
+    "SELECT user_id, <aggregate> AS value FROM TUMBLE(events, event_time, INTERVAL '5 minutes') WHERE … GROUP BY user_id, window_start, window_end HAVING …";
+const DERIVED_FORM: &str =
+    "JOIN, LEFT ANTI JOIN, UNION, EXCEPT, INTERSECT and [NOT] EXISTS over segments, USING (user_id, window_start, window_end) or USING (user_id)";
 
 /// Brings a bound plan into normal form.
 pub fn normalize(plan: &LogicalPlan, catalog: &Catalog<'_>) -> Lower<Normal> {
@@ -87,7 +89,10 @@ fn value_column(names: &[&str], schema: &DFSchema) -> Lower<Option<usize>> {
     let index = match others.as_slice() {
         [] => return Ok(None),
         [one] => *one,
-        _ => return Err(error(format!("a segment has one value, but the query selects {}", others.iter().map(|&i| names[i]).collect::<Vec<_>>().join(", "))).hint("select user_id and one more column, AS value")),
+        _ => {
+            return Err(error(format!("a segment has one value, but the query selects {}", others.iter().map(|&i| names[i]).collect::<Vec<_>>().join(", ")))
+                .hint("select user_id and one more column, AS value"));
+        }
     };
     let data_type = schema.field(index).data_type();
     if data_type.is_numeric() || matches!(data_type, DataType::Boolean | DataType::Null) {
@@ -99,12 +104,7 @@ fn value_column(names: &[&str], schema: &DFSchema) -> Lower<Option<usize>> {
 fn base(groups: Groups, names: &[&str], value: Option<usize>) -> Lower<Normal> {
     check_user(names, &groups.columns, |e| matches!(e, Expr::Column(c) if c.name == "user_id"))?;
     let window = groups.rows.window.ok_or_else(|| error("a segment over a stream needs a window").hint(BASE_FORM))?;
-    Ok(Normal::Base(BaseQuery {
-        window,
-        filter: groups.rows.filter,
-        having: conjunction(groups.having),
-        value: value.map(|i| groups.columns[i].clone()),
-    }))
+    Ok(Normal::Base(BaseQuery { window, filter: groups.rows.filter, having: conjunction(groups.having), value: value.map(|i| groups.columns[i].clone()) }))
 }
 
 fn check_user(names: &[&str], columns: &[Expr], is_user: impl Fn(&Expr) -> bool) -> Lower<()> {
@@ -243,7 +243,9 @@ impl Lowering<'_> {
             }
         }
         if let Some(extra) = keys.iter().find(|k| !matches!(k, Expr::Column(c) if matches!(c.name.as_str(), "user_id" | "window_start" | "window_end"))) {
-            return Err(error(format!("a segment groups by user and window only, not by {}", extra.human_display())).hint("GROUP BY user_id, window_start, window_end"));
+            return Err(
+                error(format!("a segment groups by user and window only, not by {}", extra.human_display())).hint("GROUP BY user_id, window_start, window_end")
+            );
         }
         let mut columns = keys;
         for e in &aggregate.aggr_expr {
@@ -321,7 +323,8 @@ fn not_distinct(l: Expr, r: Expr) -> Expr {
 
 fn merge_by(a: Option<MatchBy>, b: Option<MatchBy>) -> Lower<Option<MatchBy>> {
     match (a, b) {
-        (Some(x), Some(y)) if x != y => Err(error("one query can't match both by window and by user_id alone").hint("make two segments: one that matches the window, and one over it that matches user_id")),
+        (Some(x), Some(y)) if x != y => Err(error("one query can't match both by window and by user_id alone")
+            .hint("make two segments: one that matches the window, and one over it that matches user_id")),
         _ => Ok(a.or(b)),
     }
 }
@@ -343,7 +346,9 @@ fn combine(join_type: JoinType, left: Relation, right: Relation, filter: Vec<Exp
         columns
     };
     let relation = match join_type {
-        JoinType::Inner => Relation { by, presence: and(left.presence, right.presence), condition: vec![l, matched], columns: all(left.columns, right.columns) },
+        JoinType::Inner => {
+            Relation { by, presence: and(left.presence, right.presence), condition: vec![l, matched], columns: all(left.columns, right.columns) }
+        }
         JoinType::Left => Relation { by, presence: left.presence, condition: vec![l], columns: all(left.columns, optional(right.columns, &matched)) },
         JoinType::Right => {
             let matched = l.clone().and(matched);
@@ -479,7 +484,8 @@ fn resolve_keys(expr: Expr, by: MatchBy) -> Lower<Expr> {
         Ok(Transformed::new(replaced, true, TreeNodeRecursion::Jump))
     });
     if by == MatchBy::User && window_used.get() {
-        return Err(error("a segment that matches by user_id alone can't compare windows").hint("leave window_start and window_end out, or match USING (user_id, window_start, window_end)"));
+        return Err(error("a segment that matches by user_id alone can't compare windows")
+            .hint("leave window_start and window_end out, or match USING (user_id, window_start, window_end)"));
     }
     replaced.map(|t| t.data).map_err(|e| error(e.strip_backtrace()))
 }

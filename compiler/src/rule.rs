@@ -4,6 +4,7 @@
 //! `{id, segmentId, eventType, attribute, operator, threshold, windowMinutes}` and API segment
 //! `{name, type, windowMinutes, rules, dependencies, logicalExpression}` (or `{name, sql}`).
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
@@ -40,7 +41,10 @@ pub fn parse(text: &str) -> (Vec<JsonSegment>, Vec<Finding>) {
         Ok(value) => value,
         Err(e) => {
             let at = Position { line: e.line() as u64, column: e.column() as u64 };
-            return (vec![], vec![Finding::new(at, format!("not valid JSON: {}", strip_position(&e.to_string()))).hint("a list of SegmentRule objects or of API segments")]);
+            return (
+                vec![],
+                vec![Finding::new(at, format!("not valid JSON: {}", strip_position(&e.to_string()))).hint("a list of SegmentRule objects or of API segments")],
+            );
         }
     };
     let items = match value {
@@ -49,18 +53,33 @@ pub fn parse(text: &str) -> (Vec<JsonSegment>, Vec<Finding>) {
         _ => return (vec![], vec![Finding::new(Position { line: 1, column: 1 }, "expected a list of rules or segments")]),
     };
     let places = item_positions(text);
+    let names = names_by_id(&items);
     let mut segments = vec![];
     let mut findings = vec![];
+    let mut by_segment: Vec<SegmentRules> = vec![];
+    let mut index = HashMap::new();
     for (i, item) in items.iter().enumerate() {
         let at = places.get(i).copied().unwrap_or_default();
         let mut errors = vec![];
         match item {
-            Value::Object(object) => segments.extend(segment(object, i, &mut errors)),
+            Value::Object(object) if is_segment_rule(object) => segment_rule(object, &mut by_segment, &mut index, &mut errors),
+            Value::Object(object) => segments.extend(api_segment(object, i, &names, &mut errors)),
             _ => errors.push(("expected an object".to_string(), None)),
         }
         findings.extend(errors.into_iter().map(|(message, hint)| Finding { at, message: format!("{}: {message}", label(item, i)), hint }));
     }
+    segments.extend(by_segment.into_iter().flat_map(SegmentRules::into_segments));
     (segments, findings)
+}
+
+/// Names of the segments that have an id too, so that one segment named both ways counts once.
+fn names_by_id(items: &[Value]) -> HashMap<String, String> {
+    let pair = |item: &Value| Some((id_of(item.as_object()?)?, item.get("name")?.as_str()?.to_string()));
+    items.iter().filter_map(pair).collect()
+}
+
+fn id_of(object: &Map<String, Value>) -> Option<String> {
+    object.get("id").and_then(|v| v.as_str().map(String::from).or_else(|| v.as_i64().map(|n| n.to_string())))
 }
 
 type Errors = Vec<(String, Option<String>)>;
@@ -108,11 +127,25 @@ fn item_positions(text: &str) -> Vec<Position> {
     places
 }
 
-fn segment(object: &Map<String, Value>, index: usize, errors: &mut Errors) -> Vec<JsonSegment> {
-    if object.contains_key("threshold") || object.contains_key("segmentId") {
-        return segment_rule(object, errors).into_iter().collect();
+fn is_segment_rule(object: &Map<String, Value>) -> bool {
+    object.contains_key("threshold") || object.contains_key("segmentId")
+}
+
+/// The rules of one segment, all of which must hold.
+struct SegmentRules {
+    segment_id: String,
+    rule_id: Option<String>,
+    rules: Vec<Rule>,
+}
+
+impl SegmentRules {
+    fn into_segments(self) -> Vec<JsonSegment> {
+        let SegmentRules { segment_id, rule_id, rules } = self;
+        let segments = of_rules(&segment_id, rules).into_iter();
+        segments
+            .map(|(name, query, hidden)| JsonSegment { rule_id: rule_id.clone().filter(|_| !hidden), name, id: None, hidden, window_ms: None, query })
+            .collect()
     }
-    api_segment(object, index, errors)
 }
 
 struct Rule {
@@ -171,13 +204,29 @@ fn quote_name(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-fn segment_rule(object: &Map<String, Value>, errors: &mut Errors) -> Option<JsonSegment> {
+fn segment_rule(object: &Map<String, Value>, by_segment: &mut Vec<SegmentRules>, index: &mut HashMap<String, usize>, errors: &mut Errors) {
     let id = text(object, "id", errors);
     let segment_id = text(object, "segmentId", errors);
     let rule = rule(object, "threshold", None, errors);
-    let (segment_id, rule) = (segment_id?, rule?);
-    let query = one_window(std::slice::from_ref(&rule));
-    Some(JsonSegment { name: segment_id, rule_id: id, id: None, hidden: false, window_ms: None, query })
+    let (Some(segment_id), Some(rule)) = (segment_id, rule) else { return };
+    match index.get(&segment_id).map(|&i| &mut by_segment[i]) {
+        Some(segment) => {
+            segment.rule_id = None;
+            segment.rules.push(rule);
+        }
+        None => {
+            index.insert(segment_id.clone(), by_segment.len());
+            by_segment.push(SegmentRules { segment_id, rule_id: id, rules: vec![rule] });
+        }
+    }
+}
+
+/// A segment of rules, as one query or, when their windows differ, several.
+fn of_rules(name: &str, rules: Vec<Rule>) -> Vec<(String, String, bool)> {
+    if rules.iter().all(|r| r.minutes == rules[0].minutes) {
+        return vec![(name.to_string(), one_window(&rules), false)];
+    }
+    by_window(name, rules)
 }
 
 fn rule(object: &Map<String, Value>, threshold_key: &str, minutes: Option<i64>, errors: &mut Errors) -> Option<Rule> {
@@ -229,10 +278,7 @@ fn choice<T: Copy>(object: &Map<String, Value>, key: &str, choices: &[(&str, T)]
 fn window_minutes(object: &Map<String, Value>, errors: &mut Errors) -> Option<i64> {
     let minutes = object.get("windowMinutes").and_then(Value::as_i64).filter(|m| (1..=MAX_WINDOW_MINUTES).contains(m));
     if minutes.is_none() {
-        errors.push((
-            format!("windowMinutes must be a whole number from 1 to {MAX_WINDOW_MINUTES}, not {}", shown(object.get("windowMinutes"))),
-            None,
-        ));
+        errors.push((format!("windowMinutes must be a whole number from 1 to {MAX_WINDOW_MINUTES}, not {}", shown(object.get("windowMinutes"))), None));
     }
     minutes
 }
@@ -241,6 +287,7 @@ fn window_minutes(object: &Map<String, Value>, errors: &mut Errors) -> Option<i6
 fn one_window(rules: &[Rule]) -> String {
     let filtered = rules.len() > 1;
     let mut types: Vec<_> = rules.iter().map(|r| quote(&r.event_type)).collect();
+    types.sort();
     types.dedup();
     let filter = if let [one] = types.as_slice() { format!("event_type = {one}") } else { format!("event_type IN ({})", types.join(", ")) };
     let conditions: Vec<_> = rules.iter().map(|r| r.condition(filtered)).collect();
@@ -252,8 +299,8 @@ fn one_window(rules: &[Rule]) -> String {
     )
 }
 
-fn api_segment(object: &Map<String, Value>, index: usize, errors: &mut Errors) -> Vec<JsonSegment> {
-    let id = object.get("id").and_then(|v| v.as_str().map(String::from).or_else(|| v.as_i64().map(|n| n.to_string())));
+fn api_segment(object: &Map<String, Value>, index: usize, ids: &HashMap<String, String>, errors: &mut Errors) -> Vec<JsonSegment> {
+    let id = id_of(object);
     let name = match object.get("name") {
         None | Some(Value::Null) => id.clone().unwrap_or_else(|| format!("segment_{}", index + 1)),
         _ => match text(object, "name", errors) {
@@ -261,12 +308,19 @@ fn api_segment(object: &Map<String, Value>, index: usize, errors: &mut Errors) -
             None => return vec![],
         },
     };
-    let json = |name: String, query: String, hidden: bool, window_ms: Option<i64>| JsonSegment { name, id: id.clone().filter(|_| !hidden), rule_id: None, hidden, window_ms, query };
+    let json = |name: String, query: String, hidden: bool, window_ms: Option<i64>| JsonSegment {
+        name,
+        id: id.clone().filter(|_| !hidden),
+        rule_id: None,
+        hidden,
+        window_ms,
+        query,
+    };
     if let Some(sql) = object.get("sql").and_then(Value::as_str).filter(|s| !s.trim().is_empty()) {
         return vec![json(name, sql.trim().trim_end_matches(';').to_string(), false, None)];
     }
     match choice(object, "type", &[("INDEPENDENT", false), ("DERIVED", true)], errors) {
-        Some(true) => derived(object, errors).map(|(query, minutes)| json(name, query, false, Some(minutes * 60_000))).into_iter().collect(),
+        Some(true) => derived(object, ids, errors).map(|(query, minutes)| json(name, query, false, Some(minutes * 60_000))).into_iter().collect(),
         Some(false) => independent(&name, object, errors).into_iter().map(|(name, query, hidden)| json(name, query, hidden, None)).collect(),
         None => vec![],
     }
@@ -291,12 +345,7 @@ fn independent(name: &str, object: &Map<String, Value>, errors: &mut Errors) -> 
     if rules.len() < items.len() {
         return vec![];
     }
-    let mut windows: Vec<i64> = rules.iter().map(|r| r.minutes).collect();
-    windows.dedup();
-    if windows.iter().all(|w| *w == windows[0]) {
-        return vec![(name.to_string(), one_window(&rules), false)];
-    }
-    by_window(name, rules)
+    of_rules(name, rules)
 }
 
 /// Rules of several windows: one hidden segment a window, joined on the user.
@@ -321,7 +370,7 @@ fn by_window(name: &str, rules: Vec<Rule>) -> Vec<(String, String, bool)> {
     parts
 }
 
-fn derived(object: &Map<String, Value>, errors: &mut Errors) -> Option<(String, i64)> {
+fn derived(object: &Map<String, Value>, ids: &HashMap<String, String>, errors: &mut Errors) -> Option<(String, i64)> {
     let minutes = window_minutes(object, errors);
     let items = object.get("dependencies").and_then(Value::as_array).cloned().unwrap_or_default();
     let mut names = vec![];
@@ -331,7 +380,8 @@ fn derived(object: &Map<String, Value>, errors: &mut Errors) -> Option<(String, 
             errors.push(("a dependency must be an object".into(), None));
             continue;
         };
-        let name = text(item, "independentSegmentId", errors)?;
+        let id = text(item, "independentSegmentId", errors)?;
+        let name = ids.get(&id).cloned().unwrap_or(id);
         let operator = match item.get("logicalOperator") {
             None | Some(Value::Null) => "AND",
             _ => choice(item, "logicalOperator", &[("AND", "AND"), ("OR", "OR"), ("NOT", "NOT")], errors)?,
@@ -340,8 +390,7 @@ fn derived(object: &Map<String, Value>, errors: &mut Errors) -> Option<(String, 
         expression.fold(i, operator, n);
     }
     if let Some(text) = object.get("logicalExpression").and_then(Value::as_str).filter(|t| !t.trim().is_empty()) {
-        names.clear();
-        match parse_expression(text, &mut names) {
+        match parse_expression(text, ids, &mut names) {
             Ok(parsed) => expression.sql = parsed,
             Err((message, hint)) => {
                 errors.push((format!("logicalExpression: {message}"), Some(hint)));
@@ -401,9 +450,9 @@ fn derived_sql(names: &[String], condition: &str) -> String {
 }
 
 /// `A OR (B AND NOT C)` over segment names → SQL over `d{i}`, with the names in order of appearance.
-fn parse_expression(text: &str, names: &mut Vec<String>) -> Result<String, (String, String)> {
+fn parse_expression(text: &str, ids: &HashMap<String, String>, names: &mut Vec<String>) -> Result<String, (String, String)> {
     let tokens = expression_tokens(text);
-    let mut parser = ExpressionParser { tokens: &tokens, at: 0, names, depth: 0 };
+    let mut parser = ExpressionParser { tokens: &tokens, at: 0, ids, names, depth: 0 };
     let sql = parser.or()?;
     match parser.tokens.get(parser.at) {
         None => Ok(sql),
@@ -429,6 +478,7 @@ fn expression_tokens(text: &str) -> Vec<String> {
 struct ExpressionParser<'a> {
     tokens: &'a [String],
     at: usize,
+    ids: &'a HashMap<String, String>,
     names: &'a mut Vec<String>,
     depth: usize,
 }
@@ -482,7 +532,8 @@ impl ExpressionParser<'_> {
             return Err(self.error(format!("expected a segment, found {token}")));
         }
         self.at += 1;
-        let name = token.trim_matches(['"', '`']).to_string();
+        let id = token.trim_matches(['"', '`']);
+        let name = self.ids.get(id).cloned().unwrap_or_else(|| id.to_string());
         let n = self.names.iter().position(|x| *x == name).unwrap_or_else(|| {
             self.names.push(name);
             self.names.len() - 1

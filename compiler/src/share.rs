@@ -8,10 +8,12 @@ use datafusion::arrow::datatypes::{DataType, Field as ArrowField, Schema, Schema
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema};
 use datafusion::execution::context::ExecutionProps;
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::aggregate::LoweredAggregateBuilder;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
-use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::scalar::ScalarValue;
 use rustc_hash::FxHashMap;
 
@@ -103,8 +105,11 @@ fn schema_of(names: &BTreeSet<String>) -> SchemaRef {
 }
 
 fn physical(expr: &Expr, schema: &SchemaRef) -> Shared<Arc<dyn PhysicalExpr>> {
-    let df = DFSchema::try_from(Arc::clone(schema)).map_err(failed)?;
-    create_physical_expr(expr, &df, &ExecutionProps::new(), &PhysicalPlanningContext::default()).map_err(failed)
+    let df = Arc::new(DFSchema::try_from(Arc::clone(schema)).map_err(failed)?);
+    // Some functions, coalesce among them, exist only until they are simplified.
+    let context = SimplifyContext::builder().with_schema(Arc::clone(&df)).build();
+    let simplified = ExprSimplifier::new(context).simplify(expr.clone()).map_err(failed)?;
+    create_physical_expr(&simplified, &df, &ExecutionProps::new(), &PhysicalPlanningContext::default()).map_err(failed)
 }
 
 /// An expression made physical over a schema.
@@ -201,7 +206,13 @@ impl Sharing {
     /// The view that an expression is, when it is one.
     fn view(&mut self, family: u32, expr: &Expr) -> Shared<Option<View>> {
         let expr = match expr {
-            Expr::Cast(c) if c.field.data_type().is_numeric() && matches!(c.expr.as_ref(), Expr::AggregateFunction(f) if f.func.name() == "count") && *c.field.data_type() == DataType::Float64 => c.expr.as_ref(),
+            Expr::Cast(c)
+                if c.field.data_type().is_numeric()
+                    && matches!(c.expr.as_ref(), Expr::AggregateFunction(f) if f.func.name() == "count")
+                    && *c.field.data_type() == DataType::Float64 =>
+            {
+                c.expr.as_ref()
+            }
             other => other,
         };
         match expr {
@@ -353,7 +364,15 @@ impl FamilyParts {
 fn general_slot(aggregate: &Expr, schema: &SchemaRef) -> Shared<GeneralSlot> {
     let df = DFSchema::try_from(Arc::clone(schema)).map_err(failed)?;
     let (props, context) = (ExecutionProps::new(), PhysicalPlanningContext::default());
-    let lowered = LoweredAggregateBuilder::new(aggregate, &df, schema, &props, &context).build().map_err(failed)?;
+    let simplify = SimplifyContext::builder().with_schema(Arc::new(df.clone())).build();
+    let simplifier = ExprSimplifier::new(simplify);
+    let Expr::AggregateFunction(f) = aggregate else { return Err(Finding::new(Position::default(), "not an aggregate")) };
+    let mut simplified = f.clone();
+    for argument in &mut simplified.params.args {
+        *argument = simplifier.simplify(argument.clone()).map_err(failed)?;
+    }
+    let simplified = Expr::AggregateFunction(simplified);
+    let lowered = LoweredAggregateBuilder::new(&simplified, &df, schema, &props, &context).build().map_err(failed)?;
     let mut arguments = lowered.aggregate.expressions();
     arguments.extend(lowered.aggregate.order_bys().iter().map(|s| Arc::clone(&s.expr)));
     Ok(GeneralSlot { aggregate: lowered.aggregate, arguments })
@@ -663,12 +682,24 @@ impl Sharing {
         scan.texts = self
             .columns
             .iter()
-            .map(|(field, dictionary, routed, text)| TextColumn { field: field.clone(), dictionary: dictionary.iter().cloned().collect(), routed: *routed, text: *text })
+            .map(|(field, dictionary, routed, text)| TextColumn {
+                field: field.clone(),
+                dictionary: dictionary.iter().cloned().collect(),
+                routed: *routed,
+                text: *text,
+            })
             .collect();
         scan
     }
 
-    fn routers(&self, groups: &BTreeMap<Vec<usize>, Vec<usize>>, guarded: &[Guarded], scan: &Scan, schema: &SchemaRef, masks: &mut Vec<Mask>) -> Shared<Vec<Router>> {
+    fn routers(
+        &self,
+        groups: &BTreeMap<Vec<usize>, Vec<usize>>,
+        guarded: &[Guarded],
+        scan: &Scan,
+        schema: &SchemaRef,
+        masks: &mut Vec<Mask>,
+    ) -> Shared<Vec<Router>> {
         let mut mask_of: FxHashMap<Vec<Expr>, u32> = FxHashMap::default();
         let mut routers = vec![];
         for (columns, members) in groups {

@@ -260,7 +260,10 @@ fn options(parser: &mut Parser<'_>) -> Result<Vec<(String, String, Position)>, F
             Token::SingleQuotedString(s) => s,
             Token::Number(n, _) => n,
             Token::Word(w) => w.value,
-            other => return Err(Finding::new(position(value.span.start), format!("expected the value of {key}, found {other}")).hint("values are quoted: WITH (retain = '1 hour')")),
+            other => {
+                return Err(Finding::new(position(value.span.start), format!("expected the value of {key}, found {other}"))
+                    .hint("values are quoted: WITH (retain = '1 hour')"));
+            }
         };
         options.push((key, text, at));
         if parser.consume_token(&Token::RParen) {
@@ -276,7 +279,10 @@ fn name(parser: &mut Parser<'_>) -> Result<(String, Position), Finding> {
     match token.token {
         Token::Word(w) if w.quote_style.is_none() => Ok((w.value.to_lowercase(), at)),
         Token::Word(w) if !w.value.is_empty() => Ok((w.value, at)),
-        other => Err(Finding::new(at, format!("expected the name of a segment, found {other}")).hint("a name is letters, digits and _, or anything in double quotes")),
+        other => {
+            Err(Finding::new(at, format!("expected the name of a segment, found {other}"))
+                .hint("a name is letters, digits and _, or anything in double quotes"))
+        }
     }
 }
 

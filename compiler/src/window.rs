@@ -102,21 +102,18 @@ impl WindowSpec {
     /// What is wrong with the sizes, if anything.
     pub fn problem(self) -> Option<String> {
         let in_range = |name: &str, ms: i64| {
-            (!(MIN_WINDOW_MS..=MAX_WINDOW_MS).contains(&ms)).then(|| {
-                format!("the {name} of a window is from 1 second to 30 days, not {}", Millis(ms))
-            })
+            (!(MIN_WINDOW_MS..=MAX_WINDOW_MS).contains(&ms)).then(|| format!("the {name} of a window is from 1 second to 30 days, not {}", Millis(ms)))
         };
         match self {
             WindowSpec::Tumble { size } => in_range("size", size),
             WindowSpec::Session { gap } => in_range("gap", gap),
             WindowSpec::Hop { slide, size } => in_range("slide", slide).or(in_range("size", size)).or_else(|| {
-                (slide > size).then(|| {
-                    format!("the slide ({}) must not exceed the size ({}), or events between windows would be lost", Millis(slide), Millis(size))
-                })
+                (slide > size)
+                    .then(|| format!("the slide ({}) must not exceed the size ({}), or events between windows would be lost", Millis(slide), Millis(size)))
             }),
-            WindowSpec::Cumulate { step, size } => in_range("step", step).or(in_range("size", size)).or_else(|| {
-                (size % step != 0).then(|| format!("the size ({}) must be a multiple of the step ({})", Millis(size), Millis(step)))
-            }),
+            WindowSpec::Cumulate { step, size } => in_range("step", step)
+                .or(in_range("size", size))
+                .or_else(|| (size % step != 0).then(|| format!("the size ({}) must be a multiple of the step ({})", Millis(size), Millis(step)))),
         }
     }
 }
@@ -193,11 +190,7 @@ mod tests {
 
     #[test]
     fn ends_and_starts_agree_far_from_the_epoch() {
-        let specs = [
-            WindowSpec::Tumble { size: 7_000 },
-            WindowSpec::Hop { slide: 4_000, size: 10_000 },
-            WindowSpec::Cumulate { step: 5_000, size: 20_000 },
-        ];
+        let specs = [WindowSpec::Tumble { size: 7_000 }, WindowSpec::Hop { slide: 4_000, size: 10_000 }, WindowSpec::Cumulate { step: 5_000, size: 20_000 }];
         for spec in specs {
             for time in [-8_640_000_000_000_000, -10_001, -1, 0, 1, 6_999, 7_000, 8_640_000_000_000_000] {
                 let mut end = spec.next_end(time);

@@ -149,7 +149,15 @@ pub fn replay(
             .enumerate()
             .map(|(w, route)| {
                 let written = written.clone();
-                let worker = Worker { program, options, names, format, written, keep_dead, counts: Counts { results: vec![0; program.segments.len()], ..Counts::default() } };
+                let worker = Worker {
+                    program,
+                    options,
+                    names,
+                    format,
+                    written,
+                    keep_dead,
+                    counts: Counts { results: vec![0; program.segments.len()], ..Counts::default() },
+                };
                 scope.spawn(move || worker.run(w, workers, &route))
             })
             .collect();
@@ -184,7 +192,14 @@ fn read_all(source: &mut FileSource, decoders: Vec<SyncSender<Chunk>>, progress:
     Ok(())
 }
 
-fn decode_all(program: &Program, partitions: u32, chunks: &Receiver<Chunk>, workers: &[SyncSender<Routed>], dead: Option<&SyncSender<Written>>, progress: &Progress) -> BTreeMap<Reason, u64> {
+fn decode_all(
+    program: &Program,
+    partitions: u32,
+    chunks: &Receiver<Chunk>,
+    workers: &[SyncSender<Routed>],
+    dead: Option<&SyncSender<Written>>,
+    progress: &Progress,
+) -> BTreeMap<Reason, u64> {
     let mut decoder = JsonDecoder::new(projection(program));
     let (mut spans, mut events, mut rejected) = (vec![], EventBatch::default(), vec![]);
     let mut counts = BTreeMap::new();
@@ -292,7 +307,14 @@ impl Worker<'_> {
     }
 }
 
-fn send(rows: &mut Vec<ResultRow>, partition: &Partition, counts: &mut [u64], written: &SyncSender<Written>, names: &Names, format: &Format) -> Result<(), ConnectorError> {
+fn send(
+    rows: &mut Vec<ResultRow>,
+    partition: &Partition,
+    counts: &mut [u64],
+    written: &SyncSender<Written>,
+    names: &Names,
+    format: &Format,
+) -> Result<(), ConnectorError> {
     for row in rows.iter() {
         counts[row.segment as usize] += 1;
     }
@@ -305,7 +327,15 @@ fn send(rows: &mut Vec<ResultRow>, partition: &Partition, counts: &mut [u64], wr
 }
 
 /// Closes every window of every partition, now that the newest event of all is known.
-fn finish(program: &Program, states: Vec<WorkerState>, written: &SyncSender<Written>, names: &Names, format: &Format, summary: &mut ReplaySummary, members: &mut impl FnMut(&Partition)) -> Result<(), ConnectorError> {
+fn finish(
+    program: &Program,
+    states: Vec<WorkerState>,
+    written: &SyncSender<Written>,
+    names: &Names,
+    format: &Format,
+    summary: &mut ReplaySummary,
+    members: &mut impl FnMut(&Partition),
+) -> Result<(), ConnectorError> {
     let newest = states.iter().flat_map(|s| &s.partitions).filter_map(|(_, p)| p.newest()).max();
     summary.results = vec![0; program.segments.len()];
     for mut state in states {

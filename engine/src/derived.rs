@@ -57,5 +57,6 @@ fn batch(derived: &Derived, keys: &[Key], input: Input<'_>, users: &Users) -> Re
         columns.push(Arc::new(found.iter().map(|f| f.flatten()).collect::<Float64Array>()));
     }
     let options = RecordBatchOptions::new().with_row_count(Some(keys.len()));
-    RecordBatch::try_new_with_options(Arc::clone(&derived.schema), columns, &options).map_err(|e| EngineError::Evaluate { what: "a derived segment".into(), source: e.into() })
+    RecordBatch::try_new_with_options(Arc::clone(&derived.schema), columns, &options)
+        .map_err(|e| EngineError::Evaluate { what: "a derived segment".into(), source: e.into() })
 }

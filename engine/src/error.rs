@@ -14,9 +14,7 @@ pub enum EngineError {
         source: DataFusionError,
     },
     /// State outgrew its limit.
-    #[error(
-        "state needs {used} bytes, more than memory_limit ({limit}): raise the limit, use more partitions and members, or shorten the longest window"
-    )]
+    #[error("state needs {used} bytes, more than memory_limit ({limit}): raise the limit, use more partitions and members, or shorten the longest window")]
     MemoryLimit {
         /// Bytes in use.
         used: usize,

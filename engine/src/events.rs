@@ -5,7 +5,10 @@ use std::sync::Arc;
 use cohort_compiler::catalog::metadata_type;
 use cohort_compiler::normalize::metadata_key;
 use cohort_compiler::program::{Argument, Field, Program};
-use datafusion::arrow::array::{Array, ArrayRef, BooleanArray, Float64Array, MapArray, RecordBatch, RecordBatchOptions, StringArray, StringBuilder, StructArray, TimestampMillisecondArray, new_null_array};
+use datafusion::arrow::array::{
+    Array, ArrayRef, BooleanArray, Float64Array, MapArray, RecordBatch, RecordBatchOptions, StringArray, StringBuilder, StructArray, TimestampMillisecondArray,
+    new_null_array,
+};
 use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::DataType;

@@ -138,7 +138,11 @@ impl Partition {
 
     /// Bytes of state.
     pub fn size(&self) -> usize {
-        self.users.size() + self.membership.size() + self.derived_open.size() + self.tracked.len() * 96 + self.families.iter().map(FamilyState::size).sum::<usize>()
+        self.users.size()
+            + self.membership.size()
+            + self.derived_open.size()
+            + self.tracked.len() * 96
+            + self.families.iter().map(FamilyState::size).sum::<usize>()
     }
 
     /// Takes a batch. Results go to `out`, the indices of late events to `late`.
@@ -269,7 +273,16 @@ impl Partition {
             for (key, outcome) in keys.into_iter().zip(outcomes) {
                 let (user, start, end) = key;
                 let was = self.derived_open.set(id as u32, user, end, outcome.is_some());
-                let row = ResultRow { segment: id as u32, user, kind: ResultKind::Change, qualified: outcome.is_some(), value: outcome.flatten(), timestamp: newest[&key], window_start: start, window_end: end };
+                let row = ResultRow {
+                    segment: id as u32,
+                    user,
+                    kind: ResultKind::Change,
+                    qualified: outcome.is_some(),
+                    value: outcome.flatten(),
+                    timestamp: newest[&key],
+                    window_start: start,
+                    window_end: end,
+                };
                 if was != outcome.is_some() {
                     self.open(row.segment, user, if row.qualified { 1 } else { -1 });
                     out.extend((!segment.hidden).then_some(row));
@@ -320,7 +333,16 @@ impl Partition {
                 let was = self.derived_open.set(id, user, i64::MAX, outcome.is_some());
                 if was != outcome.is_some() {
                     let timestamp = self.newest.unwrap_or(end);
-                    let row = ResultRow { segment: id, user, kind: ResultKind::Change, qualified: outcome.is_some(), value: outcome.flatten(), timestamp, window_start: start, window_end: end };
+                    let row = ResultRow {
+                        segment: id,
+                        user,
+                        kind: ResultKind::Change,
+                        qualified: outcome.is_some(),
+                        value: outcome.flatten(),
+                        timestamp,
+                        window_start: start,
+                        window_end: end,
+                    };
                     self.membership.open(id, user, if row.qualified { 1 } else { -1 });
                     stale.insert((id, user));
                     out.extend((!segment.hidden).then_some(row));
@@ -433,7 +455,16 @@ impl Partition {
         let program = &self.program;
         let segment = &program.segments[f.segment as usize];
         if !segment.hidden {
-            out.push(ResultRow { segment: f.segment, user: f.user, kind: ResultKind::Final, qualified: true, value: f.value, timestamp: f.end, window_start: f.start, window_end: f.end });
+            out.push(ResultRow {
+                segment: f.segment,
+                user: f.user,
+                kind: ResultKind::Final,
+                qualified: true,
+                value: f.value,
+                timestamp: f.end,
+                window_start: f.start,
+                window_end: f.end,
+            });
         }
         let until = f.end.saturating_add(segment.hold_ms.max(segment.retain_ms));
         self.membership.qualified(f.segment, f.user, (f.start, f.end), f.value, f.was_open, Some(until));
@@ -496,7 +527,16 @@ impl Partition {
                     }
                     None if was_open => {
                         self.open(id as u32, user, -1);
-                        let row = ResultRow { segment: id as u32, user, kind: ResultKind::Change, qualified: false, value: None, timestamp: end, window_start: start, window_end: end };
+                        let row = ResultRow {
+                            segment: id as u32,
+                            user,
+                            kind: ResultKind::Change,
+                            qualified: false,
+                            value: None,
+                            timestamp: end,
+                            window_start: start,
+                            window_end: end,
+                        };
                         out.extend((!segment.hidden).then_some(row));
                     }
                     None => {}
@@ -586,5 +626,14 @@ impl Partition {
 }
 
 fn exit(segment: u32, user: u32, time: i64, member: &Member) -> ResultRow {
-    ResultRow { segment, user, kind: ResultKind::Exit, qualified: false, value: None, timestamp: time, window_start: member.closed_start, window_end: member.closed_end }
+    ResultRow {
+        segment,
+        user,
+        kind: ResultKind::Exit,
+        qualified: false,
+        value: None,
+        timestamp: time,
+        window_start: member.closed_start,
+        window_end: member.closed_end,
+    }
 }

@@ -37,16 +37,7 @@ use serde::ser::{Serialize, SerializeMap, SerializeStruct, Serializer};
 pub const PRODUCTS: u32 = 5_000;
 
 /// The categories of products, by falling share.
-pub const CATEGORIES: [&str; 8] = [
-    "electronics",
-    "clothing",
-    "home",
-    "beauty",
-    "grocery",
-    "sports",
-    "toys",
-    "books",
-];
+pub const CATEGORIES: [&str; 8] = ["electronics", "clothing", "home", "beauty", "grocery", "sports", "toys", "books"];
 
 const CATEGORY_SHARES: [u32; 8] = [24, 20, 15, 12, 11, 8, 6, 4];
 
@@ -334,12 +325,7 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    fn pick<const N: usize>(
-        &self,
-        values: &[&'static str; N],
-        shares: &[u32; N],
-        slot: u32,
-    ) -> &'static str {
+    fn pick<const N: usize>(&self, values: &[&'static str; N], shares: &[u32; N], slot: u32) -> &'static str {
         let bits = (self.details >> (16 * slot)) as u32 & 0xffff;
         values[weighted(shares, bits << 16)]
     }
@@ -406,14 +392,7 @@ impl Clock {
     fn new(config: &GeneratorConfig) -> Self {
         let events = config.events.max(1);
         let span = config.span_ms.max(0) as u64;
-        Self {
-            from: config.from_ms,
-            base: config.from_ms,
-            step: (span / events) as i64,
-            step_rest: span % events,
-            rest: 0,
-            events,
-        }
+        Self { from: config.from_ms, base: config.from_ms, step: (span / events) as i64, step_rest: span % events, rest: 0, events }
     }
 
     /// The time of this event, moved back by at most `disorder` according to `bits`.
@@ -452,11 +431,7 @@ impl Generator {
     /// A generator at its first event. Values out of range are moved to the nearest that is in.
     pub fn new(config: GeneratorConfig) -> Self {
         let users = u32::try_from(config.users.max(1)).unwrap_or(u32::MAX);
-        let skew = if config.user_skew.is_finite() {
-            config.user_skew.clamp(0.0, 8.0)
-        } else {
-            0.0
-        };
+        let skew = if config.user_skew.is_finite() { config.user_skew.clamp(0.0, 8.0) } else { 0.0 };
         let most_digits = (users - 1).checked_ilog10().unwrap_or(0) as usize + 1;
         Self {
             rng: ChaCha8Rng::seed_from_u64(config.seed),
@@ -693,12 +668,7 @@ mod tests {
     use super::*;
 
     fn config() -> GeneratorConfig {
-        GeneratorConfig {
-            events: 20_000,
-            users: 1_000,
-            seed: 7,
-            ..GeneratorConfig::default()
-        }
+        GeneratorConfig { events: 20_000, users: 1_000, seed: 7, ..GeneratorConfig::default() }
     }
 
     fn lines(config: GeneratorConfig) -> Vec<u8> {
@@ -721,15 +691,10 @@ mod tests {
     fn a_seed_gives_the_same_events_for_ever() {
         let text = lines(config());
         assert_eq!(text, lines(config()));
-        let other = GeneratorConfig {
-            seed: 8,
-            ..config()
-        };
+        let other = GeneratorConfig { seed: 8, ..config() };
         assert_ne!(text, lines(other));
         // Pinned: a change here changes everyone's benchmarks and golden files.
-        let hash = text
-            .iter()
-            .fold(0, |hash, &byte| mix(hash ^ u64::from(byte)));
+        let hash = text.iter().fold(0, |hash, &byte| mix(hash ^ u64::from(byte)));
         assert_eq!(hash, PINNED, "{hash:#x}");
     }
 
@@ -738,11 +703,7 @@ mod tests {
     #[test]
     fn both_forms_are_the_same_events() {
         for layout in [Layout::Realistic, Layout::Classic] {
-            let config = GeneratorConfig {
-                layout,
-                user_prefix: "a\"b\u{e9}_".to_owned(),
-                ..config()
-            };
+            let config = GeneratorConfig { layout, user_prefix: "a\"b\u{e9}_".to_owned(), ..config() };
             let text = String::from_utf8(lines(config.clone())).unwrap();
             let structs = events(config);
             assert_eq!(text.lines().count(), structs.len());
@@ -757,20 +718,14 @@ mod tests {
         let events = events(config());
         for (kind, percent) in EventType::ALL.into_iter().zip(Layout::Realistic.shares()) {
             let share = share(&events, kind);
-            assert!(
-                (share - f64::from(percent) / 100.0).abs() < 0.02,
-                "{kind:?} {share}"
-            );
+            assert!((share - f64::from(percent) / 100.0).abs() < 0.02, "{kind:?} {share}");
         }
     }
 
     #[test]
     fn a_topic_has_only_its_types() {
         for topic in Topic::ALL {
-            let config = GeneratorConfig {
-                topic: Some(topic),
-                ..config()
-            };
+            let config = GeneratorConfig { topic: Some(topic), ..config() };
             assert!(events(config).iter().all(|event| event.topic() == topic));
             assert_eq!(topic.name().parse(), Ok(topic));
         }
@@ -792,10 +747,7 @@ mod tests {
     #[test]
     fn disorder_is_bounded_and_the_span_is_filled() {
         for disorder_ms in [0, 1, 5_000, 86_400_000] {
-            let config = GeneratorConfig {
-                disorder_ms,
-                ..config()
-            };
+            let config = GeneratorConfig { disorder_ms, ..config() };
             let (from, span) = (config.from_ms, config.span_ms);
             let mut newest = from;
             let mut worst = 0;
@@ -818,10 +770,7 @@ mod tests {
         let category = |index: usize| {
             let value = MetaValue::Text(Cow::Borrowed(CATEGORIES[index]));
             let wanted = ("category", value);
-            events
-                .iter()
-                .filter(|event| event.metadata.contains(&wanted))
-                .count()
+            events.iter().filter(|event| event.metadata.contains(&wanted)).count()
         };
         assert!(category(0) > 2 * category(7));
         assert!((0..CATEGORIES.len()).all(|index| category(index) > 0));
@@ -829,11 +778,7 @@ mod tests {
 
     #[test]
     fn the_classic_layout_is_as_it_always_was() {
-        let config = GeneratorConfig {
-            layout: Layout::Classic,
-            users: 300,
-            ..config()
-        };
+        let config = GeneratorConfig { layout: Layout::Classic, users: 300, ..config() };
         let text = lines(config.clone());
         let mean = text.len() as f64 / config.events as f64;
         assert!((173.0..176.0).contains(&mean), "{mean}");
@@ -859,19 +804,9 @@ mod tests {
     #[test]
     fn strange_configurations_are_survived() {
         for (users, events, user_skew) in [(0, 3, f64::NAN), (1, 0, -1.0), (u64::MAX, 3, 1.0)] {
-            let config = GeneratorConfig {
-                users,
-                events,
-                user_skew,
-                span_ms: -5,
-                disorder_ms: -5,
-                ..config()
-            };
+            let config = GeneratorConfig { users, events, user_skew, span_ms: -5, disorder_ms: -5, ..config() };
             let text = lines(config.clone());
-            assert_eq!(
-                memchr::memchr_iter(b'\n', &text).count() as u64,
-                config.events
-            );
+            assert_eq!(memchr::memchr_iter(b'\n', &text).count() as u64, config.events);
         }
     }
 

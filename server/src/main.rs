@@ -15,7 +15,12 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Decides, as events arrive, which audience segments each user is in.
 #[derive(Parser)]
-#[command(name = "cohort", version, arg_required_else_help = true, after_help = "Exit status: 0 done, 1 the work found errors, 2 wrong usage or configuration.")]
+#[command(
+    name = "cohort",
+    version,
+    arg_required_else_help = true,
+    after_help = "Exit status: 0 done, 1 the work found errors, 2 wrong usage or configuration."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

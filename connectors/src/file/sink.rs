@@ -152,7 +152,8 @@ impl ResultWriter {
         }
         let file = File::create(path).map_err(ConnectorError::io(path))?;
         if Path::new(path).extension().is_some_and(|e| e == "parquet") {
-            let writer = ArrowWriter::try_new(file, result_schema(), None).map_err(|e| ConnectorError::Parquet { what: path.into(), message: e.to_string() })?;
+            let writer =
+                ArrowWriter::try_new(file, result_schema(), None).map_err(|e| ConnectorError::Parquet { what: path.into(), message: e.to_string() })?;
             return Ok((Format::Parquet, ResultWriter::Parquet(path.into(), Box::new(writer))));
         }
         Ok((Format::Ndjson, ResultWriter::Lines(path.into(), Box::new(BufWriter::with_capacity(1 << 18, file)))))
@@ -165,7 +166,9 @@ impl ResultWriter {
     pub fn write(&mut self, encoded: Encoded) -> Result<(), ConnectorError> {
         match (self, encoded) {
             (ResultWriter::Lines(name, out), Encoded::Lines(lines)) => out.write_all(&lines).map_err(ConnectorError::io(name.clone())),
-            (ResultWriter::Parquet(name, out), Encoded::Columns(batch)) => out.write(&batch).map_err(|e| ConnectorError::Parquet { what: name.clone(), message: e.to_string() }),
+            (ResultWriter::Parquet(name, out), Encoded::Columns(batch)) => {
+                out.write(&batch).map_err(|e| ConnectorError::Parquet { what: name.clone(), message: e.to_string() })
+            }
             _ => Ok(()),
         }
     }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use cohort_compiler::program::GeneralSlot;
-use datafusion::arrow::array::{ArrayRef, UInt32Array, new_empty_array};
+use datafusion::arrow::array::{ArrayRef, UInt32Array};
 use datafusion::arrow::compute::{interleave, take};
 use datafusion::common::Result;
 use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
@@ -80,23 +80,27 @@ impl General {
             return Ok(());
         }
         let pending = std::mem::take(&mut self.pending);
-        let mut rows: Vec<u32> = vec![];
-        let mut local: FxHashMap<u32, usize> = FxHashMap::default();
-        let mut groups = Vec::with_capacity(pending.len());
-        for &(_, row) in &pending {
-            groups.push(*local.entry(row).or_insert_with(|| {
-                rows.push(row);
-                rows.len() - 1
-            }));
-        }
+        let mut rows: Vec<u32> = pending.iter().map(|(_, row)| *row).collect();
+        // Groups with a state come first: an accumulator takes all groups of its first call for seen.
+        rows.sort_unstable_by_key(|&row| (self.place(row).is_none(), row));
+        rows.dedup();
+        let local: FxHashMap<u32, usize> = rows.iter().enumerate().map(|(i, &row)| (row, i)).collect();
+        let groups: Vec<usize> = pending.iter().map(|(_, row)| local[row]).collect();
         let mut accumulator = self.accumulator()?;
-        self.merge(&mut *accumulator, rows.iter().enumerate().map(|(g, &r)| (g, r)), rows.len())?;
+        let states: Vec<_> = rows.iter().enumerate().map_while(|(g, &row)| self.place(row).map(|at| (g, at))).collect();
+        self.merge(&mut *accumulator, &states)?;
         let events = UInt32Array::from_iter_values(pending.iter().map(|(event, _)| *event));
         let values = arguments.iter().map(|a| Ok(take(a, &events, None)?)).collect::<Result<Vec<_>>>()?;
         accumulator.update_batch(&values, &groups, None, rows.len())?;
         let states = accumulator.state(EmitTo::All)?;
         self.store(&rows, states);
         self.compact()
+    }
+
+    /// Where the state of a row is.
+    fn place(&self, row: u32) -> Option<(usize, usize)> {
+        let (chunk, i) = self.at.get(row as usize).copied()?;
+        (chunk != NONE).then_some((chunk as usize, i as usize))
     }
 
     fn store(&mut self, rows: &[u32], states: Vec<ArrayRef>) {
@@ -113,24 +117,13 @@ impl General {
         }
     }
 
-    /// Merges the stored states of rows into groups `0..groups` of an accumulator.
-    fn merge(&self, accumulator: &mut dyn GroupsAccumulator, members: impl Iterator<Item = (usize, u32)>, groups: usize) -> Result<()> {
-        let mut indices = vec![];
-        let mut group_of = vec![];
-        for (group, row) in members {
-            if let Some(&(chunk, i)) = self.at.get(row as usize)
-                && chunk != NONE
-            {
-                indices.push((chunk as usize, i as usize));
-                group_of.push(group);
-            }
-        }
-        let states = if indices.is_empty() {
-            self.slot.aggregate.state_fields()?.iter().map(|f| new_empty_array(f.data_type())).collect()
-        } else {
-            self.gather(&indices)?
-        };
-        accumulator.merge_batch(&states, &group_of, groups)
+    /// Merges stored states into the groups `0..=last` of an accumulator; each group has one at least, and
+    /// groups come in rising order.
+    fn merge(&self, accumulator: &mut dyn GroupsAccumulator, states: &[(usize, (usize, usize))]) -> Result<()> {
+        let Some(&(last, _)) = states.last() else { return Ok(()) };
+        let places: Vec<_> = states.iter().map(|(_, at)| *at).collect();
+        let groups: Vec<_> = states.iter().map(|(group, _)| *group).collect();
+        accumulator.merge_batch(&self.gather(&places)?, &groups, last + 1)
     }
 
     fn gather(&self, indices: &[(usize, usize)]) -> Result<Vec<ArrayRef>> {
@@ -144,19 +137,43 @@ impl General {
     }
 
     /// The results of groups, each the union of some rows: `members` are (group, row), `groups` how many.
+    /// A group without any state has the aggregate's result over nothing.
     pub fn evaluate(&self, members: impl Iterator<Item = (usize, u32)>, groups: usize) -> Result<ArrayRef> {
-        let mut accumulator = self.accumulator()?;
-        self.merge(&mut *accumulator, members, groups)?;
-        accumulator.evaluate(EmitTo::All)
+        let mut dense: Vec<Option<usize>> = vec![None; groups];
+        let (mut states, mut seen) = (vec![], 0);
+        for (group, row) in members {
+            let Some(at) = self.place(row) else { continue };
+            let g = *dense[group].get_or_insert_with(|| {
+                seen += 1;
+                seen - 1
+            });
+            states.push((g, at));
+        }
+        states.sort_by_key(|(g, _)| *g);
+        let aggregate = &self.slot.aggregate;
+        let nothing = aggregate.default_value(aggregate.field().data_type())?.to_array()?;
+        let results = if states.is_empty() {
+            nothing.slice(0, 0)
+        } else {
+            let mut accumulator = self.accumulator()?;
+            self.merge(&mut *accumulator, &states)?;
+            accumulator.evaluate(EmitTo::All)?
+        };
+        let places: Vec<_> = dense.iter().map(|d| d.map_or((1, 0), |g| (0, g))).collect();
+        Ok(interleave(&[&*results, &*nothing], &places)?)
     }
 
     /// Merges the state of one row into another's, and gives it the events that wait.
     pub fn merge_rows(&mut self, into: u32, from: u32) -> Result<()> {
         self.pending.iter_mut().filter(|(_, row)| *row == from).for_each(|(_, row)| *row = into);
+        let states: Vec<_> = [into, from].iter().filter_map(|&row| self.place(row)).map(|at| (0, at)).collect();
+        if states.is_empty() {
+            return Ok(());
+        }
         let mut accumulator = self.accumulator()?;
-        self.merge(&mut *accumulator, [(0, into), (0, from)].into_iter(), 1)?;
-        let states = accumulator.state(EmitTo::All)?;
-        self.store(&[into], states);
+        self.merge(&mut *accumulator, &states)?;
+        let merged = accumulator.state(EmitTo::All)?;
+        self.store(&[into], merged);
         self.clear(from);
         self.compact()
     }

@@ -15,7 +15,9 @@ use std::time::Instant;
 use cohort_compiler::emit::Emit;
 use cohort_compiler::program::{Action, Having, OpKind, Output, Program, SegmentKind, Threshold, Value, View};
 use cohort_compiler::window::WindowSpec;
-use datafusion::arrow::array::{Array, ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray, TimestampMillisecondArray};
+use datafusion::arrow::array::{
+    Array, ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray, TimestampMillisecondArray,
+};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::physical_expr::PhysicalExpr;
@@ -376,7 +378,8 @@ impl FamilyState {
         if positions.is_empty() || groups.len() == 0 {
             return Ok(());
         }
-        let needs_batch = positions.iter().any(|&p| matches!(self.segments[p].having, Having::Expression(_)) || matches!(self.segments[p].value, Value::Expression(_)));
+        let needs_batch =
+            positions.iter().any(|&p| matches!(self.segments[p].having, Having::Expression(_)) || matches!(self.segments[p].value, Value::Expression(_)));
         let batch = if needs_batch { Some(self.batch(groups, users)?) } else { None };
         for &p in positions {
             let segment = &self.segments[p];
@@ -425,7 +428,8 @@ impl FamilyState {
             });
         }
         let options = RecordBatchOptions::new().with_row_count(Some(groups.len()));
-        RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options).map_err(|e| EngineError::Evaluate { what: "a group".into(), source: e.into() })
+        RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)
+            .map_err(|e| EngineError::Evaluate { what: "a group".into(), source: e.into() })
     }
 }
 

@@ -88,6 +88,10 @@ impl FamilyState {
         }
         let first = self.spec.next_end(start);
         let late = creates && first <= arrival.horizon && first <= self.spec.last_end(start);
+        if first <= arrival.horizon {
+            // Windows that end by then are closed, though nothing was in them.
+            self.sliding.closed = closed;
+        }
         let (row, is_new) = self.rows.find_or_create(arrival.user, start);
         let first_touch = self.touch(row, is_new, arrival);
         if is_new {
@@ -281,7 +285,9 @@ impl FamilyState {
         if !self.complex.is_empty() {
             let present: FxHashSet<u32> = groups.users.iter().copied().collect();
             for members in self.sliding.complex.values_mut() {
-                changed.iter().filter(|u| !present.contains(u)).for_each(|u| { members.remove(u); });
+                changed.iter().filter(|u| !present.contains(u)).for_each(|u| {
+                    members.remove(u);
+                });
             }
         }
         for (p, user, qualifies, value) in outcomes {

@@ -90,10 +90,7 @@ pub(crate) struct Filter {
 
 impl From<EventType> for Filter {
     fn from(kind: EventType) -> Self {
-        Self {
-            kind,
-            predicates: Vec::new(),
-        }
+        Self { kind, predicates: Vec::new() }
     }
 }
 
@@ -289,12 +286,7 @@ impl Table {
     }
 
     /// (User, pane, value) of each row, ordered by user and pane.
-    fn keyed(
-        &self,
-        rows: &[u32],
-        slide: i64,
-        value: impl Fn(&Draft) -> u32,
-    ) -> Vec<(u32, i64, u32)> {
+    fn keyed(&self, rows: &[u32], slide: i64, value: impl Fn(&Draft) -> u32) -> Vec<(u32, i64, u32)> {
         let of_row = |&row: &u32| {
             let draft = &self.drafts[row as usize];
             (draft.user, draft.time.div_euclid(slide), value(draft))
@@ -324,12 +316,7 @@ impl Table {
 }
 
 fn single(user: u32, window: i64, cents: u32) -> Group {
-    Group {
-        user,
-        window,
-        count: 1,
-        cents: i64::from(cents),
-    }
+    Group { user, window, count: 1, cents: i64::from(cents) }
 }
 
 /// Adds up neighbours of the same user and window.
@@ -350,11 +337,7 @@ fn fold(keyed: &[(u32, i64, u32)]) -> Vec<Group> {
 /// Hops of `width` slides from panes of one slide.
 fn slide_over(panes: &[Group], width: i64, events: usize) -> Vec<Group> {
     let users: Vec<&[Group]> = panes.chunk_by(|one, next| one.user == next.user).collect();
-    let least = if width < 100 {
-        0
-    } else {
-        least_events(&users, 64 + events / width as usize)
-    };
+    let least = if width < 100 { 0 } else { least_events(&users, 64 + events / width as usize) };
     let mut groups = Vec::new();
     for panes in users.into_iter().filter(|panes| events_of(panes) >= least) {
         slide_over_user(panes, width, &mut groups);
@@ -379,10 +362,7 @@ fn slide_over_user(panes: &[Group], width: i64, groups: &mut Vec<Group>) {
     };
     let (mut tail, mut head, mut count, mut cents) = (0, 0, 0, 0);
     for window in first.window - width + 1..=last.window {
-        while panes
-            .get(head)
-            .is_some_and(|pane| pane.window < window + width)
-        {
+        while panes.get(head).is_some_and(|pane| pane.window < window + width) {
             count += panes[head].count;
             cents += panes[head].cents;
             head += 1;
@@ -393,12 +373,7 @@ fn slide_over_user(panes: &[Group], width: i64, groups: &mut Vec<Group>) {
             tail += 1;
         }
         if count > 0 {
-            groups.push(Group {
-                user: first.user,
-                window,
-                count,
-                cents,
-            });
+            groups.push(Group { user: first.user, window, count, cents });
         }
     }
 }
@@ -429,12 +404,7 @@ pub(crate) struct Curve {
 impl Curve {
     /// The curve of groups ordered by user and window.
     pub(crate) fn new(groups: &[Group], measure: Measure, last_window: i64) -> Self {
-        let mut curve = Self {
-            all: groups.iter().map(|group| group.value(measure)).collect(),
-            leaving: Vec::new(),
-            lower: Vec::new(),
-            upper: Vec::new(),
-        };
+        let mut curve = Self { all: groups.iter().map(|group| group.value(measure)).collect(), leaving: Vec::new(), lower: Vec::new(), upper: Vec::new() };
         for (index, group) in groups.iter().enumerate() {
             if group.window >= last_window {
                 continue;
@@ -447,12 +417,7 @@ impl Curve {
                 curve.upper.push(value.max(next));
             }
         }
-        let Self {
-            all,
-            leaving,
-            lower,
-            upper,
-        } = &mut curve;
+        let Self { all, leaving, lower, upper } = &mut curve;
         for values in [all, leaving, lower, upper] {
             values.sort_unstable();
         }
@@ -481,9 +446,7 @@ impl Curve {
 
     /// The fewest rows above none that "value below a threshold" can have.
     pub(crate) fn fewest_below(&self) -> u64 {
-        self.all
-            .first()
-            .map_or(0, |&least| self.rows_below(least + 1))
+        self.all.first().map_or(0, |&least| self.rows_below(least + 1))
     }
 
     /// The thresholds for "value above" whose rows come nearest to `target`.
@@ -497,11 +460,7 @@ impl Curve {
             Some(next) => next - 1,
             None => least + least.abs() / 4,
         };
-        Pick {
-            least,
-            most,
-            rows: self.rows_above(least),
-        }
+        Pick { least, most, rows: self.rows_above(least) }
     }
 
     /// The thresholds for "value below" whose rows come nearest to `target`.
@@ -512,11 +471,7 @@ impl Curve {
         let next = self.after(near).unwrap_or(near + 1);
         let rows = |threshold| self.rows_below(threshold);
         let most = nearest([near, before, next], target, rows);
-        Pick {
-            least: self.before(most).map_or(most, |value| value + 1),
-            most,
-            rows: self.rows_below(most),
-        }
+        Pick { least: self.before(most).map_or(most, |value| value + 1), most, rows: self.rows_below(most) }
     }
 
     /// The first index whose value is not `inside`, which holds up to there only.
@@ -545,11 +500,7 @@ fn follower(groups: &[Group], index: usize) -> Option<&Group> {
 fn nearest<const N: usize>(thresholds: [i64; N], target: f64, rows: impl Fn(i64) -> u64) -> i64 {
     let distance = |threshold: i64| (rows(threshold) as f64 - target).abs();
     let best = |best: i64, other: i64| {
-        if distance(other) < distance(best) {
-            other
-        } else {
-            best
-        }
+        if distance(other) < distance(best) { other } else { best }
     };
     thresholds.into_iter().reduce(best).unwrap_or(0)
 }
@@ -577,9 +528,7 @@ impl Exact {
         let last = self.0.len().checked_sub(1)?;
         let at = self.0.partition_point(|&(_, rows)| (rows as f64) < target);
         let same = self.0[at.min(last)].1;
-        let start = self
-            .0
-            .partition_point(|&(_, rows)| rows < same.min(self.0[last].1));
+        let start = self.0.partition_point(|&(_, rows)| rows < same.min(self.0[last].1));
         let end = self.0.partition_point(|&(_, rows)| rows <= same);
         let index = start + ((end - start) as f64 * draw) as usize;
         Some(self.0[index.min(last)])
@@ -598,21 +547,11 @@ mod tests {
     const MINUTE: i64 = 60_000;
 
     fn config() -> GeneratorConfig {
-        GeneratorConfig {
-            events: 20_000,
-            users: 200,
-            span_ms: 180 * MINUTE,
-            ..GeneratorConfig::default()
-        }
+        GeneratorConfig { events: 20_000, users: 200, span_ms: 180 * MINUTE, ..GeneratorConfig::default() }
     }
 
     fn group(user: u32, window: i64, count: u32) -> Group {
-        Group {
-            user,
-            window,
-            count,
-            cents: i64::from(count) * 100,
-        }
+        Group { user, window, count, cents: i64::from(count) * 100 }
     }
 
     #[test]
@@ -622,16 +561,9 @@ mod tests {
         let rows = table.select(&EventType::View.into());
         let total = |groups: Vec<Group>| groups.iter().map(|group| group.count).sum::<u32>();
         for window in [Window::Tumble(5 * MINUTE), Window::Session(5 * MINUTE)] {
-            assert_eq!(
-                total(table.groups(&rows, window)) as usize,
-                rows.len(),
-                "{window}"
-            );
+            assert_eq!(total(table.groups(&rows, window)) as usize, rows.len(), "{window}");
         }
-        let hop = Window::Hop {
-            slide: 5 * MINUTE,
-            size: 60 * MINUTE,
-        };
+        let hop = Window::Hop { slide: 5 * MINUTE, size: 60 * MINUTE };
         assert_eq!(total(table.groups(&rows, hop)) as usize, 12 * rows.len());
         let distinct = table.distinct_products(&rows, 60 * MINUTE);
         assert!(total(distinct) < rows.len() as u32);
@@ -649,14 +581,8 @@ mod tests {
             vec![Predicate::ProductPrefix(24)],
         ];
         for predicates in tests {
-            let filter = Filter {
-                kind: EventType::View,
-                predicates,
-            };
-            let passes = |draft: &&Draft| {
-                draft.kind == filter.kind
-                    && filter.predicates.iter().all(|test| test.matches(draft))
-            };
+            let filter = Filter { kind: EventType::View, predicates };
+            let passes = |draft: &&Draft| draft.kind == filter.kind && filter.predicates.iter().all(|test| test.matches(draft));
             let scanned = table.drafts.iter().filter(passes).count();
             assert_eq!(table.select(&filter).len(), scanned, "{filter}");
             assert!(scanned > 0, "{filter}");
@@ -667,29 +593,14 @@ mod tests {
     fn hops_are_the_sums_of_their_panes() {
         let panes = [group(1, 10, 2), group(1, 12, 3), group(2, 4, 1)];
         let hops = slide_over(&panes, 3, 0);
-        let expected = [
-            (1, 8, 2),
-            (1, 9, 2),
-            (1, 10, 5),
-            (1, 11, 3),
-            (1, 12, 3),
-            (2, 2, 1),
-            (2, 3, 1),
-            (2, 4, 1),
-        ];
+        let expected = [(1, 8, 2), (1, 9, 2), (1, 10, 5), (1, 11, 3), (1, 12, 3), (2, 2, 1), (2, 3, 1), (2, 4, 1)];
         let expected = expected.map(|(user, window, count)| group(user, window, count));
         assert_eq!(hops, expected);
     }
 
     #[test]
     fn rows_are_those_of_crossings_finals_and_exits() {
-        let groups = [
-            group(1, 1, 5),
-            group(1, 2, 3),
-            group(1, 4, 9),
-            group(2, 1, 5),
-            group(2, 2, 6),
-        ];
+        let groups = [group(1, 1, 5), group(1, 2, 3), group(1, 4, 9), group(2, 1, 5), group(2, 2, 6)];
         let curve = Curve::new(&groups, Measure::Count, 4);
         // Above 4: four groups; user 1 leaves after window 1, user 2 after window 2.
         assert_eq!(curve.rows_above(4), 4 * 2 + 2);
@@ -725,17 +636,11 @@ mod tests {
 
     #[test]
     fn conditions_and_windows_are_sql() {
-        let filter = Filter {
-            kind: EventType::Purchase,
-            predicates: vec![Predicate::Category(6), Predicate::ProductPrefix(24)],
-        };
+        let filter = Filter { kind: EventType::Purchase, predicates: vec![Predicate::Category(6), Predicate::ProductPrefix(24)] };
         let condition = "event_type = 'purchase' AND metadata['category'] = 'toys' \
                          AND metadata['productId'] LIKE 'prod_24%'";
         assert_eq!(filter.to_string(), condition);
-        let hop = Window::Hop {
-            slide: 60 * MINUTE,
-            size: 30 * 1440 * MINUTE,
-        };
+        let hop = Window::Hop { slide: 60 * MINUTE, size: 30 * 1440 * MINUTE };
         let text = "HOP(events, event_time, INTERVAL '60 minutes', INTERVAL '30 days')";
         assert_eq!(hop.to_string(), text);
     }

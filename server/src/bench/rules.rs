@@ -38,14 +38,7 @@ pub enum Operator {
 
 impl Operator {
     /// Every operator.
-    pub const ALL: [Self; 6] = [
-        Self::Gt,
-        Self::Gte,
-        Self::Lt,
-        Self::Lte,
-        Self::Eq,
-        Self::Neq,
-    ];
+    pub const ALL: [Self; 6] = [Self::Gt, Self::Gte, Self::Lt, Self::Lte, Self::Eq, Self::Neq];
 
     /// Whether the rule emits as soon as it holds (EMIT CHANGES), as more events can't undo it.
     pub const fn is_lower_bound(self) -> bool {
@@ -107,10 +100,7 @@ mod tests {
     fn json_is_that_of_segment_rules() {
         let text = r#"{"id":"rule_0","segmentId":"segment_0","eventType":"view","attribute":"sum","operator":"GTE","threshold":1036.3,"windowMinutes":5}"#;
         let rule: ClassicRule = serde_json::from_str(text).unwrap();
-        assert_eq!(
-            (rule.operator, rule.attribute),
-            (Operator::Gte, Attribute::Sum)
-        );
+        assert_eq!((rule.operator, rule.attribute), (Operator::Gte, Attribute::Sum));
         assert_eq!(rule.window_ms(), 300_000);
         assert_eq!(serde_json::to_string(&rule).unwrap(), text);
     }

@@ -95,7 +95,14 @@ pub fn run(program: &Arc<Program>, streams: &[Vec<u8>], rows: usize) -> Result<O
         let threads: Vec<_> = streams.iter().map(|data| scope.spawn(move || one(program, data, rows))).collect();
         threads.into_iter().map(|t| t.join().unwrap_or_else(|_| Err(anyhow!("a worker ended unexpectedly")))).collect::<Result<Vec<_>>>()
     })?;
-    let mut total = Outcome { seconds: started.elapsed().as_secs_f64(), cpu: crate::memory::cpu_seconds() - cpu, events: 0, results: 0, latency: Histogram::new(3)?, groups: (0, 0) };
+    let mut total = Outcome {
+        seconds: started.elapsed().as_secs_f64(),
+        cpu: crate::memory::cpu_seconds() - cpu,
+        events: 0,
+        results: 0,
+        latency: Histogram::new(3)?,
+        groups: (0, 0),
+    };
     for outcome in outcomes {
         total.events += outcome.events;
         total.results += outcome.results;

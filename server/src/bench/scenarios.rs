@@ -75,11 +75,7 @@ pub struct Scenario {
 
 /// Every scenario.
 pub const SCENARIOS: [Scenario; 8] = [
-    Scenario {
-        name: "classic-rules",
-        about: "event type x count|sum x six operators x 5, 30, 60 minutes, as JSON rules",
-        build: classic,
-    },
+    Scenario { name: "classic-rules", about: "event type x count|sum x six operators x 5, 30, 60 minutes, as JSON rules", build: classic },
     Scenario {
         name: "metadata-rules",
         about: "conditions on event type and metadata, mostly equality",
@@ -97,10 +93,7 @@ pub const SCENARIOS: [Scenario; 8] = [
         name: "hop",
         about: "HOP of 60 minutes by 5 minutes",
         build: |params| {
-            let window = Window::Hop {
-                slide: 5 * MINUTE,
-                size: HOUR,
-            };
+            let window = Window::Hop { slide: 5 * MINUTE, size: HOUR };
             Ok(sql(params, mixed(params), |index, _| simple(index, window)))
         },
     },
@@ -108,10 +101,7 @@ pub const SCENARIOS: [Scenario; 8] = [
         name: "long-hop",
         about: "HOP of 30 days by 1 hour",
         build: |params| {
-            let window = Window::Hop {
-                slide: HOUR,
-                size: 30 * DAY,
-            };
+            let window = Window::Hop { slide: HOUR, size: 30 * DAY };
             Ok(sql(params, long(params), |index, _| simple(index, window)))
         },
     },
@@ -131,11 +121,7 @@ pub const SCENARIOS: [Scenario; 8] = [
             Ok(sql(params, mixed(params), |index, _| simple(index, window)))
         },
     },
-    Scenario {
-        name: "distinct",
-        about: "count(DISTINCT productId) in 5, 30, 60 minutes",
-        build: |params| Ok(sql(params, mixed(params), distinct_query)),
-    },
+    Scenario { name: "distinct", about: "count(DISTINCT productId) in 5, 30, 60 minutes", build: |params| Ok(sql(params, mixed(params), distinct_query)) },
 ];
 
 /// How large a workload to build.
@@ -155,13 +141,7 @@ pub struct Params {
 
 impl Default for Params {
     fn default() -> Self {
-        Self {
-            rules: 100,
-            events: 1_000_000,
-            users: 10_000,
-            seed: 1,
-            span_ms: None,
-        }
+        Self { rules: 100, events: 1_000_000, users: 10_000, seed: 1, span_ms: None }
     }
 }
 
@@ -208,21 +188,12 @@ pub fn build(name: &str, params: &Params) -> Result<Workload> {
 fn mixed(params: &Params) -> GeneratorConfig {
     let events = i64::try_from(params.events).unwrap_or(i64::MAX);
     let span = (3 * HOUR).max((events / 1_000).saturating_mul(3 * HOUR / 1_000));
-    GeneratorConfig {
-        events: params.events,
-        users: params.users,
-        seed: params.seed,
-        span_ms: params.span_ms.unwrap_or(span),
-        ..GeneratorConfig::default()
-    }
+    GeneratorConfig { events: params.events, users: params.users, seed: params.seed, span_ms: params.span_ms.unwrap_or(span), ..GeneratorConfig::default() }
 }
 
 /// Events over 32 days, so that windows of 30 days also end.
 fn long(params: &Params) -> GeneratorConfig {
-    GeneratorConfig {
-        span_ms: params.span_ms.unwrap_or(32 * DAY),
-        ..mixed(params)
-    }
+    GeneratorConfig { span_ms: params.span_ms.unwrap_or(32 * DAY), ..mixed(params) }
 }
 
 /// The numbers that rules are drawn with, apart from those of the events.
@@ -253,23 +224,13 @@ struct Budget {
 
 impl Budget {
     fn new(params: &Params, scale: f64) -> Self {
-        Self {
-            rows: params.events as f64 / scale,
-            rules: params.rules,
-            scale,
-            rng: rule_numbers(params),
-            given: 0.0,
-        }
+        Self { rows: params.events as f64 / scale, rules: params.rules, scale, rng: rule_numbers(params), given: 0.0 }
     }
 
     /// The rows that the next rule should give.
     fn target(&mut self) -> f64 {
         let share = (self.rows / self.rules.max(1) as f64).max(0.0);
-        if self.rules > 1 {
-            share * self.factor()
-        } else {
-            share
-        }
+        if self.rules > 1 { share * self.factor() } else { share }
     }
 
     /// A factor of 1/4 to 5/2, 0.98 on average.
@@ -285,8 +246,7 @@ impl Budget {
 
     /// One of the thresholds that give the same rows.
     fn any_of(&mut self, pick: Pick) -> i64 {
-        self.rng
-            .random_range(pick.least..=pick.most.max(pick.least))
+        self.rng.random_range(pick.least..=pick.most.max(pick.least))
     }
 
     fn expected_results(&self) -> u64 {
@@ -315,11 +275,7 @@ mod tests {
     use crate::generate::Generator;
 
     fn params(rules: usize, events: u64) -> Params {
-        Params {
-            rules,
-            events,
-            ..Params::default()
-        }
+        Params { rules, events, ..Params::default() }
     }
 
     fn lines(config: &GeneratorConfig) -> Vec<u8> {
@@ -344,10 +300,7 @@ mod tests {
             let per_event = found.results() as f64 / found.events as f64;
             assert!((0.5..2.0).contains(&per_event), "{rules}: {per_event}");
             let error = workload.expected_results as f64 / found.results() as f64;
-            assert!(
-                (0.9..1.1).contains(&error),
-                "{rules}: {workload:?} {found:?}"
-            );
+            assert!((0.9..1.1).contains(&error), "{rules}: {workload:?} {found:?}");
         }
     }
 
@@ -385,10 +338,7 @@ mod tests {
                 let workload = build(scenario.name, &params(rules, 40_000)).unwrap();
                 let per_event = workload.expected_results as f64 / 40_000.0;
                 let name = scenario.name;
-                assert!(
-                    (0.5..2.0).contains(&per_event),
-                    "{name} {rules}: {per_event}"
-                );
+                assert!((0.5..2.0).contains(&per_event), "{name} {rules}: {per_event}");
                 if workload.kind == Kind::Sql {
                     let statements = workload.text.matches("CREATE SEGMENT ").count();
                     assert_eq!(statements, workload.segments, "{name}");
@@ -421,21 +371,15 @@ mod tests {
 
     #[test]
     fn large_workloads_of_metadata_have_many_filters() {
-        let text = build("metadata-rules", &params(10_000, 100_000))
-            .unwrap()
-            .text;
-        let filters: BTreeSet<&str> = text
-            .lines()
-            .filter(|line| line.starts_with("WHERE"))
-            .collect();
+        let text = build("metadata-rules", &params(10_000, 100_000)).unwrap().text;
+        let filters: BTreeSet<&str> = text.lines().filter(|line| line.starts_with("WHERE")).collect();
         assert!(filters.len() > 2_000, "{}", filters.len());
     }
 
     #[test]
     fn statements_read_like_hand_written_ones() {
         let mut text = String::new();
-        metadata_query(100, 0, &mut rule_numbers(&Params::default()))
-            .write(&mut text, "s", 1, 9_950);
+        metadata_query(100, 0, &mut rule_numbers(&Params::default())).write(&mut text, "s", 1, 9_950);
         simple(0, Window::Session(5 * MINUTE)).write(&mut text, "t", 0, 12_345);
         Combine::AntiJoin.write(&mut text, "u", "s", "t");
         let expected = "\

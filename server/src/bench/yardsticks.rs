@@ -90,11 +90,7 @@ struct Watermark {
 
 impl Watermark {
     const fn new() -> Self {
-        Self {
-            newest: i64::MIN,
-            at: i64::MIN,
-            next_close: i64::MAX,
-        }
+        Self { newest: i64::MIN, at: i64::MIN, next_close: i64::MAX }
     }
 
     /// Takes note of an event's time; whether a window may close.
@@ -138,13 +134,7 @@ struct NaiveRule<'a> {
 
 impl<'a> NaiveRule<'a> {
     fn new(rule: &'a ClassicRule, number: u32) -> Self {
-        Self {
-            rule,
-            number,
-            windows: BTreeMap::new(),
-            members: FxHashSet::default(),
-            next: None,
-        }
+        Self { rule, number, windows: BTreeMap::new(), members: FxHashSet::default(), next: None }
     }
 
     fn update(&mut self, event: &NaiveEvent, user: u32, watermark: i64, tally: &mut Tally) {
@@ -199,8 +189,7 @@ impl<'a> NaiveRule<'a> {
 
     fn qualifies_already(&self, user: u32) -> bool {
         let mut states = self.windows.values().filter_map(|users| users.get(&user));
-        self.rule.operator.is_lower_bound()
-            && states.any(|state| self.rule.holds(state.count, state.sum))
+        self.rule.operator.is_lower_bound() && states.any(|state| self.rule.holds(state.count, state.sum))
     }
 }
 
@@ -209,10 +198,7 @@ impl<'a> NaiveRule<'a> {
 /// # Errors
 /// When a line is not an event.
 pub fn naive(lines: &[u8], rules: &[ClassicRule]) -> Result<Tally> {
-    let mut states: Vec<NaiveRule> = (0..)
-        .zip(rules)
-        .map(|(number, rule)| NaiveRule::new(rule, number))
-        .collect();
+    let mut states: Vec<NaiveRule> = (0..).zip(rules).map(|(number, rule)| NaiveRule::new(rule, number)).collect();
     let mut users: FxHashMap<String, u32> = FxHashMap::default();
     let mut watermark = Watermark::new();
     let mut tally = Tally::default();
@@ -249,9 +235,7 @@ fn close_all(states: &mut [NaiveRule], first: i64, watermark: i64, tally: &mut T
 
 /// The next end of any rule's window after a time.
 fn next_close(rules: &[ClassicRule], time: i64) -> i64 {
-    let ends = rules
-        .iter()
-        .map(|rule| end_of_window(time, rule.window_ms()));
+    let ends = rules.iter().map(|rule| end_of_window(time, rule.window_ms()));
     ends.min().unwrap_or(i64::MAX)
 }
 
@@ -312,8 +296,7 @@ fn read_lean(text: &[u8]) -> Option<(LeanEvent, &[u8])> {
     const TIME: usize = "\",\"timestamp\":".len();
     const VALUE: usize = ",\"value\":".len();
     /// From the value's end to the product's digits.
-    const REST: usize =
-        ",\"sessionId\":\"session_00000000\",\"metadata\":{\"productId\":\"prod_".len();
+    const REST: usize = ",\"sessionId\":\"session_00000000\",\"metadata\":{\"productId\":\"prod_".len();
     let (user, text) = digits(text.get(USER..)?);
     let text = text.get(TYPE..)?;
     let kind = match text.first()? {
@@ -327,12 +310,7 @@ fn read_lean(text: &[u8]) -> Option<(LeanEvent, &[u8])> {
     let (value, text) = decimal(text.get(VALUE..)?);
     let text = text.get(REST..)?;
     let end = memchr(b'\n', text).unwrap_or(text.len());
-    let event = LeanEvent {
-        user: user as u32,
-        kind,
-        time: time as i64,
-        value,
-    };
+    let event = LeanEvent { user: user as u32, kind, time: time as i64, value };
     Some((event, text.get(end + 1..).unwrap_or_default()))
 }
 
@@ -407,10 +385,8 @@ impl Bounds {
 
     fn sort(&mut self) {
         let by_threshold = |one: &Bound, other: &Bound| one.threshold.total_cmp(&other.threshold);
-        self.lower
-            .sort_by(|one, other| by_threshold(one, other).then(one.strict.cmp(&other.strict)));
-        self.upper
-            .sort_by(|one, other| by_threshold(one, other).then(other.strict.cmp(&one.strict)));
+        self.lower.sort_by(|one, other| by_threshold(one, other).then(one.strict.cmp(&other.strict)));
+        self.upper.sort_by(|one, other| by_threshold(one, other).then(other.strict.cmp(&one.strict)));
         self.equal.sort_by(by_threshold);
         self.unequal.sort_by(by_threshold);
     }
@@ -432,10 +408,7 @@ impl Bounds {
             each(bound.rule);
         }
         let equal = near(&self.unequal);
-        for bound in self.unequal[..equal.start]
-            .iter()
-            .chain(&self.unequal[equal.end..])
-        {
+        for bound in self.unequal[..equal.start].iter().chain(&self.unequal[equal.end..]) {
             each(bound.rule);
         }
     }
@@ -473,22 +446,11 @@ struct Lane {
 
 impl Lane {
     fn new(size: i64) -> Self {
-        Self {
-            size,
-            counts: Bounds::default(),
-            sums: Bounds::default(),
-            open: Vec::new(),
-            next: i64::MAX,
-            members: Vec::new(),
-        }
+        Self { size, counts: Bounds::default(), sums: Bounds::default(), open: Vec::new(), next: i64::MAX, members: Vec::new() }
     }
 
     fn push(&mut self, rule: &ClassicRule, number: u32) {
-        let bound = Bound {
-            threshold: rule.threshold,
-            strict: matches!(rule.operator, Operator::Gt | Operator::Lt),
-            rule: number,
-        };
+        let bound = Bound { threshold: rule.threshold, strict: matches!(rule.operator, Operator::Gt | Operator::Lt), rule: number };
         match rule.attribute {
             Attribute::Count => self.counts.push(rule.operator, bound),
             Attribute::Sum => self.sums.push(rule.operator, bound),

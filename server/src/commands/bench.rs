@@ -102,7 +102,9 @@ fn measure(args: &Args, rules: u32) -> Result<Value> {
     let rows: Vec<Value> = engine.iter().zip(&streams).map(|(outcomes, (workers, _))| engine_row(args, *workers, outcomes, &others)).collect();
     let yardsticks: Vec<Value> = others.iter().map(|(name, seconds)| yardstick_row(name, median(seconds), args.events, bytes)).collect();
     let by_hand = by_hand(args, &workload, &all)?;
-    Ok(json!({"rules": rules, "compileSeconds": compile, "bytes": bytes, "expectedResults": workload.expected_results, "engine": rows, "yardsticks": yardsticks, "byHand": by_hand}))
+    Ok(
+        json!({"rules": rules, "compileSeconds": compile, "bytes": bytes, "expectedResults": workload.expected_results, "engine": rows, "yardsticks": yardsticks, "byHand": by_hand}),
+    )
 }
 
 fn yardstick(others: &mut Vec<(&'static str, Vec<f64>)>, name: &'static str, work: impl FnOnce() -> Result<u64>) -> Result<()> {
@@ -164,7 +166,9 @@ fn by_hand(args: &Args, workload: &Workload, all: &[u8]) -> Result<Vec<Value>> {
         let tally = if name == "naive" { yardsticks::naive(data, &rules)? } else { yardsticks::floor(data, &rules)? };
         let seconds = started.elapsed().as_secs_f64();
         eprintln!("  {name}: {:.3} M events/s over {} events, {} results", tally.events as f64 / seconds / 1e6, tally.events, tally.results());
-        rows.push(json!({"name": name, "events": tally.events, "seconds": seconds, "eventsPerSecond": tally.events as f64 / seconds, "results": tally.results()}));
+        rows.push(
+            json!({"name": name, "events": tally.events, "seconds": seconds, "eventsPerSecond": tally.events as f64 / seconds, "results": tally.results()}),
+        );
     }
     Ok(rows)
 }

@@ -204,7 +204,8 @@ fn report(args: &Args, program: &Program, summary: &ReplaySummary, members: &Mem
     let Some(path) = &args.json else { return Ok(()) };
     let by_reason: serde_json::Map<_, _> = summary.dead_letters.iter().map(|(r, n)| (r.as_str().to_string(), json!(n))).collect();
     let visible = program.segments.iter().enumerate().filter(|(_, s)| !s.hidden);
-    let segments: Vec<_> = visible.map(|(i, s)| json!({"segmentId": s.name, "emit": s.emit, "results": summary.results[i], "members": members.counts[i]})).collect();
+    let segments: Vec<_> =
+        visible.map(|(i, s)| json!({"segmentId": s.name, "emit": s.emit, "results": summary.results[i], "members": members.counts[i]})).collect();
     super::write_json(
         path,
         &json!({

@@ -243,24 +243,14 @@ impl<L> Num<L> {
 #[derive(Clone, Debug)]
 pub enum Test<L> {
     Cmp(Num<L>, Cmp, Num<L>),
-    Between {
-        subject: Num<L>,
-        negated: bool,
-        low: f64,
-        high: f64,
-    },
+    Between { subject: Num<L>, negated: bool, low: f64, high: f64 },
 }
 
 impl<L> Test<L> {
     pub fn truth(&self, leaf: &dyn Fn(&L) -> Option<f64>) -> Option<bool> {
         match self {
             Self::Cmp(a, cmp, b) => Some(cmp.holds(&a.value(leaf)?, &b.value(leaf)?)),
-            Self::Between {
-                subject,
-                negated,
-                low,
-                high,
-            } => {
+            Self::Between { subject, negated, low, high } => {
                 let x = subject.value(leaf)?;
                 Some((*low <= x && x <= *high) != *negated)
             }
@@ -272,18 +262,9 @@ impl<L> Test<L> {
             Self::Cmp(a, cmp, b) => {
                 format!("{} {} {}", a.render(leaf), cmp.sql(), b.render(leaf))
             }
-            Self::Between {
-                subject,
-                negated,
-                low,
-                high,
-            } => format!(
-                "{} {}BETWEEN {} AND {}",
-                subject.render(leaf),
-                not(*negated),
-                number(*low),
-                number(*high)
-            ),
+            Self::Between { subject, negated, low, high } => {
+                format!("{} {}BETWEEN {} AND {}", subject.render(leaf), not(*negated), number(*low), number(*high))
+            }
         }
     }
 }
@@ -318,55 +299,26 @@ impl Text {
 /// A predicate on one event.
 #[derive(Clone, Debug)]
 pub enum Predicate {
-    Equals {
-        column: Text,
-        negated: bool,
-        text: String,
-    },
-    In {
-        column: Text,
-        negated: bool,
-        texts: Vec<String>,
-    },
-    Like {
-        column: Text,
-        negated: bool,
-        pattern: String,
-    },
-    IsNull {
-        column: Text,
-        negated: bool,
-    },
+    Equals { column: Text, negated: bool, text: String },
+    In { column: Text, negated: bool, texts: Vec<String> },
+    Like { column: Text, negated: bool, pattern: String },
+    IsNull { column: Text, negated: bool },
     Value(Cmp, f64),
-    ValueIsNull {
-        negated: bool,
-    },
+    ValueIsNull { negated: bool },
 }
 
 impl Predicate {
     fn sql(&self) -> String {
         match self {
-            Self::Equals {
-                column,
-                negated,
-                text,
-            } => {
+            Self::Equals { column, negated, text } => {
                 let op = if *negated { "<>" } else { "=" };
                 format!("{} {op} {}", column.sql(), quoted(text))
             }
-            Self::In {
-                column,
-                negated,
-                texts,
-            } => {
+            Self::In { column, negated, texts } => {
                 let list = texts.iter().map(|t| quoted(t)).collect::<Vec<_>>();
                 format!("{} {}IN ({})", column.sql(), not(*negated), list.join(", "))
             }
-            Self::Like {
-                column,
-                negated,
-                pattern,
-            } => format!("{} {}LIKE {}", column.sql(), not(*negated), quoted(pattern)),
+            Self::Like { column, negated, pattern } => format!("{} {}LIKE {}", column.sql(), not(*negated), quoted(pattern)),
             Self::IsNull { column, negated } => {
                 format!("{} IS {}NULL", column.sql(), not(*negated))
             }
@@ -432,9 +384,7 @@ impl Agg {
 }
 
 fn over(filter: Option<&Filter>) -> String {
-    filter.map_or_else(String::new, |f| {
-        format!(" FILTER (WHERE {})", filter_sql(f))
-    })
+    filter.map_or_else(String::new, |f| format!(" FILTER (WHERE {})", filter_sql(f)))
 }
 
 /// A leaf of a HAVING clause.
@@ -479,10 +429,7 @@ impl Window {
             Self::Cumulate { step, size } => ("CUMULATE", vec![step, size]),
             Self::Session { gap } => ("SESSION", vec![gap]),
         };
-        let spans: Vec<_> = spans
-            .into_iter()
-            .map(|span| format!("INTERVAL '{}'", duration(span)))
-            .collect();
+        let spans: Vec<_> = spans.into_iter().map(|span| format!("INTERVAL '{}'", duration(span))).collect();
         format!("{name}({first}, {})", spans.join(", "))
     }
 }
@@ -601,12 +548,7 @@ pub struct Segment {
 impl Segment {
     /// A segment without options.
     pub fn new(name: impl Into<String>, query: Query) -> Self {
-        Self {
-            name: name.into(),
-            retain: None,
-            emit: None,
-            query,
-        }
+        Self { name: name.into(), retain: None, emit: None, query }
     }
 
     /// The CREATE SEGMENT statement; `None` for segments that come as JSON.
@@ -614,25 +556,17 @@ impl Segment {
         let query = match &self.query {
             Query::Base(base) => base_sql(base),
             Query::Join(join) => join_sql(join),
-            Query::Set {
-                op,
-                branches,
-                with_value,
-            } => set_sql(*op, branches, *with_value),
+            Query::Set { op, branches, with_value } => set_sql(*op, branches, *with_value),
             Query::Rules { .. } | Query::Fold { .. } => return None,
         };
-        let retain = self.retain.map_or_else(String::new, |span| {
-            format!(" WITH (retain = '{}')", duration(span))
-        });
+        let retain = self.retain.map_or_else(String::new, |span| format!(" WITH (retain = '{}')", duration(span)));
         let emit = match self.emit {
             None => "",
             Some(Emit::Changes) => "\nEMIT CHANGES",
             Some(Emit::Final) => "\nEMIT FINAL",
         };
         let name = &self.name;
-        Some(format!(
-            "CREATE SEGMENT {name}{retain} AS\n{query}{emit};\n"
-        ))
+        Some(format!("CREATE SEGMENT {name}{retain} AS\n{query}{emit};\n"))
     }
 }
 
@@ -643,9 +577,7 @@ pub fn sql_text(segments: &[Segment]) -> String {
 }
 
 fn base_sql(base: &Base) -> String {
-    let value = base.value.as_ref().map_or_else(String::new, |v| {
-        format!(", {} AS value", v.render(&Agg::sql))
-    });
+    let value = base.value.as_ref().map_or_else(String::new, |v| format!(", {} AS value", v.render(&Agg::sql)));
     let (from, group) = if base.shorthand {
         ("events".to_owned(), base.window.call("event_time"))
     } else {
@@ -680,9 +612,7 @@ fn join_sql(join: &Join) -> String {
             JoinKind::NotExists => {
                 let equal: Vec<_> = keys.iter().map(|k| format!("{b}.{k} = a.{k}")).collect();
                 let equal = equal.join(" AND ");
-                conditions.push(format!(
-                    "NOT EXISTS (SELECT 1 FROM {segment} {b} WHERE {equal})"
-                ));
+                conditions.push(format!("NOT EXISTS (SELECT 1 FROM {segment} {b} WHERE {equal})"));
             }
         }
     }
@@ -703,10 +633,7 @@ fn set_sql(op: SetOp, branches: &[String], with_value: bool) -> String {
         SetOp::Intersect => "INTERSECT",
     };
     let value = if with_value { ", value" } else { "" };
-    let branches: Vec<_> = branches
-        .iter()
-        .map(|b| format!("SELECT user_id, window_start, window_end{value} FROM {b}"))
-        .collect();
+    let branches: Vec<_> = branches.iter().map(|b| format!("SELECT user_id, window_start, window_end{value} FROM {b}")).collect();
     branches.join(&format!("\n{op}\n"))
 }
 
@@ -728,19 +655,11 @@ fn quoted(text: &str) -> String {
 
 /// A literal: whole numbers without a point, others as short as they read back the same.
 fn number(x: f64) -> String {
-    if x.fract() == 0.0 && x.abs() < 1e15 {
-        format!("{x:.0}")
-    } else {
-        format!("{x:?}")
-    }
+    if x.fract() == 0.0 && x.abs() < 1e15 { format!("{x:.0}") } else { format!("{x:?}") }
 }
 
 fn duration(span: Millis) -> String {
-    let (count, unit) = if span % MINUTE == 0 {
-        (span / MINUTE, "minute")
-    } else {
-        (span / SECOND, "second")
-    };
+    let (count, unit) = if span % MINUTE == 0 { (span / MINUTE, "minute") } else { (span / SECOND, "second") };
     format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
 }
 
@@ -769,16 +688,7 @@ pub fn api_segments_json(segments: &[Segment]) -> Value {
             "windowMinutes": rules[0].minutes,
             "rules": rules.iter().map(|r| rule_json(r, "value")).collect::<Vec<_>>(),
         })),
-        Query::Fold {
-            minutes,
-            dependencies,
-            expression,
-        } => Some(fold_json(
-            &segment.name,
-            *minutes,
-            dependencies,
-            expression.as_ref(),
-        )),
+        Query::Fold { minutes, dependencies, expression } => Some(fold_json(&segment.name, *minutes, dependencies, expression.as_ref())),
         _ => None,
     });
     list.collect()
@@ -798,12 +708,7 @@ fn rule_json(rule: &Rule, threshold: &str) -> Map<String, Value> {
     object
 }
 
-fn fold_json(
-    name: &str,
-    minutes: i64,
-    dependencies: &[(FoldOp, String)],
-    expression: Option<&Bool<String>>,
-) -> Value {
+fn fold_json(name: &str, minutes: i64, dependencies: &[(FoldOp, String)], expression: Option<&Bool<String>>) -> Value {
     let dependency = |(op, name): &(FoldOp, String)| {
         let op = match op {
             FoldOp::And => "AND",

@@ -13,9 +13,8 @@
 //! A derived segment of any form is one [`Rule`] on the rows of its dependencies.
 
 use crate::model::{
-    Agg, Attribute, Base, Bool, Cmp, Content, Event, Filter, FoldOp, Func, Having, HavingTest,
-    InputLine, Join, JoinKind, MINUTE, Millis, Num, On, Op, Predicate, Query, Rule as JsonRule,
-    Segment, SetOp, Test, Text, Window,
+    Agg, Attribute, Base, Bool, Cmp, Content, Event, Filter, FoldOp, Func, Having, HavingTest, InputLine, Join, JoinKind, MINUTE, Millis, Num, On, Op,
+    Predicate, Query, Rule as JsonRule, Segment, SetOp, Test, Text, Window,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,11 +29,7 @@ pub struct Config {
 impl Config {
     /// The defaults of a replay.
     pub fn replay(partitions: u32) -> Self {
-        Self {
-            partitions,
-            out_of_orderness: 30_000,
-            allowed_lateness: 0,
-        }
+        Self { partitions, out_of_orderness: 30_000, allowed_lateness: 0 }
     }
 }
 
@@ -69,13 +64,7 @@ pub fn evaluate(segments: &[Segment], lines: &[InputLine], config: &Config) -> O
     }
     output.events = events.len();
     let arrivals = arrivals(&events, config);
-    let mut run = Run {
-        config: *config,
-        last_time: events.iter().map(|e| e.time).max(),
-        late: vec![false; arrivals.len()],
-        arrivals,
-        tables: BTreeMap::new(),
-    };
+    let mut run = Run { config: *config, last_time: events.iter().map(|e| e.time).max(), late: vec![false; arrivals.len()], arrivals, tables: BTreeMap::new() };
     for segment in segments {
         run.table(segments, &segment.name);
     }
@@ -107,8 +96,7 @@ struct Arrival<'e> {
 impl Arrival<'_> {
     /// Whether time had passed the close of a window with this end when the event came.
     fn is_late_for(&self, end: Millis, config: &Config) -> bool {
-        self.watermark
-            .is_some_and(|watermark| watermark >= end + config.allowed_lateness)
+        self.watermark.is_some_and(|watermark| watermark >= end + config.allowed_lateness)
     }
 }
 
@@ -118,10 +106,7 @@ fn arrivals<'e>(events: &[&'e Event], config: &Config) -> Vec<Arrival<'e>> {
     for event in events {
         let partition = partition(&event.user_id, config.partitions);
         let before = largest.get(&partition).copied();
-        arrivals.push(Arrival {
-            event,
-            watermark: before.map(|time| time - config.out_of_orderness),
-        });
+        arrivals.push(Arrival { event, watermark: before.map(|time| time - config.out_of_orderness) });
         let after = before.map_or(event.time, |time| time.max(event.time));
         largest.insert(partition, after);
     }
@@ -239,20 +224,8 @@ impl Run<'_> {
                     On::User => by_user(tables, &rule, retain),
                 }
             }
-            Query::Set {
-                op,
-                with_value: valued,
-                ..
-            } => self.same_window(tables, &|rows| set_rule(*op, *valued, rows), retain),
-            Query::Fold {
-                dependencies,
-                expression,
-                ..
-            } => self.same_window(
-                tables,
-                &|rows| fold_rule(dependencies, expression.as_ref(), rows),
-                retain,
-            ),
+            Query::Set { op, with_value: valued, .. } => self.same_window(tables, &|rows| set_rule(*op, *valued, rows), retain),
+            Query::Fold { dependencies, expression, .. } => self.same_window(tables, &|rows| fold_rule(dependencies, expression.as_ref(), rows), retain),
             Query::Base(_) | Query::Rules { .. } => unreachable!("not derived"),
         }
     }
@@ -268,10 +241,7 @@ impl Run<'_> {
         };
         let mut finals = BTreeMap::new();
         for (key, events) in groups {
-            let qualifies = base
-                .having
-                .as_ref()
-                .is_none_or(|having| having_truth(having, &events) == Some(true));
+            let qualifies = base.having.as_ref().is_none_or(|having| having_truth(having, &events) == Some(true));
             if qualifies {
                 let value = base.value.as_ref();
                 let value = value.and_then(|v| v.value(&|agg| aggregate(agg, &events)));
@@ -319,15 +289,9 @@ impl Run<'_> {
             if !passes(base.filter.as_ref(), event) {
                 continue;
             }
-            let mut session = Session {
-                start: event.time,
-                end: event.time + gap,
-                arrivals: vec![i],
-            };
+            let mut session = Session { start: event.time, end: event.time + gap, arrivals: vec![i] };
             let of_user = sessions.entry(event.user_id.clone()).or_default();
-            let joins = |other: &Session| {
-                session.overlaps(other) && !arrival.is_late_for(other.end, &self.config)
-            };
+            let joins = |other: &Session| session.overlaps(other) && !arrival.is_late_for(other.end, &self.config);
             let (joined, apart): (Vec<_>, Vec<_>) = of_user.drain(..).partition(joins);
             of_user.extend(apart);
             joined.into_iter().for_each(|other| session.absorb(other));
@@ -350,13 +314,7 @@ impl Run<'_> {
     }
 
     /// The table of a segment whose finals belong to windows.
-    fn by_window(
-        &self,
-        finals: BTreeMap<Key, Row>,
-        hold: Millis,
-        end_time: Millis,
-        retain: Option<Millis>,
-    ) -> Table {
+    fn by_window(&self, finals: BTreeMap<Key, Row>, hold: Millis, end_time: Millis, retain: Option<Millis>) -> Table {
         let stay = hold.max(retain.unwrap_or(0)) + self.config.allowed_lateness;
         let mut of_user: BTreeMap<String, Vec<Row>> = BTreeMap::new();
         for ((user, ..), row) in &finals {
@@ -366,28 +324,17 @@ impl Run<'_> {
             rows.sort_by_key(|row| row.end);
             let mut steps = Vec::new();
             for (i, row) in rows.iter().enumerate() {
-                steps.push(Step {
-                    at: row.end + self.config.allowed_lateness,
-                    row: Some(*row),
-                });
+                steps.push(Step { at: row.end + self.config.allowed_lateness, row: Some(*row) });
                 let next = rows.get(i + 1);
                 let next = next.map(|next| next.end + self.config.allowed_lateness);
                 let lost = row.end + stay;
                 if lost <= end_time && next.is_none_or(|next| lost < next) {
-                    steps.push(Step {
-                        at: lost,
-                        row: None,
-                    });
+                    steps.push(Step { at: lost, row: None });
                 }
             }
             (user, steps)
         });
-        Table {
-            steps: steps.collect(),
-            finals,
-            hold,
-            end_time,
-        }
+        Table { steps: steps.collect(), finals, hold, end_time }
     }
 
     // -----------------------------------------------------------------------------------------
@@ -418,9 +365,7 @@ impl Run<'_> {
                 None => by_minutes.push((rule.minutes, vec![rule])),
             }
         }
-        let bases = by_minutes
-            .into_iter()
-            .map(|(minutes, rules)| rules_as_base(minutes, &rules));
+        let bases = by_minutes.into_iter().map(|(minutes, rules)| rules_as_base(minutes, &rules));
         let mut tables: Vec<_> = bases.map(|base| self.base(&base, None)).collect();
         if tables.len() == 1 {
             return tables.remove(0);
@@ -453,10 +398,7 @@ fn end_time(tables: &[&Table]) -> Millis {
 /// dependency of the user changes. While it holds, each such instant gives a final result.
 fn by_user(tables: &[&Table], rule: &Rule<'_>, retain: Option<Millis>) -> Table {
     let users: BTreeSet<&String> = tables.iter().flat_map(|t| t.steps.keys()).collect();
-    let mut table = Table {
-        end_time: end_time(tables),
-        ..Table::default()
-    };
+    let mut table = Table { end_time: end_time(tables), ..Table::default() };
     for user in users {
         let of_user = tables.iter().filter_map(|t| t.steps.get(user));
         let instants: BTreeSet<Millis> = of_user.flatten().map(|step| step.at).collect();
@@ -468,11 +410,7 @@ fn by_user(tables: &[&Table], rule: &Rule<'_>, retain: Option<Millis>) -> Table 
             let rows: Vec<_> = tables.iter().map(|t| t.row_at(user, at)).collect();
             if let Some(value) = rule(&rows) {
                 let start = rows.iter().flatten().map(|row| row.start).min();
-                let row = Row {
-                    start: start.expect("a row that is present"),
-                    end: at,
-                    value,
-                };
+                let row = Row { start: start.expect("a row that is present"), end: at, value };
                 due = None;
                 steps.push(Step { at, row: Some(row) });
                 table.finals.insert((user.clone(), row.start, at), row);
@@ -521,11 +459,7 @@ fn set_rule(op: SetOp, with_value: bool, rows: &[Option<Row>]) -> Option<Option<
     Some(row.value.filter(|_| with_value))
 }
 
-fn fold_rule(
-    dependencies: &[(FoldOp, String)],
-    expression: Option<&Bool<String>>,
-    rows: &[Option<Row>],
-) -> Option<Option<f64>> {
+fn fold_rule(dependencies: &[(FoldOp, String)], expression: Option<&Bool<String>>, rows: &[Option<Row>]) -> Option<Option<f64>> {
     let holds = |i: usize| rows[i].is_some();
     let position = |name: &String| dependencies.iter().position(|(_, n)| n == name);
     let truth = match expression {
@@ -558,15 +492,10 @@ fn windows_of(window: Window, time: Millis) -> Vec<(Millis, Millis)> {
     let floor = |step: Millis| time.div_euclid(step) * step;
     match window {
         Window::Tumble { size } => vec![(floor(size), floor(size) + size)],
-        Window::Hop { slide, size } => (0..)
-            .map(|i| floor(slide) - i * slide)
-            .take_while(|start| start + size > time)
-            .map(|start| (start, start + size))
-            .collect(),
-        Window::Cumulate { step, size } => (1..=size / step)
-            .map(|i| (floor(size), floor(size) + i * step))
-            .filter(|(_, end)| *end > time)
-            .collect(),
+        Window::Hop { slide, size } => {
+            (0..).map(|i| floor(slide) - i * slide).take_while(|start| start + size > time).map(|start| (start, start + size)).collect()
+        }
+        Window::Cumulate { step, size } => (1..=size / step).map(|i| (floor(size), floor(size) + i * step)).filter(|(_, end)| *end > time).collect(),
         Window::Session { .. } => unreachable!("sessions are not aligned"),
     }
 }
@@ -604,24 +533,12 @@ fn predicate(predicate: &Predicate, event: &Event) -> Option<bool> {
         Predicate::Value(cmp, x) => (cmp.holds(&event.value?, x), false),
         Predicate::ValueIsNull { negated } => (event.value.is_none(), *negated),
         Predicate::IsNull { column, negated } => (column.of(event).is_none(), *negated),
-        Predicate::Equals {
-            column,
-            negated,
-            text,
-        } => (column.of(event)? == text, *negated),
-        Predicate::In {
-            column,
-            negated,
-            texts,
-        } => {
+        Predicate::Equals { column, negated, text } => (column.of(event)? == text, *negated),
+        Predicate::In { column, negated, texts } => {
             let text = column.of(event)?;
             (texts.iter().any(|t| t == text), *negated)
         }
-        Predicate::Like {
-            column,
-            negated,
-            pattern,
-        } => {
+        Predicate::Like { column, negated, pattern } => {
             let text: Vec<char> = column.of(event)?.chars().collect();
             let pattern: Vec<char> = pattern.chars().collect();
             (like(&text, &pattern), *negated)
@@ -634,9 +551,7 @@ fn like(text: &[char], pattern: &[char]) -> bool {
     match pattern.split_first() {
         None => text.is_empty(),
         Some(('%', rest)) => (0..=text.len()).any(|skip| like(&text[skip..], rest)),
-        Some((c, rest)) => text
-            .split_first()
-            .is_some_and(|(t, others)| (*c == '_' || c == t) && like(others, rest)),
+        Some((c, rest)) => text.split_first().is_some_and(|(t, others)| (*c == '_' || c == t) && like(others, rest)),
     }
 }
 
@@ -690,11 +605,7 @@ fn aggregate(agg: &Agg, events: &[&Event]) -> Option<f64> {
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
-    if values.len() % 2 == 1 {
-        values[middle]
-    } else {
-        f64::midpoint(values[middle - 1], values[middle])
-    }
+    if values.len() % 2 == 1 { values[middle] } else { f64::midpoint(values[middle - 1], values[middle]) }
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -715,13 +626,7 @@ fn resolve_alias(name: &str) -> String {
 
 /// Rules with one window as a base segment.
 fn rules_as_base(minutes: i64, rules: &[&JsonRule]) -> Base {
-    let is_type = |texts| {
-        Bool::Leaf(Predicate::In {
-            column: Text::EventType,
-            negated: false,
-            texts,
-        })
-    };
+    let is_type = |texts| Bool::Leaf(Predicate::In { column: Text::EventType, negated: false, texts });
     let aggregate = |rule: &JsonRule| Agg {
         func: match rule.attribute {
             Attribute::Count => Func::CountAll,
@@ -729,20 +634,11 @@ fn rules_as_base(minutes: i64, rules: &[&JsonRule]) -> Base {
         },
         filter: Some(is_type(vec![resolve_alias(&rule.event_type)])),
     };
-    let threshold = |rule: &&JsonRule| {
-        Bool::Leaf(HavingTest::Number(threshold_test(
-            Num::Leaf(aggregate(rule)),
-            rule,
-        )))
-    };
+    let threshold = |rule: &&JsonRule| Bool::Leaf(HavingTest::Number(threshold_test(Num::Leaf(aggregate(rule)), rule)));
     Base {
-        window: Window::Tumble {
-            size: minutes * MINUTE,
-        },
+        window: Window::Tumble { size: minutes * MINUTE },
         shorthand: false,
-        filter: Some(is_type(
-            rules.iter().map(|r| resolve_alias(&r.event_type)).collect(),
-        )),
+        filter: Some(is_type(rules.iter().map(|r| resolve_alias(&r.event_type)).collect())),
         value: Some(Num::Leaf(aggregate(rules[0]))),
         having: Some(Bool::And(rules.iter().map(threshold).collect())),
     }
@@ -774,10 +670,7 @@ mod tests {
             ("foobar", -790_332_482),
             ("a-little-bit-long-string", -985_981_536),
             ("a-little-bit-longer-string", -1_486_304_829),
-            (
-                "lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8",
-                -58_897_971,
-            ),
+            ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58_897_971),
             ("abc", 479_470_107),
         ];
         for (text, hash) in cases {
@@ -813,24 +706,12 @@ mod tests {
 
     /// All users with an event in the window, with the number of their events.
     fn count(name: &str, window: Window) -> Segment {
-        let base = Base {
-            window,
-            shorthand: false,
-            filter: None,
-            value: Some(Num::Leaf(Agg::of(Func::CountAll))),
-            having: None,
-        };
+        let base = Base { window, shorthand: false, filter: None, value: Some(Num::Leaf(Agg::of(Func::CountAll))), having: None };
         Segment::new(name, Query::Base(base))
     }
 
     fn join_by_user(kind: JoinKind, first: &str, second: &str) -> Segment {
-        let join = Join {
-            on: On::User,
-            first: first.to_owned(),
-            rest: vec![(kind, second.to_owned())],
-            filter: None,
-            value: Some(Num::Leaf(0)),
-        };
+        let join = Join { on: On::User, first: first.to_owned(), rest: vec![(kind, second.to_owned())], filter: None, value: Some(Num::Leaf(0)) };
         Segment::new("joined", Query::Join(join))
     }
 
@@ -841,11 +722,7 @@ mod tests {
     }
 
     fn in_order() -> Config {
-        Config {
-            partitions: 1,
-            out_of_orderness: 0,
-            allowed_lateness: 0,
-        }
+        Config { partitions: 1, out_of_orderness: 0, allowed_lateness: 0 }
     }
 
     fn key(user: &str, start: Millis, end: Millis) -> Key {
@@ -854,10 +731,7 @@ mod tests {
 
     #[test]
     fn a_late_event_counts_in_the_windows_that_are_open() {
-        let segments = [
-            count("short", Window::Tumble { size: 10 }),
-            count("long", Window::Tumble { size: 100 }),
-        ];
+        let segments = [count("short", Window::Tumble { size: 10 }), count("long", Window::Tumble { size: 100 })];
         let lines = [view("u", 1), view("u", 10), view("u", 2)];
         let output = evaluate(&segments, &lines, &in_order());
         assert_eq!(output.late, 1);
@@ -901,11 +775,7 @@ mod tests {
     #[test]
     fn segments_joined_by_user_follow_every_change() {
         let of = |kind: JoinKind| {
-            let segments = [
-                count("short", Window::Tumble { size: 10 }),
-                count("long", Window::Tumble { size: 30 }),
-                join_by_user(kind, "short", "long"),
-            ];
+            let segments = [count("short", Window::Tumble { size: 10 }), count("long", Window::Tumble { size: 30 }), join_by_user(kind, "short", "long")];
             let lines = [view("u", 1), view("u", 15), view("u", 25), view("v", 95)];
             let mut finals = finals(&segments, "joined", &lines);
             finals.retain(|((user, ..), _)| user == "u");

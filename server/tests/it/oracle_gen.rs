@@ -8,9 +8,8 @@
 //! is exact there.
 
 use crate::model::{
-    Agg, Attribute, Base, Bool, Cmp, Content, Emit, Event, Filter, FoldOp, Func, Having,
-    HavingTest, InputLine, Join, JoinKind, MINUTE, Millis, Num, On, Op, Predicate, Query, Rule,
-    SECOND, Segment, SetOp, Test, Text, Window, api_segments_json, rule_list_json, sql_text,
+    Agg, Attribute, Base, Bool, Cmp, Content, Emit, Event, Filter, FoldOp, Func, Having, HavingTest, InputLine, Join, JoinKind, MINUTE, Millis, Num, On, Op,
+    Predicate, Query, Rule, SECOND, Segment, SetOp, Test, Text, Window, api_segments_json, rule_list_json, sql_text,
 };
 use proptest::collection::vec;
 use proptest::option::weighted;
@@ -43,11 +42,7 @@ pub struct Case {
 
 impl std::fmt::Debug for Case {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        writeln!(
-            f,
-            "partitions {}, batch rows {}, workers {}, split {:?}",
-            self.partitions, self.batch_rows, self.workers, self.split
-        )?;
+        writeln!(f, "partitions {}, batch rows {}, workers {}, split {:?}", self.partitions, self.batch_rows, self.workers, self.split)?;
         writeln!(f, "{}", sql_text(&self.segments))?;
         writeln!(f, "{}", rule_list_json(&self.segments))?;
         writeln!(f, "{}", api_segments_json(&self.segments))?;
@@ -57,47 +52,24 @@ impl std::fmt::Debug for Case {
 
 /// A random case.
 pub fn case(profile: Profile) -> impl Strategy<Value = Case> {
-    let options = (
-        select(vec![1_u32, 2, 5]),
-        select(vec![1_u32, 7, 100, 65_536]),
-        select(vec![1_u32, 2]),
-        weighted(0.3, any::<Index>()),
-    );
-    (segments(profile), lines(profile), options).prop_map(
-        |(segments, lines, (partitions, batch_rows, workers, split))| Case {
-            split: split.map(|at| at.index(lines.len() + 1)),
-            segments,
-            lines,
-            partitions,
-            batch_rows,
-            workers,
-        },
-    )
+    let options = (select(vec![1_u32, 2, 5]), select(vec![1_u32, 7, 100, 65_536]), select(vec![1_u32, 2]), weighted(0.3, any::<Index>()));
+    (segments(profile), lines(profile), options).prop_map(|(segments, lines, (partitions, batch_rows, workers, split))| Case {
+        split: split.map(|at| at.index(lines.len() + 1)),
+        segments,
+        lines,
+        partitions,
+        batch_rows,
+        workers,
+    })
 }
 
 // ---------------------------------------------------------------------------------------------
 // Words
 // ---------------------------------------------------------------------------------------------
 
-const EVENT_TYPES: [&str; 6] = [
-    "purchase",
-    "view",
-    "install",
-    "add_to_cart",
-    "View",
-    "été 🙂",
-];
+const EVENT_TYPES: [&str; 6] = ["purchase", "view", "install", "add_to_cart", "View", "été 🙂"];
 /// Names in rules: event types and aliases of them.
-const RULE_EVENT_TYPES: [&str; 8] = [
-    "purchase",
-    "view",
-    "orders",
-    "clicks",
-    "views",
-    "installs",
-    "addToCart",
-    "add_to_cart",
-];
+const RULE_EVENT_TYPES: [&str; 8] = ["purchase", "view", "orders", "clicks", "views", "installs", "addToCart", "add_to_cart"];
 const KEYS: [&str; 3] = ["category", "productId", "clé d'or"];
 /// Metadata values and how they are written in JSON. A scalar keeps its text.
 const SCALARS: [(&str, &str); 9] = [
@@ -116,20 +88,7 @@ const PATTERNS: [&str; 8] = ["%", "", "t%", "%e%", "_oys", "%s", "be_u%", "%é �
 
 fn users() -> Vec<String> {
     let long = "x".repeat(256);
-    [
-        "user_1",
-        "user_2",
-        "ünï",
-        "用户",
-        "🙂",
-        "quote\"back\\slash/",
-        "tab\tline\n",
-        " ",
-        &long,
-        "0",
-    ]
-    .map(str::to_owned)
-    .to_vec()
+    ["user_1", "user_2", "ünï", "用户", "🙂", "quote\"back\\slash/", "tab\tline\n", " ", &long, "0"].map(str::to_owned).to_vec()
 }
 
 fn word(words: &'static [&'static str]) -> impl Strategy<Value = String> {
@@ -142,30 +101,17 @@ fn cmp() -> impl Strategy<Value = Cmp> {
 
 /// A multiple of a quarter.
 fn grid(range: std::ops::RangeInclusive<i32>) -> BoxedStrategy<f64> {
-    (range.start() * 4..=range.end() * 4)
-        .prop_map(|quarters| f64::from(quarters) / 4.0)
-        .boxed()
+    (range.start() * 4..=range.end() * 4).prop_map(|quarters| f64::from(quarters) / 4.0).boxed()
 }
 
-const EXTREME_VALUES: [f64; 8] = [
-    1e300,
-    -1e300,
-    3e299,
-    -0.0,
-    5e-324,
-    -1e-300,
-    0.1,
-    123_456_789.123_456_78,
-];
+const EXTREME_VALUES: [f64; 8] = [1e300, -1e300, 3e299, -0.0, 5e-324, -1e-300, 0.1, 123_456_789.123_456_78];
 
 // ---------------------------------------------------------------------------------------------
 // Expressions
 // ---------------------------------------------------------------------------------------------
 
 /// Mostly a leaf, else a small tree of them.
-fn boolean<L: Clone + std::fmt::Debug + 'static>(
-    leaf: impl Strategy<Value = L> + 'static,
-) -> BoxedStrategy<Bool<L>> {
+fn boolean<L: Clone + std::fmt::Debug + 'static>(leaf: impl Strategy<Value = L> + 'static) -> BoxedStrategy<Bool<L>> {
     let leaf = leaf.prop_map(Bool::Leaf);
     leaf.prop_recursive(2, 5, 3, |inner| {
         prop_oneof![
@@ -280,50 +226,27 @@ fn arithmetic(profile: Profile) -> BoxedStrategy<Num<Agg>> {
     if profile == Profile::Extreme {
         return fixed.boxed();
     }
-    let filtered = |func: Func| {
-        weighted(0.5, filter()).prop_map(move |filter| {
-            Num::Leaf(Agg {
-                func: func.clone(),
-                filter,
-            })
-        })
-    };
-    let per_event = filtered(Func::Sum)
-        .prop_map(move |sum| Num::arith(sum, Op::Div, Num::Leaf(Agg::of(Func::CountAll))));
-    let weighted_sum =
-        (filtered(Func::SumOrZero), filtered(Func::CountAll)).prop_map(|(sum, count)| {
-            let bonus = Num::arith(count, Op::Mul, Num::Lit(2.5));
-            Num::arith(sum, Op::Add, bonus)
-        });
+    let filtered = |func: Func| weighted(0.5, filter()).prop_map(move |filter| Num::Leaf(Agg { func: func.clone(), filter }));
+    let per_event = filtered(Func::Sum).prop_map(move |sum| Num::arith(sum, Op::Div, Num::Leaf(Agg::of(Func::CountAll))));
+    let weighted_sum = (filtered(Func::SumOrZero), filtered(Func::CountAll)).prop_map(|(sum, count)| {
+        let bonus = Num::arith(count, Op::Mul, Num::Lit(2.5));
+        Num::arith(sum, Op::Add, bonus)
+    });
     prop_oneof![2 => fixed, 1 => per_event, 1 => weighted_sum].boxed()
 }
 
 fn having_test(profile: Profile) -> BoxedStrategy<HavingTest> {
-    let with_threshold = move || {
-        agg(profile).prop_flat_map(move |agg| (threshold(profile, &agg), Just(Num::Leaf(agg))))
-    };
-    let compared = (with_threshold(), cmp())
-        .prop_map(|((x, agg), cmp)| HavingTest::Number(Test::Cmp(agg, cmp, Num::Lit(x))));
-    let between = (with_threshold(), 0..=200_i32, prop::bool::weighted(0.3)).prop_map(
-        |((low, subject), width, negated)| {
-            HavingTest::Number(Test::Between {
-                subject,
-                negated,
-                low,
-                high: low + f64::from(width),
-            })
-        },
-    );
+    let with_threshold = move || agg(profile).prop_flat_map(move |agg| (threshold(profile, &agg), Just(Num::Leaf(agg))));
+    let compared = (with_threshold(), cmp()).prop_map(|((x, agg), cmp)| HavingTest::Number(Test::Cmp(agg, cmp, Num::Lit(x))));
+    let between = (with_threshold(), 0..=200_i32, prop::bool::weighted(0.3))
+        .prop_map(|((low, subject), width, negated)| HavingTest::Number(Test::Between { subject, negated, low, high: low + f64::from(width) }));
     let near = with_threshold().prop_map(|(x, agg)| {
         let distance = Num::Abs(Box::new(Num::arith(agg, Op::Sub, Num::Lit(x))));
         HavingTest::Number(Test::Cmp(distance, Cmp::Lt, Num::Lit(0.001)))
     });
-    let computed = (arithmetic(profile), cmp(), grid(0..=100))
-        .prop_map(|(a, cmp, x)| HavingTest::Number(Test::Cmp(a, cmp, Num::Lit(x))));
-    let pair = (arithmetic(profile), cmp(), arithmetic(profile))
-        .prop_map(|(a, cmp, b)| HavingTest::Number(Test::Cmp(a, cmp, b)));
-    let any_value = (cmp(), grid(0..=200), weighted(0.3, filter()))
-        .prop_map(|(cmp, x, filter)| HavingTest::AnyValue(cmp, x, filter));
+    let computed = (arithmetic(profile), cmp(), grid(0..=100)).prop_map(|(a, cmp, x)| HavingTest::Number(Test::Cmp(a, cmp, Num::Lit(x))));
+    let pair = (arithmetic(profile), cmp(), arithmetic(profile)).prop_map(|(a, cmp, b)| HavingTest::Number(Test::Cmp(a, cmp, b)));
+    let any_value = (cmp(), grid(0..=200), weighted(0.3, filter())).prop_map(|(cmp, x, filter)| HavingTest::AnyValue(cmp, x, filter));
     prop_oneof![
         10 => compared,
         2 => between,
@@ -337,11 +260,7 @@ fn having_test(profile: Profile) -> BoxedStrategy<HavingTest> {
 
 /// Half of them lower bounds on one aggregate, which have early results by default.
 fn having(profile: Profile) -> BoxedStrategy<Having> {
-    let lower_bound = prop_oneof![
-        (0..=4).prop_map(|n| (Func::CountAll, f64::from(n))),
-        grid(0..=300).prop_map(|x| (Func::Sum, x)),
-    ]
-    .prop_map(|(func, x)| {
+    let lower_bound = prop_oneof![(0..=4).prop_map(|n| (Func::CountAll, f64::from(n))), grid(0..=300).prop_map(|x| (Func::Sum, x)),].prop_map(|(func, x)| {
         let agg = Num::Leaf(Agg::of(func));
         Bool::Leaf(HavingTest::Number(Test::Cmp(agg, Cmp::Ge, Num::Lit(x))))
     });
@@ -354,29 +273,15 @@ fn having(profile: Profile) -> BoxedStrategy<Having> {
 
 fn window(profile: Profile) -> BoxedStrategy<Window> {
     let seconds = |n: i64| n * SECOND;
-    let tumble = prop_oneof![
-        select(vec![1, 10, 30, 60, 90, 300]).prop_map(seconds),
-        (1..=300_i64).prop_map(seconds),
-    ]
-    .prop_map(|size| Window::Tumble { size });
+    let tumble = prop_oneof![select(vec![1, 10, 30, 60, 90, 300]).prop_map(seconds), (1..=300_i64).prop_map(seconds),].prop_map(|size| Window::Tumble { size });
     if profile == Profile::Extreme {
         return tumble.boxed();
     }
-    let hop = prop_oneof![
-        select(vec![(10, 30), (20, 50), (7, 30), (60, 300), (45, 60)]),
-        (5..=40_i64).prop_flat_map(|slide| (Just(slide), slide..=8 * slide)),
-    ]
-    .prop_map(move |(slide, size)| Window::Hop {
-        slide: seconds(slide),
-        size: seconds(size),
-    });
-    let cumulate =
-        (select(vec![5, 15, 60]), 1..=6_i64).prop_map(move |(step, steps)| Window::Cumulate {
-            step: seconds(step),
-            size: seconds(step * steps),
-        });
-    let session =
-        select(vec![1, 5, 12, 45]).prop_map(move |gap| Window::Session { gap: seconds(gap) });
+    let hop =
+        prop_oneof![select(vec![(10, 30), (20, 50), (7, 30), (60, 300), (45, 60)]), (5..=40_i64).prop_flat_map(|slide| (Just(slide), slide..=8 * slide)),]
+            .prop_map(move |(slide, size)| Window::Hop { slide: seconds(slide), size: seconds(size) });
+    let cumulate = (select(vec![5, 15, 60]), 1..=6_i64).prop_map(move |(step, steps)| Window::Cumulate { step: seconds(step), size: seconds(step * steps) });
+    let session = select(vec![1, 5, 12, 45]).prop_map(move |gap| Window::Session { gap: seconds(gap) });
     prop_oneof![3 => tumble, 2 => hop, 1 => cumulate, 2 => session].boxed()
 }
 
@@ -389,10 +294,7 @@ struct Options {
 fn options() -> impl Strategy<Value = Options> {
     let emit = weighted(0.4, select(vec![Emit::Changes, Emit::Final]));
     let retain = weighted(0.25, select(vec![10, 60, 90, 300, 3_600]));
-    (emit, retain).prop_map(|(emit, retain)| Options {
-        emit,
-        retain: retain.map(|seconds| seconds * SECOND),
-    })
+    (emit, retain).prop_map(|(emit, retain)| Options { emit, retain: retain.map(|seconds| seconds * SECOND) })
 }
 
 #[derive(Clone, Debug)]
@@ -410,24 +312,8 @@ fn base_recipe(profile: Profile) -> impl Strategy<Value = BaseRecipe> {
         4 => agg(profile).prop_map(Num::Leaf),
         1 => arithmetic(profile),
     ];
-    (
-        any::<Index>(),
-        prop::bool::weighted(0.2),
-        weighted(0.8, filter()),
-        weighted(0.9, value),
-        weighted(0.9, having(profile)),
-        options(),
-    )
-        .prop_map(
-            |(window, shorthand, filter, value, having, options)| BaseRecipe {
-                window,
-                shorthand,
-                filter,
-                value,
-                having,
-                options,
-            },
-        )
+    (any::<Index>(), prop::bool::weighted(0.2), weighted(0.8, filter()), weighted(0.9, value), weighted(0.9, having(profile)), options())
+        .prop_map(|(window, shorthand, filter, value, having, options)| BaseRecipe { window, shorthand, filter, value, having, options })
 }
 
 #[derive(Clone, Debug)]
@@ -439,17 +325,8 @@ enum ValueRecipe {
 
 #[derive(Clone, Debug)]
 enum DerivedRecipe {
-    Join {
-        on: On,
-        kinds: Vec<JoinKind>,
-        tests: Vec<(usize, Cmp, f64)>,
-        value: Option<ValueRecipe>,
-    },
-    Set {
-        op: SetOp,
-        branches: usize,
-        with_value: bool,
-    },
+    Join { on: On, kinds: Vec<JoinKind>, tests: Vec<(usize, Cmp, f64)>, value: Option<ValueRecipe> },
+    Set { op: SetOp, branches: usize, with_value: bool },
 }
 
 type DerivedParts = (DerivedRecipe, Vec<Index>, Options);
@@ -476,21 +353,9 @@ fn derived_recipe(profile: Profile) -> impl Strategy<Value = DerivedParts> {
     let test = (table(), cmp(), grid(0..=100));
     let tests = prop_oneof![3 => Just(Vec::new()), 1 => vec(test, 1..=2)];
     let on = prop_oneof![Just(On::Window), Just(On::User)];
-    let join = (on, vec(kind, 1..=2), tests, weighted(0.8, value)).prop_map(
-        |(on, kinds, tests, value)| DerivedRecipe::Join {
-            on,
-            kinds,
-            tests,
-            value,
-        },
-    );
+    let join = (on, vec(kind, 1..=2), tests, weighted(0.8, value)).prop_map(|(on, kinds, tests, value)| DerivedRecipe::Join { on, kinds, tests, value });
     let op = select(vec![SetOp::Union, SetOp::Except, SetOp::Intersect]);
-    let set =
-        (op, 2..=3_usize, any::<bool>()).prop_map(|(op, branches, valued)| DerivedRecipe::Set {
-            op,
-            branches,
-            with_value: valued && op == SetOp::Union,
-        });
+    let set = (op, 2..=3_usize, any::<bool>()).prop_map(|(op, branches, valued)| DerivedRecipe::Set { op, branches, with_value: valued && op == SetOp::Union });
     let recipe = prop_oneof![3 => join, 1 => set];
     (recipe, vec(any::<Index>(), 3), options())
 }
@@ -504,32 +369,12 @@ struct RulesRecipe {
 }
 
 fn rules_recipe() -> impl Strategy<Value = RulesRecipe> {
-    let attribute = prop_oneof![
-        (0..=6).prop_map(|n| (Attribute::Count, f64::from(n))),
-        grid(-20..=400).prop_map(|x| (Attribute::Sum, x)),
-    ];
-    let rule = (
-        word(&RULE_EVENT_TYPES),
-        attribute,
-        cmp(),
-        select(vec![1, 2, 5]),
-    )
-        .prop_map(
-            |(event_type, (attribute, threshold), operator, minutes)| Rule {
-                event_type,
-                attribute,
-                operator,
-                threshold,
-                minutes,
-            },
-        )
+    let attribute = prop_oneof![(0..=6).prop_map(|n| (Attribute::Count, f64::from(n))), grid(-20..=400).prop_map(|x| (Attribute::Sum, x)),];
+    let rule = (word(&RULE_EVENT_TYPES), attribute, cmp(), select(vec![1, 2, 5]))
+        .prop_map(|(event_type, (attribute, threshold), operator, minutes)| Rule { event_type, attribute, operator, threshold, minutes })
         .boxed();
     let rules = prop_oneof![1 => vec(rule.clone(), 1), 2 => vec(rule, 2..=3)];
-    (any::<bool>(), rules, any::<bool>()).prop_map(|(api, rules, same_window)| RulesRecipe {
-        api,
-        rules,
-        same_window,
-    })
+    (any::<bool>(), rules, any::<bool>()).prop_map(|(api, rules, same_window)| RulesRecipe { api, rules, same_window })
 }
 
 #[derive(Clone, Debug)]
@@ -541,16 +386,8 @@ struct FoldRecipe {
 
 fn fold_recipe() -> impl Strategy<Value = FoldRecipe> {
     let op = select(vec![FoldOp::And, FoldOp::Or, FoldOp::Not]);
-    (
-        select(vec![1, 2, 5]),
-        vec((op, any::<Index>()), 1..=3),
-        weighted(0.5, boolean(any::<Index>())),
-    )
-        .prop_map(|(minutes, dependencies, expression)| FoldRecipe {
-            minutes,
-            dependencies,
-            expression,
-        })
+    (select(vec![1, 2, 5]), vec((op, any::<Index>()), 1..=3), weighted(0.5, boolean(any::<Index>())))
+        .prop_map(|(minutes, dependencies, expression)| FoldRecipe { minutes, dependencies, expression })
 }
 
 fn segments(profile: Profile) -> impl Strategy<Value = Vec<Segment>> {
@@ -601,36 +438,19 @@ struct Builder {
 }
 
 impl Builder {
-    fn push(
-        &mut self,
-        prefix: &str,
-        query: Query,
-        options: Option<Options>,
-        window: Option<Window>,
-        rounded: bool,
-    ) {
+    fn push(&mut self, prefix: &str, query: Query, options: Option<Options>, window: Option<Window>, rounded: bool) {
         let mut segment = Segment::new(format!("{prefix}_{}", self.made.len()), query);
         if let Some(options) = options {
             segment.emit = options.emit;
             segment.retain = options.retain;
         }
-        self.made.push(Made {
-            segment,
-            window,
-            rounded,
-        });
+        self.made.push(Made { segment, window, rounded });
     }
 
     fn base(&mut self, recipe: BaseRecipe, windows: &[Window]) {
         let window = *recipe.window.get(windows);
         let rounded = recipe.value.as_ref().is_some_and(|v| v.any(&is_rounded));
-        let base = Base {
-            window,
-            shorthand: recipe.shorthand,
-            filter: recipe.filter,
-            value: recipe.value,
-            having: recipe.having,
-        };
+        let base = Base { window, shorthand: recipe.shorthand, filter: recipe.filter, value: recipe.value, having: recipe.having };
         let options = Some(recipe.options);
         self.push("base", Query::Base(base), options, Some(window), rounded);
     }
@@ -666,17 +486,8 @@ impl Builder {
         let rounded = picked.iter().any(|made| made.rounded);
         let window = picked[0].window.filter(|_| on == On::Window);
         let query = match recipe {
-            DerivedRecipe::Set { op, with_value, .. } => Query::Set {
-                op,
-                branches: names,
-                with_value,
-            },
-            DerivedRecipe::Join {
-                kinds,
-                tests,
-                value,
-                ..
-            } => Query::Join(build_join(on, &names, &kinds, &tests, value, rounded)),
+            DerivedRecipe::Set { op, with_value, .. } => Query::Set { op, branches: names, with_value },
+            DerivedRecipe::Join { kinds, tests, value, .. } => Query::Join(build_join(on, &names, &kinds, &tests, value, rounded)),
         };
         self.push("derived", query, Some(options), window, rounded);
     }
@@ -712,35 +523,18 @@ impl Builder {
         let expression = recipe.expression.map(|e| map_leaves(&e, &name));
         // One that holds for users who are in no segment has no windows to hold in.
         let expression = expression.filter(|e| e.truth(&|_| Some(false)) == Some(false));
-        let query = Query::Fold {
-            minutes: recipe.minutes,
-            dependencies,
-            expression,
-        };
+        let query = Query::Fold { minutes: recipe.minutes, dependencies, expression };
         self.push("fold", query, None, window, false);
     }
 }
 
-fn build_join(
-    on: On,
-    names: &[String],
-    kinds: &[JoinKind],
-    tests: &[(usize, Cmp, f64)],
-    value: Option<ValueRecipe>,
-    rounded: bool,
-) -> Join {
-    let rest: Vec<_> = kinds
-        .iter()
-        .copied()
-        .zip(names[1..].iter().cloned())
-        .collect();
+fn build_join(on: On, names: &[String], kinds: &[JoinKind], tests: &[(usize, Cmp, f64)], value: Option<ValueRecipe>, rounded: bool) -> Join {
+    let rest: Vec<_> = kinds.iter().copied().zip(names[1..].iter().cloned()).collect();
     let inner = (1..=rest.len()).filter(|i| rest[i - 1].0 == JoinKind::Inner);
     let tables: Vec<usize> = std::iter::once(0).chain(inner).collect();
     let column = |i: usize| Num::Leaf(tables[i % tables.len()]);
     let off_grid = if rounded { 0.123_456_7 } else { 0.0 };
-    let tests = tests
-        .iter()
-        .map(|(i, cmp, x)| Bool::Leaf(Test::Cmp(column(*i), *cmp, Num::Lit(x + off_grid))));
+    let tests = tests.iter().map(|(i, cmp, x)| Bool::Leaf(Test::Cmp(column(*i), *cmp, Num::Lit(x + off_grid))));
     let mut tests: Vec<_> = tests.collect();
     let filter = match tests.len() {
         0 | 1 => tests.pop(),
@@ -751,13 +545,7 @@ fn build_join(
         ValueRecipe::Scaled(i) => Num::arith(column(i), Op::Mul, Num::Lit(0.5)),
         ValueRecipe::Pair(i, op, j) => Num::arith(column(i), op, column(j)),
     });
-    Join {
-        on,
-        first: names[0].clone(),
-        rest,
-        filter,
-        value,
-    }
+    Join { on, first: names[0].clone(), rest, filter, value }
 }
 
 fn map_leaves<A, B>(expression: &Bool<A>, leaf: &dyn Fn(&A) -> B) -> Bool<B> {
@@ -813,9 +601,7 @@ fn event_recipe(profile: Profile) -> impl Strategy<Value = EventRecipe> {
             1 => select(EXTREME_VALUES.to_vec()),
         ]
         .boxed(),
-        Profile::Ordinary | Profile::Hostile => {
-            prop_oneof![4 => grid(0..=200), 1 => grid(-50..=2)].boxed()
-        }
+        Profile::Ordinary | Profile::Hostile => prop_oneof![4 => grid(0..=200), 1 => grid(-50..=2)].boxed(),
     };
     let event_type = prop_oneof![
         3 => word(&EVENT_TYPES[..2]),
@@ -828,21 +614,17 @@ fn event_recipe(profile: Profile) -> impl Strategy<Value = EventRecipe> {
         vec((word(&KEYS), select(SCALARS.to_vec())), 0..=3),
         any::<u32>(),
     )
-        .prop_map(
-            |((user, event_type, step, lag, align), value, session_id, metadata, style)| {
-                EventRecipe {
-                    user,
-                    event_type,
-                    step,
-                    lag,
-                    align,
-                    value,
-                    session_id,
-                    metadata,
-                    style,
-                }
-            },
-        )
+        .prop_map(|((user, event_type, step, lag, align), value, session_id, metadata, style)| EventRecipe {
+            user,
+            event_type,
+            step,
+            lag,
+            align,
+            value,
+            session_id,
+            metadata,
+            style,
+        })
 }
 
 #[derive(Clone, Debug)]
@@ -877,52 +659,33 @@ fn lines(profile: Profile) -> impl Strategy<Value = Vec<InputLine>> {
         1 => Just(TIME_LIMIT - 120_000),
         1 => Just(-TIME_LIMIT),
     ];
-    let leap = weighted(
-        0.1,
-        (any::<Index>(), select(vec![TIME_LIMIT, -TIME_LIMIT, 0])),
-    );
-    (
-        start,
-        1..=users().len(),
-        vec(line_recipe(profile), 0..=160),
-        leap,
-    )
-        .prop_map(|(start, user_count, recipes, leap)| {
-            let users = &users()[..user_count];
-            let mut now = start;
-            let mut lines: Vec<InputLine> = Vec::new();
-            let leap = leap.map(|(at, time)| (at.index(recipes.len() + 1), time));
-            for (i, recipe) in recipes.into_iter().enumerate() {
-                let time = leap.filter(|(at, _)| *at == i).map(|(_, time)| time);
-                lines.extend(match recipe {
-                    LineRecipe::Event(recipe) => {
-                        let event = build_event(&recipe, users, &mut now, time);
-                        Some(event_line(event, &recipe))
-                    }
-                    LineRecipe::Repeat(pick) => {
-                        (!lines.is_empty()).then(|| pick.get(&lines).clone())
-                    }
-                    LineRecipe::Broken(recipe, breakage) => {
-                        let event = build_event(&recipe, users, &mut now, None);
-                        Some(broken_line(&event, &recipe, &breakage))
-                    }
-                    LineRecipe::Blank(space) => Some(InputLine {
-                        bytes: space.into(),
-                        content: Content::Blank,
-                    }),
-                });
-            }
-            lines
-        })
+    let leap = weighted(0.1, (any::<Index>(), select(vec![TIME_LIMIT, -TIME_LIMIT, 0])));
+    (start, 1..=users().len(), vec(line_recipe(profile), 0..=160), leap).prop_map(|(start, user_count, recipes, leap)| {
+        let users = &users()[..user_count];
+        let mut now = start;
+        let mut lines: Vec<InputLine> = Vec::new();
+        let leap = leap.map(|(at, time)| (at.index(recipes.len() + 1), time));
+        for (i, recipe) in recipes.into_iter().enumerate() {
+            let time = leap.filter(|(at, _)| *at == i).map(|(_, time)| time);
+            lines.extend(match recipe {
+                LineRecipe::Event(recipe) => {
+                    let event = build_event(&recipe, users, &mut now, time);
+                    Some(event_line(event, &recipe))
+                }
+                LineRecipe::Repeat(pick) => (!lines.is_empty()).then(|| pick.get(&lines).clone()),
+                LineRecipe::Broken(recipe, breakage) => {
+                    let event = build_event(&recipe, users, &mut now, None);
+                    Some(broken_line(&event, &recipe, &breakage))
+                }
+                LineRecipe::Blank(space) => Some(InputLine { bytes: space.into(), content: Content::Blank }),
+            });
+        }
+        lines
+    })
 }
 
 /// The recipe's event; `time` replaces the time that it would have.
-fn build_event(
-    recipe: &EventRecipe,
-    users: &[String],
-    now: &mut Millis,
-    time: Option<Millis>,
-) -> Event {
+fn build_event(recipe: &EventRecipe, users: &[String], now: &mut Millis, time: Option<Millis>) -> Event {
     *now += recipe.step;
     let own = (*now - recipe.lag).div_euclid(recipe.align) * recipe.align;
     let metadata = recipe.metadata.iter();
@@ -932,18 +695,13 @@ fn build_event(
         time: time.unwrap_or(own).clamp(-TIME_LIMIT, TIME_LIMIT),
         value: recipe.value,
         session_id: recipe.session_id.clone(),
-        metadata: metadata
-            .map(|(key, (text, _))| (key.clone(), (*text).to_owned()))
-            .collect::<BTreeMap<_, _>>(),
+        metadata: metadata.map(|(key, (text, _))| (key.clone(), (*text).to_owned())).collect::<BTreeMap<_, _>>(),
     }
 }
 
 fn event_line(event: Event, recipe: &EventRecipe) -> InputLine {
     let fields = fields(&event, recipe);
-    InputLine {
-        bytes: object(&fields, recipe.style).into_bytes(),
-        content: Content::Event(event),
-    }
+    InputLine { bytes: object(&fields, recipe.style).into_bytes(), content: Content::Event(event) }
 }
 
 /// A name and the JSON text of its value.
@@ -953,11 +711,8 @@ type Field = (&'static str, String);
 fn fields(event: &Event, recipe: &EventRecipe) -> Vec<Field> {
     let style = |bit: u32| recipe.style >> bit & 1 == 1;
     let rarely = |bits: u32| recipe.style >> bits & 7 == 0;
-    let mut fields: Vec<Field> = vec![
-        ("userId", string(&event.user_id, style(0))),
-        ("eventType", string(&event.event_type, style(1))),
-        ("timestamp", event.time.to_string()),
-    ];
+    let mut fields: Vec<Field> =
+        vec![("userId", string(&event.user_id, style(0))), ("eventType", string(&event.event_type, style(1))), ("timestamp", event.time.to_string())];
     match event.value {
         Some(x) if style(2) && x.fract() == 0.0 && x.abs() < 1e9 && x.is_sign_positive() => {
             fields.push(("value", format!("{x:.0}")));
@@ -972,11 +727,7 @@ fn fields(event: &Event, recipe: &EventRecipe) -> Vec<Field> {
         None => {}
     }
     // With its duplicate keys: the last one counts.
-    let metadata: Vec<_> = recipe
-        .metadata
-        .iter()
-        .map(|(key, (_, json))| format!("{}:{json}", string(key, style(4))))
-        .collect();
+    let metadata: Vec<_> = recipe.metadata.iter().map(|(key, (_, json))| format!("{}:{json}", string(key, style(4)))).collect();
     match metadata.is_empty() {
         false => fields.push(("metadata", format!("{{{}}}", metadata.join(",")))),
         true if style(4) => fields.push(("metadata", "null".to_owned())),
@@ -1006,10 +757,7 @@ fn object(fields: &[Field], style: u32) -> String {
         1 => ("", ": ", ", "),
         _ => ("", ":", ","),
     };
-    let fields: Vec<_> = fields
-        .iter()
-        .map(|(name, json)| format!("\"{name}\"{colon}{json}"))
-        .collect();
+    let fields: Vec<_> = fields.iter().map(|(name, json)| format!("\"{name}\"{colon}{json}")).collect();
     let after = if style >> 22 & 15 == 0 { "\r" } else { before };
     format!("{before}{{{}}}{after}", fields.join(comma))
 }
@@ -1034,11 +782,7 @@ type Defect = (&'static str, &'static str, Option<String>);
 fn defects() -> Vec<Defect> {
     let table: [(&str, &str, &[&str]); 12] = [
         ("missing_user_id", "userId", &["null"]),
-        (
-            "invalid_user_id",
-            "userId",
-            &["5", "true", "{}", r#"["u"]"#],
-        ),
+        ("invalid_user_id", "userId", &["5", "true", "{}", r#"["u"]"#]),
         ("empty_user_id", "userId", &[r#""""#]),
         ("user_id_too_long", "userId", &[]),
         ("missing_event_type", "eventType", &["null"]),
@@ -1048,32 +792,11 @@ fn defects() -> Vec<Defect> {
         (
             "invalid_timestamp",
             "timestamp",
-            &[
-                "1.0",
-                "1e3",
-                r#""1691233200000""#,
-                "true",
-                "{}",
-                "8640000000000001",
-                "-8640000000000001",
-                "99999999999999999999",
-            ],
+            &["1.0", "1e3", r#""1691233200000""#, "true", "{}", "8640000000000001", "-8640000000000001", "99999999999999999999"],
         ),
-        (
-            "invalid_value",
-            "value",
-            &[r#""3""#, "true", "{}", "[1]", "1e999", "-1e999"],
-        ),
-        (
-            "invalid_session_id",
-            "sessionId",
-            &["5", "true", "{}", "[]"],
-        ),
-        (
-            "invalid_metadata",
-            "metadata",
-            &[r#""x""#, "5", "true", "[]"],
-        ),
+        ("invalid_value", "value", &[r#""3""#, "true", "{}", "[1]", "1e999", "-1e999"]),
+        ("invalid_session_id", "sessionId", &["5", "true", "{}", "[]"]),
+        ("invalid_metadata", "metadata", &[r#""x""#, "5", "true", "[]"]),
     ];
     let mut defects: Vec<Defect> = Vec::new();
     for (reason, field, texts) in table {
@@ -1131,10 +854,7 @@ fn breakage() -> impl Strategy<Value = Breakage> {
         .chain([
             ("not_utf8", b"\xff\xfe".to_vec()),
             ("not_utf8", b"{\"userId\":\"\xc3\"}".to_vec()),
-            (
-                "not_utf8",
-                b"{\"userId\":\"u\",\"x\":\"\xf0\x9f\"}".to_vec(),
-            ),
+            ("not_utf8", b"{\"userId\":\"u\",\"x\":\"\xf0\x9f\"}".to_vec()),
         ]);
     let other_lines: Vec<(&'static str, Vec<u8>)> = other_lines.collect();
     prop_oneof![
@@ -1174,8 +894,5 @@ fn broken_line(event: &Event, recipe: &EventRecipe, breakage: &Breakage) -> Inpu
             (all[picks[0]].0, line.into_bytes())
         }
     };
-    InputLine {
-        bytes,
-        content: Content::Broken(reason),
-    }
+    InputLine { bytes, content: Content::Broken(reason) }
 }

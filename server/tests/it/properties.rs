@@ -17,14 +17,8 @@ fn config(cases: u32) -> ProptestConfig {
     let from_environment = std::env::var_os("PROPTEST_CASES").is_some();
     let default = ProptestConfig::default();
     ProptestConfig {
-        cases: if from_environment {
-            default.cases
-        } else {
-            cases
-        },
-        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource(
-            "proptest-regressions",
-        ))),
+        cases: if from_environment { default.cases } else { cases },
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("proptest-regressions"))),
         // Each step of shrinking starts the program.
         max_shrink_iters: 2_000,
         ..default
@@ -61,22 +55,13 @@ proptest! {
 
 /// Fails unless a replay of the case agrees with the oracle.
 fn agree(case: &Case, emit: EmitMode) -> Result<(), TestCaseError> {
-    let expected = evaluate(
-        &case.segments,
-        &case.lines,
-        &Config::replay(case.partitions),
-    );
+    let expected = evaluate(&case.segments, &case.lines, &Config::replay(case.partitions));
     let replayed = replay(case, emit).map_err(TestCaseError::fail)?;
     compare(case, emit, &expected, &replayed).map_err(TestCaseError::fail)
 }
 
 /// What differs between the oracle's output and the replay's.
-pub fn compare(
-    case: &Case,
-    emit: EmitMode,
-    expected: &Output,
-    replayed: &Replayed,
-) -> Result<(), String> {
+pub fn compare(case: &Case, emit: EmitMode, expected: &Output, replayed: &Replayed) -> Result<(), String> {
     let mut differences = Vec::new();
     counts(expected, replayed, &mut differences);
     let mut lines: BTreeMap<&str, Vec<&ResultLine>> = BTreeMap::new();
@@ -88,14 +73,7 @@ pub fn compare(
         let expected = &expected.finals[&segment.name];
         let only_final = emit == EmitMode::Final || segment.emit == Some(Emit::Final);
         if only_final || has_windows(segment) {
-            results(
-                case,
-                segment,
-                only_final,
-                expected,
-                &lines,
-                &mut differences,
-            );
+            results(case, segment, only_final, expected, &lines, &mut differences);
         }
     }
     for (unknown, lines) in lines {
@@ -116,11 +94,7 @@ pub fn compare(
 }
 
 fn counts(expected: &Output, replayed: &Replayed, differences: &mut Vec<String>) {
-    let mut dead_letters: BTreeMap<String, u64> = expected
-        .dead_letters
-        .iter()
-        .map(|(reason, n)| ((*reason).to_owned(), *n as u64))
-        .collect();
+    let mut dead_letters: BTreeMap<String, u64> = expected.dead_letters.iter().map(|(reason, n)| ((*reason).to_owned(), *n as u64)).collect();
     if expected.late > 0 {
         dead_letters.insert("late".to_owned(), expected.late as u64);
     }
@@ -135,27 +109,15 @@ fn counts(expected: &Output, replayed: &Replayed, differences: &mut Vec<String>)
     compare("dead letters", &dead_letters, &replayed.dead_letters);
     let total: u64 = dead_letters.values().sum();
     compare("dead letters", &total, &replayed.dead_letter_total);
-    compare(
-        "kept dead letters",
-        &dead_letters,
-        &replayed.kept_dead_letters,
-    );
+    compare("kept dead letters", &dead_letters, &replayed.kept_dead_letters);
 }
 
 /// Compares the final results of one segment.
-fn results(
-    case: &Case,
-    segment: &Segment,
-    only_final: bool,
-    expected: &BTreeMap<Key, Option<f64>>,
-    lines: &[&ResultLine],
-    differences: &mut Vec<String>,
-) {
+fn results(case: &Case, segment: &Segment, only_final: bool, expected: &BTreeMap<Key, Option<f64>>, lines: &[&ResultLine], differences: &mut Vec<String>) {
     let name = &segment.name;
     let finals = if only_final {
         let qualified = lines.iter().filter(|line| line.qualified);
-        let finals: BTreeMap<&Key, Option<f64>> =
-            qualified.clone().map(|l| (&l.key, l.value)).collect();
+        let finals: BTreeMap<&Key, Option<f64>> = qualified.clone().map(|l| (&l.key, l.value)).collect();
         if finals.len() < qualified.count() {
             differences.push(format!("{name}: a second final result for a window"));
         }
@@ -185,10 +147,7 @@ fn results(
 /// After the final result of a window the user may leave the segment, which is a result of the
 /// same window that does not qualify. So a window that is expected counts if ever it qualified,
 /// and any other counts unless that was taken back.
-fn last_results<'l>(
-    expected: &BTreeMap<Key, Option<f64>>,
-    lines: &[&'l ResultLine],
-) -> BTreeMap<&'l Key, Option<f64>> {
+fn last_results<'l>(expected: &BTreeMap<Key, Option<f64>>, lines: &[&'l ResultLine]) -> BTreeMap<&'l Key, Option<f64>> {
     let mut finals = BTreeMap::new();
     for line in lines {
         if line.qualified {
@@ -211,11 +170,7 @@ fn equal(expected: Option<f64>, got: Option<f64>, exact: bool) -> bool {
 /// Whether the value must be right to the last bit: counts, minima and maxima, and sums in the
 /// windows in which each event is added once.
 fn is_exact(segments: &[Segment], segment: &Segment) -> bool {
-    let of = |name: &String| {
-        segments
-            .iter()
-            .any(|s| s.name == *name && is_exact(segments, s))
-    };
+    let of = |name: &String| segments.iter().any(|s| s.name == *name && is_exact(segments, s));
     match &segment.query {
         Query::Base(base) => {
             let tumbles = matches!(base.window, Window::Tumble { .. });
@@ -227,10 +182,7 @@ fn is_exact(segments: &[Segment], segment: &Segment) -> bool {
             base.value.as_ref().is_none_or(|v| !v.any(&rounds))
         }
         Query::Join(join) => {
-            let inner = join
-                .rest
-                .iter()
-                .filter(|(kind, _)| *kind == JoinKind::Inner);
+            let inner = join.rest.iter().filter(|(kind, _)| *kind == JoinKind::Inner);
             let column = matches!(join.value, None | Some(Num::Leaf(_)));
             column && of(&join.first) && inner.into_iter().all(|(_, name)| of(name))
         }

@@ -78,12 +78,8 @@ pub fn replay(case: &Case, emit: EmitMode) -> Result<Replayed, String> {
     read(dir)
 }
 
-const OUTPUTS: [(&str, &str); 4] = [
-    ("--output", "results.ndjson"),
-    ("--memberships", "memberships.ndjson"),
-    ("--dead-letters", "dead_letters.ndjson"),
-    ("--json", "summary.json"),
-];
+const OUTPUTS: [(&str, &str); 4] =
+    [("--output", "results.ndjson"), ("--memberships", "memberships.ndjson"), ("--dead-letters", "dead_letters.ndjson"), ("--json", "summary.json")];
 
 /// The input: one plain file, or a plain and a compressed one.
 fn write_inputs(case: &Case, dir: &Path) -> Vec<PathBuf> {
@@ -108,10 +104,7 @@ fn write_inputs(case: &Case, dir: &Path) -> Vec<PathBuf> {
 fn write_segments(case: &Case, dir: &Path) -> Vec<(&'static str, PathBuf)> {
     let segments = &case.segments;
     let mut files = vec![("--segments", "segments.sql", sql_text(segments))];
-    for (name, list) in [
-        ("rules.json", rule_list_json(segments)),
-        ("api.json", api_segments_json(segments)),
-    ] {
+    for (name, list) in [("rules.json", rule_list_json(segments)), ("api.json", api_segments_json(segments))] {
         if list.as_array().is_some_and(|list| !list.is_empty()) {
             files.push(("--rules", name, list.to_string()));
         }
@@ -138,15 +131,8 @@ pub fn read(dir: &Path) -> Result<Replayed, String> {
     }
     let member = |line: &Value| Ok((text(line, "userId")?, text(line, "segmentId")?));
     Ok(Replayed {
-        results: fs::read_to_string(&results)
-            .map_err(|e| format!("{}: {e}", results.display()))?
-            .lines()
-            .map(result_line)
-            .collect::<Result<_, String>>()?,
-        memberships: json_lines(&memberships)?
-            .iter()
-            .map(member)
-            .collect::<Result<_, String>>()?,
+        results: fs::read_to_string(&results).map_err(|e| format!("{}: {e}", results.display()))?.lines().map(result_line).collect::<Result<_, String>>()?,
+        memberships: json_lines(&memberships)?.iter().map(member).collect::<Result<_, String>>()?,
         events: count(&summary["events"])?,
         late: count(&summary["late"])?,
         dead_letters: by_reason
@@ -163,9 +149,7 @@ pub fn read(dir: &Path) -> Result<Replayed, String> {
 fn json_lines(file: &Path) -> Result<Vec<Value>, String> {
     let bytes = fs::read(file).map_err(|e| format!("{}: {e}", file.display()))?;
     let values = serde_json::Deserializer::from_slice(&bytes).into_iter();
-    values
-        .collect::<Result<_, _>>()
-        .map_err(|e| format!("{}: {e}", file.display()))
+    values.collect::<Result<_, _>>().map_err(|e| format!("{}: {e}", file.display()))
 }
 
 fn result_line(json: &str) -> Result<ResultLine, String> {
@@ -175,11 +159,7 @@ fn result_line(json: &str) -> Result<ResultLine, String> {
     let qualified = line["qualified"].as_bool();
     Ok(ResultLine {
         segment: text(&line, "segmentId")?,
-        key: (
-            text(&line, "userId")?,
-            millis("windowStart")?,
-            millis("windowEnd")?,
-        ),
+        key: (text(&line, "userId")?, millis("windowStart")?, millis("windowEnd")?),
         qualified: qualified.ok_or(format!("no qualified: {line}"))?,
         value: match &line["value"] {
             Value::Null => None,

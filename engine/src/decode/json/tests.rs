@@ -83,25 +83,48 @@ fn json_value() -> impl Strategy<Value = String> {
         Just("123456789012345678901234567890".to_string()),
         Just("0.1234567890123456789012345".to_string()),
     ];
-    let odd = prop::sample::select(vec!["null", "true", "false", "[]", "{}", "[1,{\"a\":[null]}]", "{\"k\":\"v\",\"n\":12.50}", "01", "1.", ".5", "nul", "\"", "\"\\x\"", "\"\\ud800\"", "\"\\ud83d\\ude00\"", "NaN", "-", "[1,]", "{\"a\":1,}", "\"a\tb\""]);
+    let odd = prop::sample::select(vec![
+        "null",
+        "true",
+        "false",
+        "[]",
+        "{}",
+        "[1,{\"a\":[null]}]",
+        "{\"k\":\"v\",\"n\":12.50}",
+        "01",
+        "1.",
+        ".5",
+        "nul",
+        "\"",
+        "\"\\x\"",
+        "\"\\ud800\"",
+        "\"\\ud83d\\ude00\"",
+        "NaN",
+        "-",
+        "[1,]",
+        "{\"a\":1,}",
+        "\"a\tb\"",
+    ]);
     prop_oneof![4 => string, 4 => number, 2 => odd.prop_map(String::from)]
 }
 
 fn record() -> impl Strategy<Value = Vec<u8>> {
     let key = prop::sample::select(vec!["userId", "eventType", "timestamp", "value", "sessionId", "metadata", "other", "user\\u0049d"]);
     let members = prop::collection::vec((key, json_value(), prop::sample::select(vec!["", " ", "\t", "\r"])), 0..8);
-    let base = members.prop_map(|members| {
-        let mut seen = std::collections::HashSet::new();
-        let mut text = String::from("{\"userId\":\"u\",\"eventType\":\"view\",\"timestamp\":5");
-        seen.extend(["userId", "eventType", "timestamp", "user\\u0049d"]);
-        for (key, value, space) in members {
-            if seen.insert(key) {
-                text.push_str(&format!("{space},{space}\"{key}\"{space}:{space}{value}"));
+    let base = members
+        .prop_map(|members| {
+            let mut seen = std::collections::HashSet::new();
+            let mut text = String::from("{\"userId\":\"u\",\"eventType\":\"view\",\"timestamp\":5");
+            seen.extend(["userId", "eventType", "timestamp", "user\\u0049d"]);
+            for (key, value, space) in members {
+                if seen.insert(key) {
+                    text.push_str(&format!("{space},{space}\"{key}\"{space}:{space}{value}"));
+                }
             }
-        }
-        text.push('}');
-        text.into_bytes()
-    }).boxed();
+            text.push('}');
+            text.into_bytes()
+        })
+        .boxed();
     let replaced = (prop::sample::select(vec!["userId", "eventType", "timestamp"]), json_value()).prop_map(|(key, value)| {
         let member = |k: &str, v: &str| format!("\"{k}\":{}", if k == key { value.as_str() } else { v });
         format!("{{{},{},{}}}", member("userId", "\"u\""), member("eventType", "\"e\""), member("timestamp", "1")).into_bytes()
@@ -146,7 +169,8 @@ proptest! {
 
 #[test]
 fn metadata_keeps_the_text_of_scalars() {
-    let batch = decode(br#"{"userId":"u","eventType":"view","timestamp":1,"metadata":{"k":12.50,"a":true,"n":null,"a":[1, 2],"t":"\u0041"}}"#).unwrap_or_default();
+    let batch =
+        decode(br#"{"userId":"u","eventType":"view","timestamp":1,"metadata":{"k":12.50,"a":true,"n":null,"a":[1, 2],"t":"\u0041"}}"#).unwrap_or_default();
     let map = batch.metadata.unwrap_or_default();
     let entries: Vec<_> = (0..map.keys.len()).map(|i| (map.keys.get(i), map.values.get(i), map.values_valid[i])).collect();
     assert_eq!(entries, [(&b"k"[..], &b"12.50"[..], true), (b"n", b"", false), (b"a", b"[1, 2]", true), (b"t", b"A", true)]);

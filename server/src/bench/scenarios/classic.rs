@@ -39,21 +39,9 @@ impl Aggregate {
         all
     }
 
-    fn new(
-        kind: EventType,
-        attribute: Attribute,
-        size: i64,
-        groups: &[Group],
-        last_window: i64,
-    ) -> Self {
+    fn new(kind: EventType, attribute: Attribute, size: i64, groups: &[Group], last_window: i64) -> Self {
         let measure = measure(attribute);
-        Self {
-            kind,
-            attribute,
-            size,
-            curve: Curve::new(groups, measure, last_window),
-            exact: Exact::new(groups, measure, last_window),
-        }
+        Self { kind, attribute, size, curve: Curve::new(groups, measure, last_window), exact: Exact::new(groups, measure, last_window) }
     }
 
     /// The fewest rows above none that an operator can give.
@@ -92,11 +80,7 @@ impl Aggregate {
                     Operator::Eq => rows,
                     _ => self.curve.rows_of_all().saturating_sub(rows),
                 });
-                if is_count {
-                    value as f64
-                } else {
-                    value as f64 / 100.0
-                }
+                if is_count { value as f64 } else { value as f64 / 100.0 }
             }
         }
     }
@@ -110,10 +94,7 @@ const fn measure(attribute: Attribute) -> Measure {
 }
 
 pub(super) fn classic(params: &Params) -> Result<Workload> {
-    let generator = GeneratorConfig {
-        layout: Layout::Classic,
-        ..mixed(params)
-    };
+    let generator = GeneratorConfig { layout: Layout::Classic, ..mixed(params) };
     let table = table(&generator, None);
     let aggregates = Aggregate::all(&table);
     let mut budget = Budget::new(params, table.scale);

@@ -32,19 +32,11 @@ impl Ranking {
         let last = table.last_window(query.window);
         let ranked = |group: &Group| {
             let window = (group.window - first) as u64;
-            (
-                group.value(query.measure),
-                u64::from(group.user) << 32 | window,
-            )
+            (group.value(query.measure), u64::from(group.user) << 32 | window)
         };
         let mut ranking: Vec<_> = groups.iter().map(ranked).collect();
         ranking.sort_unstable_by(|one, other| other.cmp(one));
-        Self {
-            curve: Curve::new(&groups, query.measure, last),
-            groups: ranking,
-            last_window: (last - first) as u32,
-            query,
-        }
+        Self { curve: Curve::new(&groups, query.measure, last), groups: ranking, last_window: (last - first) as u32, query }
     }
 
     fn above(&self, value: i64) -> Members {
@@ -112,12 +104,7 @@ enum Segment {
     /// A threshold on a ranking; the factor is its share of the rows relative to other ones.
     Base { ranking: usize, factor: f64 },
     /// Two earlier segments, by their numbers, with windows of the same size.
-    Derived {
-        combine: Combine,
-        left: usize,
-        right: usize,
-        ranking: usize,
-    },
+    Derived { combine: Combine, left: usize, right: usize, ranking: usize },
 }
 
 impl Segment {
@@ -143,22 +130,11 @@ impl Family {
     fn new(params: &Params, table: &Table, from_ms: i64, budget: &mut Budget) -> Self {
         const AGGREGATES: usize = 6;
         let bases = (params.rules / 10).max(2);
-        let sizes = if bases < 2 * SIZES.len() {
-            1
-        } else {
-            SIZES.len()
-        };
-        let ranking =
-            |at: usize| Ranking::new(table, from_ms, at % AGGREGATES, SIZES[at / AGGREGATES]);
-        let mut family = Self {
-            rankings: (0..sizes * AGGREGATES).map(ranking).collect(),
-            segments: Vec::with_capacity(bases + params.rules),
-        };
+        let sizes = if bases < 2 * SIZES.len() { 1 } else { SIZES.len() };
+        let ranking = |at: usize| Ranking::new(table, from_ms, at % AGGREGATES, SIZES[at / AGGREGATES]);
+        let mut family = Self { rankings: (0..sizes * AGGREGATES).map(ranking).collect(), segments: Vec::with_capacity(bases + params.rules) };
         for base in 0..bases {
-            family.segments.push(Segment::Base {
-                ranking: base % sizes * AGGREGATES + base / sizes % AGGREGATES,
-                factor: budget.factor(),
-            });
+            family.segments.push(Segment::Base { ranking: base % sizes * AGGREGATES + base / sizes % AGGREGATES, factor: budget.factor() });
         }
         let mut latest = vec![None; sizes];
         for derived in 0..params.rules {
@@ -173,13 +149,7 @@ impl Family {
     }
 
     /// A derived segment of two base ones, or of `nested` and one.
-    fn derive(
-        &self,
-        index: usize,
-        (bases, sizes): (usize, usize),
-        nested: Option<usize>,
-        rng: &mut ChaCha8Rng,
-    ) -> Segment {
+    fn derive(&self, index: usize, (bases, sizes): (usize, usize), nested: Option<usize>, rng: &mut ChaCha8Rng) -> Segment {
         let size = index % sizes;
         let of_size = (bases - size).div_ceil(sizes);
         let one = rng.random_range(0..of_size);
@@ -207,12 +177,7 @@ impl Family {
                     picks.push(pick);
                     ranking.above(pick.least)
                 }
-                Segment::Derived {
-                    combine,
-                    left,
-                    right,
-                    ..
-                } => combine.apply(&sets[left], &sets[right]),
+                Segment::Derived { combine, left, right, .. } => combine.apply(&sets[left], &sets[right]),
             };
             let is_final = segment.combines_by(Combine::AntiJoin);
             let crossings = if is_final { 0 } else { members.len() as u64 };
@@ -255,12 +220,7 @@ impl Family {
                     let query = &self.rankings[ranking].query;
                     query.write(&mut text, &name(index), index, value);
                 }
-                Segment::Derived {
-                    combine,
-                    left,
-                    right,
-                    ..
-                } => {
+                Segment::Derived { combine, left, right, .. } => {
                     combine.write(&mut text, &name(index), &name(left), &name(right));
                 }
             }
@@ -271,9 +231,7 @@ impl Family {
 
 /// Members who are none in the next window.
 fn exits(members: &Members, last_window: u32) -> u64 {
-    let leaves = |&(index, &who): &(usize, &u64)| {
-        (who as u32) < last_window && members.get(index + 1) != Some(&(who + 1))
-    };
+    let leaves = |&(index, &who): &(usize, &u64)| (who as u32) < last_window && members.get(index + 1) != Some(&(who + 1));
     members.iter().enumerate().filter(leaves).count() as u64
 }
 

@@ -8,9 +8,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{Budget, Kind, Params, SIZES, Workload, above, rule_numbers, table};
 use crate::bench::calibrate::{Curve, Filter, Group, Measure, Predicate, Table, Window};
-use crate::generate::{
-    CATEGORIES, DEVICES, EventType, GeneratorConfig, PAYMENT_METHODS, PRODUCTS, REFERRERS,
-};
+use crate::generate::{CATEGORIES, DEVICES, EventType, GeneratorConfig, PAYMENT_METHODS, PRODUCTS, REFERRERS};
 
 /// What a base segment aggregates.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,15 +53,9 @@ impl Query {
 }
 
 /// A workload of base segments, one for each index below the number of rules.
-pub(super) fn sql(
-    params: &Params,
-    generator: GeneratorConfig,
-    query: impl Fn(usize, &mut ChaCha8Rng) -> Query,
-) -> Workload {
+pub(super) fn sql(params: &Params, generator: GeneratorConfig, query: impl Fn(usize, &mut ChaCha8Rng) -> Query) -> Workload {
     let mut rng = rule_numbers(params);
-    let queries: Vec<Query> = (0..params.rules)
-        .map(|index| query(index, &mut rng))
-        .collect();
+    let queries: Vec<Query> = (0..params.rules).map(|index| query(index, &mut rng)).collect();
     let table = table(&generator, queries.first().map(|query| query.window));
     let mut budget = Budget::new(params, table.scale);
     let values = values(&table, &queries, &mut budget);
@@ -71,13 +63,7 @@ pub(super) fn sql(
     for (index, (query, value)) in queries.iter().zip(values).enumerate() {
         query.write(&mut text, &format!("segment_{index}"), index, value);
     }
-    Workload {
-        kind: Kind::Sql,
-        text,
-        segments: queries.len(),
-        generator,
-        expected_results: budget.expected_results(),
-    }
+    Workload { kind: Kind::Sql, text, segments: queries.len(), generator, expected_results: budget.expected_results() }
 }
 
 /// The value that each query's groups have to exceed.
@@ -118,11 +104,7 @@ pub(super) fn simple(index: usize, window: Window) -> Query {
         (EventType::AddToCart, Measure::Sum),
     ];
     let (kind, measure) = AGGREGATES[index % AGGREGATES.len()];
-    Query {
-        filter: kind.into(),
-        window,
-        measure,
-    }
+    Query { filter: kind.into(), window, measure }
 }
 
 pub(super) fn distinct_query(index: usize, rng: &mut ChaCha8Rng) -> Query {
@@ -131,14 +113,7 @@ pub(super) fn distinct_query(index: usize, rng: &mut ChaCha8Rng) -> Query {
         0 => Vec::new(),
         _ => vec![Predicate::Category(any_category(rng))],
     };
-    Query {
-        filter: Filter {
-            kind: KINDS[index / 3 % 3],
-            predicates,
-        },
-        window: Window::Tumble(SIZES[index % 3]),
-        measure: Measure::Products,
-    }
+    Query { filter: Filter { kind: KINDS[index / 3 % 3], predicates }, window: Window::Tumble(SIZES[index % 3]), measure: Measure::Products }
 }
 
 /// Of a hundred: 45 on category and another key, 35 on a product, 12 on a prefix, 8 on two
@@ -162,11 +137,7 @@ pub(super) fn metadata_query(rules: usize, index: usize, rng: &mut ChaCha8Rng) -
         true => index % SIZES.len(),
         false => rng.random_range(0..SIZES.len()),
     };
-    Query {
-        filter: Filter { kind, predicates },
-        window: Window::Tumble(SIZES[size]),
-        measure,
-    }
+    Query { filter: Filter { kind, predicates }, window: Window::Tumble(SIZES[size]), measure }
 }
 
 /// Two of the first `among` categories.
