@@ -43,6 +43,9 @@ impl Default for Settings {
     }
 }
 
+/// Windows in which a group qualifies, by their end: start and value.
+type OpenWindows = BTreeMap<i64, (i64, Option<f64>)>;
+
 /// The state of one partition.
 pub struct Partition {
     program: Arc<Program>,
@@ -54,7 +57,7 @@ pub struct Partition {
     epoch: u32,
     closed: i64,
     /// Open groups of segments that derived segments read: (segment, user) → end → (start, value).
-    tracked: FxHashMap<(u32, u32), BTreeMap<i64, (i64, Option<f64>)>>,
+    tracked: FxHashMap<(u32, u32), OpenWindows>,
     derived_open: OpenGroups,
     /// Users whose membership in a segment read by current membership may have changed.
     stale: BTreeSet<(u32, u32)>,

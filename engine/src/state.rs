@@ -9,7 +9,7 @@ use crate::having::initial;
 /// "No row."
 pub const NONE: u32 = u32::MAX;
 
-/// One group.
+/// One group, without its slots.
 #[derive(Debug, Clone, Copy)]
 pub struct Row {
     /// Dense id of the user.
@@ -24,6 +24,14 @@ pub struct Row {
     pub epoch: u32,
 }
 
+/// Words of a record before its slots: user and older row, start, newest, epoch.
+const HEADER: usize = 4;
+const START: usize = 1;
+const NEWEST: usize = 2;
+const EPOCH: usize = 3;
+/// Records in a page: memory grows a page at a time, and records never move.
+const PAGE: usize = 1024;
+
 /// The newest row of each user: a plain array where families are few, a map where they are many and
 /// most users have no row.
 #[derive(Debug)]
@@ -35,8 +43,9 @@ enum Heads {
 /// All rows of a family.
 #[derive(Debug)]
 pub struct Rows {
-    rows: Vec<Row>,
-    slots: Vec<u64>,
+    /// Records of header and slots side by side, so that an event touches one place.
+    pages: Vec<Box<[u64]>>,
+    used: usize,
     initial: Vec<u64>,
     kinds: Vec<Slot>,
     free: Vec<u32>,
@@ -47,8 +56,8 @@ impl Rows {
     /// No rows yet; `dense` keeps an entry for every user.
     pub fn new(family: &Family, dense: bool) -> Self {
         Rows {
-            rows: vec![],
-            slots: vec![],
+            pages: vec![],
+            used: 0,
             initial: family.slots.iter().map(|s| initial(*s)).collect(),
             kinds: family.slots.clone(),
             free: vec![],
@@ -88,11 +97,38 @@ impl Rows {
         }
     }
 
+    #[inline]
+    fn record(&self, row: u32) -> &[u64] {
+        let stride = HEADER + self.initial.len();
+        &self.pages[row as usize / PAGE][row as usize % PAGE * stride..][..stride]
+    }
+
+    #[inline]
+    fn record_mut(&mut self, row: u32) -> &mut [u64] {
+        let stride = HEADER + self.initial.len();
+        &mut self.pages[row as usize / PAGE][row as usize % PAGE * stride..][..stride]
+    }
+
+    #[inline]
+    fn start(&self, row: u32) -> i64 {
+        self.record(row)[START] as i64
+    }
+
+    #[inline]
+    fn older(&self, row: u32) -> u32 {
+        (self.record(row)[0] >> 32) as u32
+    }
+
+    fn set_older(&mut self, row: u32, older: u32) {
+        let word = &mut self.record_mut(row)[0];
+        *word = *word & 0xffff_ffff | u64::from(older) << 32;
+    }
+
     /// The row of a user that starts at `start`, and whether it is new.
     #[inline]
     pub fn find_or_create(&mut self, user: u32, start: i64) -> (u32, bool) {
         let head = self.head(user);
-        if head != NONE && self.rows[head as usize].start == start {
+        if head != NONE && self.start(head) == start {
             return (head, false);
         }
         self.find_older_or_create(user, start, head)
@@ -100,10 +136,10 @@ impl Rows {
 
     fn find_older_or_create(&mut self, user: u32, start: i64, head: u32) -> (u32, bool) {
         let mut at = head;
-        while at != NONE && self.rows[at as usize].start > start {
-            at = self.rows[at as usize].older;
+        while at != NONE && self.start(at) > start {
+            at = self.older(at);
         }
-        if at != NONE && self.rows[at as usize].start == start {
+        if at != NONE && self.start(at) == start {
             return (at, false);
         }
         (self.insert(user, start), true)
@@ -112,47 +148,46 @@ impl Rows {
     /// A new row of a user, among their others by start.
     pub fn insert(&mut self, user: u32, start: i64) -> u32 {
         let (mut newer, mut at) = (NONE, self.head(user));
-        while at != NONE && self.rows[at as usize].start > start {
-            (newer, at) = (at, self.rows[at as usize].older);
+        while at != NONE && self.start(at) > start {
+            (newer, at) = (at, self.older(at));
         }
-        let row = self.allocate(Row { user, older: at, start, newest: i64::MIN, epoch: 0 });
+        let row = self.allocate(user, at, start);
         if newer == NONE {
             self.set_head(user, row);
         } else {
-            self.rows[newer as usize].older = row;
+            self.set_older(newer, row);
         }
         row
     }
 
-    fn allocate(&mut self, row: Row) -> u32 {
-        match self.free.pop() {
-            Some(i) => {
-                self.rows[i as usize] = row;
-                let width = self.width();
-                self.slots[i as usize * width..][..width].copy_from_slice(&self.initial);
-                i
+    fn allocate(&mut self, user: u32, older: u32, start: i64) -> u32 {
+        let row = self.free.pop().unwrap_or_else(|| {
+            if self.used == self.pages.len() * PAGE {
+                self.pages.push(vec![0; PAGE * (HEADER + self.initial.len())].into_boxed_slice());
             }
-            None => {
-                self.rows.push(row);
-                self.slots.extend_from_slice(&self.initial);
-                self.rows.len() as u32 - 1
-            }
-        }
+            self.used += 1;
+            self.used as u32 - 1
+        });
+        let stride = HEADER + self.initial.len();
+        let record = &mut self.pages[row as usize / PAGE][row as usize % PAGE * stride..][..stride];
+        record[..HEADER].copy_from_slice(&[u64::from(user) | u64::from(older) << 32, start as u64, i64::MIN as u64, 0]);
+        record[HEADER..].copy_from_slice(&self.initial);
+        row
     }
 
     /// Unlinks and frees a row.
     pub fn remove(&mut self, row: u32) {
-        let Row { user, older, .. } = self.rows[row as usize];
+        let Row { user, older, .. } = self.row(row);
         let head = self.head(user);
         if head == row {
             self.set_head(user, older);
         } else {
             let mut at = head;
-            while at != NONE && self.rows[at as usize].older != row {
-                at = self.rows[at as usize].older;
+            while at != NONE && self.older(at) != row {
+                at = self.older(at);
             }
             if at != NONE {
-                self.rows[at as usize].older = older;
+                self.set_older(at, older);
             }
         }
         self.free.push(row);
@@ -160,28 +195,38 @@ impl Rows {
 
     /// A row.
     #[inline]
-    pub fn row(&self, row: u32) -> &Row {
-        &self.rows[row as usize]
+    pub fn row(&self, row: u32) -> Row {
+        let record = self.record(row);
+        Row { user: record[0] as u32, older: (record[0] >> 32) as u32, start: record[START] as i64, newest: record[NEWEST] as i64, epoch: record[EPOCH] as u32 }
     }
 
-    /// A row, to change.
+    /// Notes an event of `time` in batch `epoch`; returns whether it is the row's first in the batch.
     #[inline]
-    pub fn row_mut(&mut self, row: u32) -> &mut Row {
-        &mut self.rows[row as usize]
+    pub fn touch(&mut self, row: u32, time: i64, epoch: u32) -> bool {
+        let record = self.record_mut(row);
+        record[NEWEST] = (record[NEWEST] as i64).max(time) as u64;
+        let first = record[EPOCH] != u64::from(epoch);
+        record[EPOCH] = u64::from(epoch);
+        first
+    }
+
+    /// Widens a session to start no later, and end no earlier, than the given times.
+    pub fn widen(&mut self, row: u32, start: i64, newest: i64) {
+        let record = self.record_mut(row);
+        record[START] = (record[START] as i64).min(start) as u64;
+        record[NEWEST] = (record[NEWEST] as i64).max(newest) as u64;
     }
 
     /// The slots of a row.
     #[inline]
     pub fn slots(&self, row: u32) -> &[u64] {
-        let width = self.width();
-        &self.slots[row as usize * width..][..width]
+        &self.record(row)[HEADER..]
     }
 
     /// The slots of a row, to change.
     #[inline]
     pub fn slots_mut(&mut self, row: u32) -> &mut [u64] {
-        let width = self.width();
-        &mut self.slots[row as usize * width..][..width]
+        &mut self.record_mut(row)[HEADER..]
     }
 
     /// Slots of a group without events.
@@ -204,7 +249,7 @@ impl Rows {
 
     /// Number of rows in use.
     pub fn len(&self) -> usize {
-        self.rows.len() - self.free.len()
+        self.used - self.free.len()
     }
 
     /// Whether there are none.
@@ -218,6 +263,6 @@ impl Rows {
             Heads::Dense(heads) => heads.capacity() * 4,
             Heads::Sparse(heads) => heads.capacity() * 9,
         };
-        self.rows.capacity() * size_of::<Row>() + self.slots.capacity() * 8 + self.free.capacity() * 4 + heads
+        self.pages.len() * PAGE * (HEADER + self.initial.len()) * 8 + self.free.capacity() * 4 + heads
     }
 }

@@ -2,6 +2,7 @@
 
 mod bench;
 mod commands;
+#[cfg_attr(not(test), allow(dead_code, reason = "events as structs are for the API to come"))]
 mod generate;
 mod memory;
 

@@ -245,12 +245,9 @@ impl FamilyState {
     /// time in the batch.
     #[inline]
     fn touch(&mut self, row: u32, is_new: bool, arrival: &Arrival<'_>) -> bool {
-        let r = self.rows.row_mut(row);
-        r.newest = r.newest.max(arrival.time);
-        if r.epoch == arrival.epoch || !self.watches {
+        if !self.rows.touch(row, arrival.time, arrival.epoch) || !self.watches {
             return false;
         }
-        r.epoch = arrival.epoch;
         self.touched.push(row);
         if !self.quick.is_empty() {
             self.was_new.push(is_new);

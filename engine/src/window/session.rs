@@ -59,7 +59,7 @@ impl FamilyState {
         let mut joined: [u32; 2] = [NONE; 2];
         let mut at = self.rows.head(arrival.user);
         while at != NONE {
-            let r = *self.rows.row(at);
+            let r = self.rows.row(at);
             let is_open = r.newest + gap > arrival.horizon;
             if is_open && time > r.start - gap && time < r.newest + gap {
                 joined[usize::from(joined[0] != NONE)] = at;
@@ -80,21 +80,18 @@ impl FamilyState {
         if joined[1] != NONE {
             self.join_sessions(row, joined[1])?;
         }
-        let r = self.rows.row_mut(row);
-        r.start = r.start.min(time);
+        self.rows.widen(row, time, time);
         Ok((Some(row), false))
     }
 
     /// Joins the older session into the newer.
     fn join_sessions(&mut self, into: u32, from: u32) -> Result<(), EngineError> {
-        let older = *self.rows.row(from);
+        let older = self.rows.row(from);
         let from_slots = self.rows.slots(from).to_vec();
         let mut slots = self.rows.slots(into).to_vec();
         self.rows.merge(&mut slots, &from_slots);
         self.rows.slots_mut(into).copy_from_slice(&slots);
-        let r = self.rows.row_mut(into);
-        r.start = r.start.min(older.start);
-        r.newest = r.newest.max(older.newest);
+        self.rows.widen(into, older.start, older.newest);
         for general in &mut self.general {
             let name = general.name().to_string();
             general.merge_rows(into, from).map_err(EngineError::evaluate(name))?;

@@ -30,7 +30,7 @@ impl FamilyState {
         }
         let width = self.rows.width();
         for (i, &row) in self.touched.iter().enumerate() {
-            let r = *self.rows.row(row);
+            let r = self.rows.row(row);
             let (was, now) = (&self.was[i * width..][..width], self.rows.slots(row));
             for index in &self.quick {
                 let before = if self.was_new[i] { None } else { view(index.view, was) };
@@ -130,7 +130,7 @@ impl FamilyState {
         }
         if !self.careful.is_empty() {
             for &row in rows {
-                let r = *self.rows.row(row);
+                let r = self.rows.row(row);
                 for &p in &self.careful {
                     self.open.set(self.segments[p].id, r.user, r.start + size, false);
                 }

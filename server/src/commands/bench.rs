@@ -103,7 +103,7 @@ fn measure(args: &Args, rules: u32) -> Result<Value> {
     let yardsticks: Vec<Value> = others.iter().map(|(name, seconds)| yardstick_row(name, median(seconds), args.events, bytes)).collect();
     let by_hand = by_hand(args, &workload, &all)?;
     Ok(
-        json!({"rules": rules, "compileSeconds": compile, "bytes": bytes, "expectedResults": workload.expected_results, "engine": rows, "yardsticks": yardsticks, "byHand": by_hand}),
+        json!({"rules": rules, "segments": workload.segments, "compileSeconds": compile, "bytes": bytes, "expectedResults": workload.expected_results, "engine": rows, "yardsticks": yardsticks, "byHand": by_hand}),
     )
 }
 

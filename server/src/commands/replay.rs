@@ -94,7 +94,7 @@ pub fn run(args: Args) -> Result<()> {
         EmitMode::AsWritten => None,
     };
     let program = Arc::new(super::compile_sources(&sources, emit)?);
-    for input in args.input.iter().filter(|p| p.as_os_str() != "-" && !p.is_file()) {
+    if let Some(input) = args.input.iter().find(|p| p.as_os_str() != "-" && !p.is_file()) {
         return Err(super::Usage(format!("{}: no such file", input.display())).into());
     }
     let create = |path: &PathBuf| File::create(path).map(|f| BufWriter::with_capacity(1 << 18, f)).with_context(|| path.display().to_string());
