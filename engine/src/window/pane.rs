@@ -10,6 +10,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::{Arrival, Changes, FamilyState, Final, Groups, Tracked};
 use crate::error::EngineError;
 use crate::having::view;
+use crate::result::ResultRow;
 use crate::state::NONE;
 use crate::users::Users;
 
@@ -47,6 +48,16 @@ impl Sliding {
     }
 }
 
+/// Successive windows of a user that hold the same panes.
+struct Stretch {
+    /// Their group.
+    group: usize,
+    /// End of the first.
+    first: i64,
+    /// End of the last.
+    last: i64,
+}
+
 /// Ends of the open windows in which a user qualifies, by segment and user.
 #[derive(Default)]
 pub struct OpenGroups {
@@ -65,6 +76,11 @@ impl OpenGroups {
             self.ends.remove(&(segment, user));
         }
         was
+    }
+
+    /// Whether a user has an open group of a segment that qualifies.
+    pub fn any(&self, segment: u32, user: u32) -> bool {
+        self.ends.contains_key(&(segment, user))
     }
 
     /// Users with open groups.
@@ -151,60 +167,62 @@ impl FamilyState {
         touched.sort_unstable();
         touched.dedup();
         let mut groups = Groups::new(self.rows.width());
-        let mut windows: Vec<(usize, i64)> = vec![];
+        let mut windows: Vec<Stretch> = vec![];
         for user in touched {
             self.open_windows(user, &mut groups, &mut windows);
         }
         let mut outcomes = vec![];
         self.decide(&self.careful, &groups, users, |p, g, qualifies, value| outcomes.push((p, g, qualifies, value)))?;
-        let mut of_group: Vec<Vec<i64>> = vec![vec![]; groups.len()];
-        windows.iter().for_each(|&(g, end)| of_group[g].push(end));
+        // Every group has one stretch, in the same order.
         for (p, g, qualifies, value) in outcomes {
             let (segment, user) = (self.segments[p].id, groups.users[g]);
-            for &end in &of_group[g] {
+            if !qualifies && !self.open.any(segment, user) {
+                continue;
+            }
+            let mut end = windows[g].first;
+            while end <= windows[g].last {
                 let start = self.spec.start_of(end);
                 let was = self.open.set(segment, user, end, qualifies);
                 if was != qualifies {
                     let change = groups.change(g, segment, qualifies, value);
-                    changes.rows.push(crate::result::ResultRow { window_start: start, window_end: end, ..change });
+                    changes.rows.push(ResultRow { window_start: start, window_end: end, ..change });
                     changes.opened.push((segment, user, if qualifies { 1 } else { -1 }));
                 }
                 if self.segments[p].tracked && (was || qualifies) {
                     changes.tracked.push(Tracked { segment, user, start, end, qualifies: qualifies.then_some(value), newest: groups.newest[g] });
                 }
+                end = self.spec.next_end(end);
             }
         }
+        debug_assert!(windows.iter().enumerate().all(|(i, w)| w.group == i));
         Ok(())
     }
 
-    fn open_windows(&self, user: u32, groups: &mut Groups, windows: &mut Vec<(usize, i64)>) {
+    /// The open windows of a user: stretches of successive windows with the same panes, each one group.
+    /// Its cost is that of the user's panes, however many windows there are.
+    fn open_windows(&self, user: u32, groups: &mut Groups, windows: &mut Vec<Stretch>) {
         let mut starts: Vec<i64> = self.user_rows(user, i64::MIN, i64::MAX).map(|r| self.rows.row(r).start).collect();
         starts.reverse();
         let (Some(&oldest), Some(&newest)) = (starts.first(), starts.last()) else { return };
         let last = self.spec.last_end(newest);
         let mut end = self.spec.next_end(oldest.max(self.sliding.closed));
-        let mut previous: Option<((usize, usize), usize)> = None;
         while end <= last {
             let from = starts.partition_point(|s| *s < self.spec.start_of(end));
             let to = starts.partition_point(|s| *s < end);
-            match previous {
-                Some((span, g)) if span == (from, to) => windows.push((g, end)),
-                _ if from < to => {
-                    if let Some(g) = self.push_window(groups, user, end) {
-                        previous = Some(((from, to), g));
-                        windows.push((g, end));
-                    }
-                }
-                _ => match starts.get(to) {
-                    // A stretch without events: on to the first window of the next pane.
-                    Some(&next) if next >= end => {
-                        end = self.spec.next_end(next);
-                        continue;
-                    }
-                    _ => {}
-                },
+            // The last window before the next pane enters.
+            let enters = starts.get(to).map(|&next| self.spec.next_end(next) - self.spec.step());
+            if from == to {
+                let Some(before) = enters else { return };
+                end = self.spec.next_end(before.max(end));
+                continue;
             }
-            end = self.spec.next_end(end);
+            // The last window before the oldest pane leaves.
+            let leaves = self.spec.last_end(starts[from]);
+            let until = enters.map_or(leaves, |e| e.min(leaves)).max(end);
+            if let Some(group) = self.push_window(groups, user, end) {
+                windows.push(Stretch { group, first: end, last: until });
+            }
+            end = self.spec.next_end(until);
         }
     }
 

@@ -1,0 +1,98 @@
+#![allow(missing_docs, clippy::panic)]
+//! Decode, aggregate, compare and compile, each alone: `cargo bench -p cohort-benches`.
+
+use std::fmt::Write as _;
+use std::hint::black_box;
+use std::sync::Arc;
+
+use cohort_compiler::program::{Compare, Threshold, View};
+use cohort_compiler::{CompileOptions, Program, SourceKind, SourceText, compile};
+use cohort_engine::decode::EventBatch;
+use cohort_engine::decode::json::{JsonDecoder, split_lines};
+use cohort_engine::events::projection;
+use cohort_engine::having::ViewIndex;
+use cohort_engine::{Late, Partition, Settings};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+
+const EVENTS: u64 = 65_536;
+
+fn segments(n: usize) -> String {
+    let mut sql = String::new();
+    for i in 0..n {
+        let _ = writeln!(
+            sql,
+            "CREATE SEGMENT s{i} AS SELECT user_id, sum(value) AS value FROM TUMBLE(events, event_time, INTERVAL '5 minutes') WHERE event_type = 'view' GROUP BY user_id, window_start, window_end HAVING sum(value) > {};",
+            1000 + i
+        );
+    }
+    sql
+}
+
+fn program(n: usize) -> Arc<Program> {
+    let source = SourceText { name: "bench".into(), kind: SourceKind::Sql, text: segments(n) };
+    match compile(&[source], &CompileOptions::default()) {
+        Ok(program) => Arc::new(program),
+        Err(errors) => panic!("{errors}"),
+    }
+}
+
+fn events() -> Vec<u8> {
+    let mut data = String::new();
+    for i in 0..EVENTS {
+        let (user, time) = (i * 2_654_435_761 % 50_000, 1_700_000_000_000 + i);
+        let _ = writeln!(
+            data,
+            "{{\"userId\":\"user_{user:06}\",\"eventType\":\"view\",\"timestamp\":{time},\"value\":{}.25,\"sessionId\":\"s{user}\",\"metadata\":{{\"category\":\"toys\"}}}}",
+            i % 300
+        );
+    }
+    data.into_bytes()
+}
+
+fn decoded(program: &Program) -> EventBatch {
+    let (data, mut spans, mut batch, mut rejected) = (events(), vec![], EventBatch::default(), vec![]);
+    split_lines(&data, &mut spans);
+    JsonDecoder::new(projection(program)).decode(&data, &spans, None, &mut batch, &mut rejected);
+    batch
+}
+
+fn parts(c: &mut Criterion) {
+    let program = program(100);
+    let data = events();
+    let mut group = c.benchmark_group("parts");
+    group.throughput(Throughput::Elements(EVENTS)).sample_size(20);
+    group.bench_function("decode", |b| {
+        let (mut decoder, mut spans, mut batch, mut rejected) = (JsonDecoder::new(projection(&program)), vec![], EventBatch::default(), vec![]);
+        b.iter(|| {
+            split_lines(&data, &mut spans);
+            decoder.decode(&data, &spans, None, &mut batch, &mut rejected);
+            black_box(batch.len())
+        });
+    });
+    let batch = decoded(&program);
+    group.bench_function("aggregate and compare", |b| {
+        let mut partition = Partition::new(Arc::clone(&program), Settings::default());
+        let (mut out, mut late) = (vec![], Late::default());
+        b.iter(|| {
+            out.clear();
+            let _ = partition.process(black_box(&batch), &mut out, &mut late);
+            out.len()
+        });
+    });
+    group.finish();
+    let thresholds: Vec<(u32, Threshold)> =
+        (0..10_000).map(|i| (i, Threshold { view: View::Sum(0), compare: Compare::Gt, value: f64::from(i), tolerance: 0.0 })).collect();
+    let index = ViewIndex::build(&thresholds);
+    c.bench_function("one crossing among 10,000 thresholds", |b| {
+        b.iter(|| {
+            let mut crossed = 0;
+            index[0].flips(black_box(Some(4999.5)), black_box(Some(5000.5)), |_, _| crossed += 1);
+            crossed
+        });
+    });
+    let source = SourceText { name: "bench".into(), kind: SourceKind::Sql, text: segments(100) };
+    c.bench_function("compile 100 segments", |b| b.iter(|| compile(black_box(std::slice::from_ref(&source)), &CompileOptions::default()).is_ok()));
+}
+
+criterion_group!(benches, parts);
+criterion_main!(benches);
