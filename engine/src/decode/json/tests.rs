@@ -147,6 +147,9 @@ proptest! {
     fn agrees_with_serde_json(record in record()) {
         // A broken record may repeat a key, of which serde_json keeps the last too.
         let got = decode(&record);
+        // Valid JSON with a number beyond f64 is an error for serde_json only.
+        let parsed = serde_json::from_slice::<Value>(&record);
+        prop_assume!(!parsed.is_err_and(|e| e.to_string().contains("out of range")));
         match expected(&record) {
             Ok((user, event_type, time, value)) => {
                 let batch = got.map_err(|r| TestCaseError::fail(format!("{r:?}: {}", String::from_utf8_lossy(&record))))?;
