@@ -267,7 +267,7 @@ impl Compiler<'_> {
         let mut built = Built { sharing: Sharing::default(), segments: vec![], bases: vec![], ids: BTreeMap::new() };
         let mut failed: BTreeSet<String> = BTreeSet::new();
         for &i in order {
-            let result = self.segment(i, &names, &mut built, &failed, options);
+            let result = self.segment(i, &names, &mut built, options);
             if let Err(finding) = result {
                 failed.insert(self.pending[i].name.clone());
                 if let Some(finding) = finding {
@@ -294,14 +294,7 @@ impl Compiler<'_> {
     }
 
     /// Compiles one segment; `Err(None)` when one that it reads failed.
-    fn segment(
-        &mut self,
-        i: usize,
-        names: &BTreeSet<String>,
-        built: &mut Built,
-        failed: &BTreeSet<String>,
-        options: &CompileOptions,
-    ) -> Result<(), Option<Finding>> {
+    fn segment(&mut self, i: usize, names: &BTreeSet<String>, built: &mut Built, options: &CompileOptions) -> Result<(), Option<Finding>> {
         let aliases = &self.aliases;
         let pending = &mut self.pending[i];
         let mut catalog = Catalog::new(&self.functions, names);
@@ -333,7 +326,9 @@ impl Compiler<'_> {
                 (emit::default_for_having(query.having.as_ref()), Some(base))
             }
             Normal::Derived(query) => {
-                if query.inputs.iter().any(|n| failed.contains(n) || aliases.get(n).is_some_and(|n| failed.contains(n))) {
+                // One that failed, or is part of a circle, has its own finding.
+                let built_name = |n: &String| built.ids.contains_key(aliases.get(n).unwrap_or(n));
+                if !query.inputs.iter().all(built_name) {
                     return Err(None);
                 }
                 (derived(&mut segment, id, query, pending.window_ms, built, aliases).map_err(Some)?, None)
