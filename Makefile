@@ -1,5 +1,5 @@
 # `make demo` and `make test` need nothing but a Rust toolchain, make and a C compiler.
-.PHONY: demo test check build bench bench-peers clean
+.PHONY: demo test check build bench clean
 
 # One set of features for everything, so that dependencies are built once.
 CARGO_FLAGS := --release --workspace --all-targets
