@@ -72,6 +72,17 @@ struct Bound {
     segment: u32,
 }
 
+impl Bound {
+    #[inline]
+    fn is_below(&self, x: f64) -> bool {
+        match self.at.total_cmp(&x) {
+            std::cmp::Ordering::Less => true,
+            std::cmp::Ordering::Equal => !self.above,
+            std::cmp::Ordering::Greater => false,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Centre {
     threshold: Threshold,
@@ -115,11 +126,7 @@ impl ViewIndex {
     /// How many bounds lie below `x` (at `x` itself: those whose `above` is false).
     #[inline]
     fn cut(bounds: &[Bound], x: f64) -> usize {
-        bounds.partition_point(|b| match b.at.total_cmp(&x) {
-            std::cmp::Ordering::Less => true,
-            std::cmp::Ordering::Equal => !b.above,
-            std::cmp::Ordering::Greater => false,
-        })
+        bounds.partition_point(|b| b.is_below(x))
     }
 
     fn near_range<'a>(&self, centres: &'a [Centre], x: f64) -> &'a [Centre] {
@@ -170,9 +177,13 @@ impl ViewIndex {
             if bounds.is_empty() {
                 continue;
             }
-            let (from, to) = (Self::cut(bounds, a), Self::cut(bounds, b));
-            let (range, now) = if from <= to { (from..to, rising) } else { (to..from, !rising) };
-            bounds[range].iter().for_each(|x| f(x.segment, now));
+            // Few bounds, mostly none, lie between: one search, and a walk from there.
+            let from = Self::cut(bounds, a);
+            if a.total_cmp(&b).is_lt() {
+                bounds[from..].iter().take_while(|bound| bound.is_below(b)).for_each(|x| f(x.segment, rising));
+            } else {
+                bounds[..from].iter().rev().take_while(|bound| !bound.is_below(b)).for_each(|x| f(x.segment, !rising));
+            }
         }
         for centres in [&self.equal, &self.unequal] {
             for (here, other) in [(a, b), (b, a)] {

@@ -5,6 +5,7 @@
 //! exits go out.
 
 use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
 
 use rustc_hash::FxHashMap;
 
@@ -76,21 +77,22 @@ impl Membership {
         }
     }
 
-    /// Ends a membership through closed windows; returns the window by which the user was a member, when
-    /// they no longer are one at all.
-    pub fn end(&mut self, segment: u32, user: u32) -> Option<Member> {
-        let key = key(segment, user);
-        let member = self.members.get_mut(&key)?;
+    /// Ends a membership through closed windows, if there is one and `due(end of its last window)` says so.
+    /// Then the answer is, when the user is no longer a member at all, what they were one by.
+    #[inline]
+    pub fn end(&mut self, segment: u32, user: u32, due: impl FnOnce(i64) -> bool) -> Option<Option<Member>> {
+        let Entry::Occupied(mut entry) = self.members.entry(key(segment, user)) else { return None };
+        let member = entry.get_mut();
         let ended = *member;
-        if ended.closed_end == NEVER {
+        if ended.closed_end == NEVER || !due(ended.closed_end) {
             return None;
         }
         member.closed_end = NEVER;
         if member.open > 0 {
-            return None;
+            return Some(None);
         }
-        self.members.remove(&key);
-        Some(ended)
+        entry.remove();
+        Some(Some(ended))
     }
 
     /// Has a membership looked at again at `time`.

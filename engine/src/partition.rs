@@ -22,6 +22,7 @@ use crate::error::EngineError;
 use crate::events;
 use crate::membership::{Member, Membership, NEVER};
 use crate::result::{ResultKind, ResultRow};
+use crate::state::LAST_EPOCH;
 use crate::users::Users;
 use crate::window::pane::OpenGroups;
 use crate::window::{Arrival, Changes, FamilyState, FamilyStats, Final, Tracked};
@@ -42,6 +43,10 @@ impl Default for Settings {
         Settings { out_of_orderness: 30_000, allowed_lateness: 0, memory_limit: 1 << 30 }
     }
 }
+
+/// How many events ahead groups are fetched from memory, and how many ahead of that where they are.
+const NEAR: usize = 6;
+const FAR: usize = 14;
 
 /// Windows in which a group qualifies, by their end: start and value.
 type OpenWindows = BTreeMap<i64, (i64, Option<f64>)>;
@@ -64,6 +69,8 @@ pub struct Partition {
     has_member_readers: bool,
     overlaps: bool,
     ids: Vec<u32>,
+    /// For each router, the list of actions of each event of the batch.
+    lists: Vec<Vec<u32>>,
     arguments: Vec<ArgumentColumn>,
     route_nanos: u64,
 }
@@ -97,6 +104,7 @@ impl Partition {
             stale: BTreeSet::new(),
             has_member_readers: program.segments.iter().any(|s| !s.member_readers.is_empty()),
             ids: vec![],
+            lists: vec![],
             arguments: vec![],
             route_nanos: 0,
             program,
@@ -161,7 +169,9 @@ impl Partition {
         }
         let context = self.context(events)?;
         let program = Arc::clone(&self.program);
+        self.select(&program, events);
         for i in 0..events.len() {
+            self.prefetch(&program, i);
             let time = events.times[i];
             let horizon = self.watermark().map_or(i64::MIN, |w| w - self.settings.allowed_lateness);
             if self.overlaps && time < horizon && self.families.iter().any(|f| f.overlaps() && f.next_close().is_some_and(|end| end <= horizon)) {
@@ -169,7 +179,7 @@ impl Partition {
                 self.flush(&context, out)?;
                 self.close(horizon, None, out)?;
             }
-            if self.route(&program, events, &context, i, time, horizon)? {
+            if self.route(&program, &context, i, time, horizon)? {
                 late.events.push(i as u32);
             }
             self.newest = Some(self.newest.map_or(time, |n| n.max(time)));
@@ -178,17 +188,40 @@ impl Partition {
         self.flush(&context, out)
     }
 
+    /// Looks up, for each router, which list of actions each event has.
+    fn select(&mut self, program: &Program, events: &EventBatch) {
+        self.lists.resize_with(program.routers.len(), Vec::new);
+        for (router, lists) in program.routers.iter().zip(&mut self.lists) {
+            lists.clear();
+            lists.resize(events.len(), 0);
+            for &(column, ids) in &router.columns {
+                lists.iter_mut().zip(&events.texts[column].ids).for_each(|(cell, id)| *cell = *cell * ids + *id);
+            }
+            lists.iter_mut().for_each(|cell| *cell = router.table[*cell as usize]);
+        }
+    }
+
+    /// Has the groups of events soon to come fetched from memory, while event `i` is worked on: most events
+    /// are of users that were not seen for long.
+    #[inline]
+    fn prefetch(&self, program: &Program, i: usize) {
+        for (router, lists) in program.routers.iter().zip(&self.lists) {
+            if let Some(&list) = lists.get(i + FAR) {
+                router.lists[list as usize].iter().for_each(|a| self.families[a.family as usize].prefetch_head(self.ids[i + FAR]));
+            }
+            if let Some(&list) = lists.get(i + NEAR) {
+                router.lists[list as usize].iter().for_each(|a| self.families[a.family as usize].prefetch_row(self.ids[i + NEAR]));
+            }
+        }
+    }
+
     /// Hands event `i` to the families whose filters it passes; returns whether it was late for any.
     #[inline]
-    fn route(&mut self, program: &Program, events: &EventBatch, context: &BatchContext, i: usize, time: i64, horizon: i64) -> Result<bool, EngineError> {
+    fn route(&mut self, program: &Program, context: &BatchContext, i: usize, time: i64, horizon: i64) -> Result<bool, EngineError> {
         let mut late = false;
         let arrival = Arrival { event: i, user: self.ids[i], time, horizon, epoch: self.epoch, arguments: &self.arguments };
-        for router in &program.routers {
-            let mut cell = 0usize;
-            for &(column, ids) in &router.columns {
-                cell = cell * ids as usize + events.texts[column].ids[i] as usize;
-            }
-            for action in &router.lists[router.table[cell] as usize] {
+        for (router, lists) in program.routers.iter().zip(&self.lists) {
+            for action in &router.lists[lists[i] as usize] {
                 if action.mask.is_none_or(|m| context.masks[m as usize][i]) {
                     late |= self.families[action.family as usize].event(action, &arrival)?;
                 }
@@ -216,7 +249,11 @@ impl Partition {
 
     /// Ends a micro-batch: brings general slots up to date and emits what changed.
     fn flush(&mut self, context: &BatchContext, out: &mut Vec<ResultRow>) -> Result<(), EngineError> {
-        self.epoch = self.epoch.wrapping_add(1);
+        self.epoch += 1;
+        if self.epoch > LAST_EPOCH {
+            self.families.iter_mut().for_each(FamilyState::forget_epochs);
+            self.epoch = 1;
+        }
         let mut changes = Changes::default();
         let program = Arc::clone(&self.program);
         for (family, state) in program.families.iter().zip(&mut self.families) {
@@ -484,12 +521,8 @@ impl Partition {
         let s = &self.program.segments[segment as usize];
         let by_user = matches!(&s.kind, SegmentKind::Derived(d) if d.by == MatchBy::User);
         let held = if by_user { s.retain_ms } else { s.hold_ms.max(s.retain_ms) };
-        let Some(&Member { closed_end, .. }) = self.membership.get(segment, user) else { return };
-        if closed_end == NEVER || closed_end.saturating_add(held) != time {
-            return;
-        }
         let (hidden, read) = (s.hidden, !s.member_readers.is_empty());
-        let ended = self.membership.end(segment, user);
+        let Some(ended) = self.membership.end(segment, user, |closed_end| closed_end.saturating_add(held) == time) else { return };
         if let Some(member) = ended.filter(|_| !hidden) {
             out.push(exit(segment, user, time, &member));
         }
@@ -596,7 +629,7 @@ impl Partition {
             self.membership.schedule(until, id, user);
             return false;
         }
-        if let Some(member) = self.membership.end(id, user) {
+        if let Some(member) = self.membership.end(id, user, |_| true).flatten() {
             out.extend((!hidden).then(|| exit(id, user, time, &member)));
         }
         true

@@ -20,17 +20,38 @@ pub struct Row {
     pub start: i64,
     /// The newest event time that contributed.
     pub newest: i64,
-    /// The batch in which the row was last touched.
-    pub epoch: u32,
 }
 
-/// Words of a record before its slots: user and older row, start, newest, epoch.
-const HEADER: usize = 4;
+/// Words of a record before its slots: user and older row; start; newest, as milliseconds after the start
+/// (40 bits), and epoch (24 bits).
+const HEADER: usize = 3;
 const START: usize = 1;
 const NEWEST: usize = 2;
-const EPOCH: usize = 3;
+const EPOCH_BITS: u32 = 24;
+/// The greatest number that a batch may have; after it, [`Rows::forget_epochs`] and start again from 1.
+pub const LAST_EPOCH: u32 = (1 << EPOCH_BITS) - 1;
+/// The longest time from a row's start to its newest event: 34 years, which only a session could exceed.
+const LONGEST: u64 = (1 << (64 - EPOCH_BITS)) - 1;
 /// Records in a page: memory grows a page at a time, and records never move.
 const PAGE: usize = 1024;
+
+#[inline]
+fn newest(record: &[u64]) -> i64 {
+    (record[START] as i64).saturating_add((record[NEWEST] >> EPOCH_BITS) as i64)
+}
+
+/// Asks for a place of memory to be brought near; a hint without any other effect.
+#[inline]
+fn prefetch<T>(place: &T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch of a valid reference reads nothing that the program sees, and every x86-64 has it.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(place).cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = place;
+}
 
 /// The newest row of each user: a plain array where families are few, a map where they are many and
 /// most users have no row.
@@ -170,7 +191,7 @@ impl Rows {
         });
         let stride = HEADER + self.initial.len();
         let record = &mut self.pages[row as usize / PAGE][row as usize % PAGE * stride..][..stride];
-        record[..HEADER].copy_from_slice(&[u64::from(user) | u64::from(older) << 32, start as u64, i64::MIN as u64, 0]);
+        record[..HEADER].copy_from_slice(&[u64::from(user) | u64::from(older) << 32, start as u64, 0]);
         record[HEADER..].copy_from_slice(&self.initial);
         row
     }
@@ -197,24 +218,57 @@ impl Rows {
     #[inline]
     pub fn row(&self, row: u32) -> Row {
         let record = self.record(row);
-        Row { user: record[0] as u32, older: (record[0] >> 32) as u32, start: record[START] as i64, newest: record[NEWEST] as i64, epoch: record[EPOCH] as u32 }
+        Row { user: record[0] as u32, older: (record[0] >> 32) as u32, start: record[START] as i64, newest: newest(record) }
     }
 
     /// Notes an event of `time` in batch `epoch`; returns whether it is the row's first in the batch.
     #[inline]
     pub fn touch(&mut self, row: u32, time: i64, epoch: u32) -> bool {
         let record = self.record_mut(row);
-        record[NEWEST] = (record[NEWEST] as i64).max(time) as u64;
-        let first = record[EPOCH] != u64::from(epoch);
-        record[EPOCH] = u64::from(epoch);
+        let first = record[NEWEST] as u32 & LAST_EPOCH != epoch;
+        let after = (time.saturating_sub(record[START] as i64).max(0) as u64).min(LONGEST);
+        record[NEWEST] = after.max(record[NEWEST] >> EPOCH_BITS) << EPOCH_BITS | u64::from(epoch);
         first
     }
 
+    /// Forgets in which batch rows were last touched.
+    pub fn forget_epochs(&mut self) {
+        let stride = HEADER + self.initial.len();
+        for record in self.pages.iter_mut().flat_map(|page| page.chunks_exact_mut(stride)) {
+            record[NEWEST] &= !u64::from(LAST_EPOCH);
+        }
+    }
+
     /// Widens a session to start no later, and end no earlier, than the given times.
-    pub fn widen(&mut self, row: u32, start: i64, newest: i64) {
+    pub fn widen(&mut self, row: u32, start: i64, end: i64) {
         let record = self.record_mut(row);
-        record[START] = (record[START] as i64).min(start) as u64;
-        record[NEWEST] = (record[NEWEST] as i64).max(newest) as u64;
+        let (start, end) = (start.min(record[START] as i64), end.max(newest(record)));
+        record[START] = start as u64;
+        let after = (end.saturating_sub(start) as u64).min(LONGEST);
+        record[NEWEST] = after << EPOCH_BITS | (record[NEWEST] & u64::from(LAST_EPOCH));
+    }
+
+    /// Has the processor fetch where a user's newest row is noted, for [`Rows::prefetch_row`] soon after.
+    #[inline]
+    pub fn prefetch_head(&self, user: u32) {
+        if let Heads::Dense(heads) = &self.heads
+            && let Some(head) = heads.get(user as usize)
+        {
+            prefetch(head);
+        }
+    }
+
+    /// Has the processor fetch a user's newest row, for an event soon to come.
+    #[inline]
+    pub fn prefetch_row(&self, user: u32) {
+        let Heads::Dense(heads) = &self.heads else { return };
+        if let Some(&head) = heads.get(user as usize)
+            && head != NONE
+            && let [first, .., last] = self.record(head)
+        {
+            prefetch(first);
+            prefetch(last);
+        }
     }
 
     /// The slots of a row.
@@ -264,5 +318,32 @@ impl Rows {
             Heads::Sparse(heads) => heads.capacity() * 9,
         };
         self.pages.len() * PAGE * (HEADER + self.initial.len()) * 8 + self.free.capacity() * 4 + heads
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows() -> Rows {
+        Rows { pages: vec![], used: 0, initial: vec![0], kinds: vec![Slot::Count], free: vec![], heads: Heads::Dense(vec![]) }
+    }
+
+    #[test]
+    fn a_row_keeps_its_times_and_the_batch_that_touched_it() {
+        let mut rows = rows();
+        for start in [i64::MIN / 4, -300_000, 0, 1_700_000_000_000] {
+            let row = rows.insert(7, start);
+            assert!(rows.touch(row, start + 5, 1));
+            assert!(!rows.touch(row, start + 2, 1));
+            assert!(rows.touch(row, start + 3, LAST_EPOCH));
+            assert_eq!((rows.row(row).start, rows.row(row).newest), (start, start + 5));
+            rows.widen(row, start - 1000, start + 9);
+            assert_eq!((rows.row(row).start, rows.row(row).newest), (start - 1000, start + 9));
+            assert!(!rows.touch(row, start, LAST_EPOCH));
+            rows.forget_epochs();
+            assert!(rows.touch(row, start, LAST_EPOCH));
+            assert_eq!(rows.row(row).newest, start + 9);
+        }
     }
 }

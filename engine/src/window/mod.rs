@@ -241,6 +241,23 @@ impl FamilyState {
         Ok(late)
     }
 
+    /// Has the processor fetch what [`FamilyState::prefetch_row`] will read for a user.
+    #[inline]
+    pub fn prefetch_head(&self, user: u32) {
+        self.rows.prefetch_head(user);
+    }
+
+    /// Has the processor fetch the newest group of a user, for an event soon to come.
+    #[inline]
+    pub fn prefetch_row(&self, user: u32) {
+        self.rows.prefetch_row(user);
+    }
+
+    /// Forgets in which batch groups were last touched, so that batches may be numbered anew.
+    pub fn forget_epochs(&mut self) {
+        self.rows.forget_epochs();
+    }
+
     /// Notes that a row is about to change, with its slots as they are; returns whether this is the first
     /// time in the batch.
     #[inline]

@@ -103,9 +103,9 @@ impl FamilyState {
     }
 
     fn finish_tumble(&mut self, users: &Users, rows: &[u32], size: i64, finals: &mut Vec<Final>) -> Result<(), EngineError> {
-        for index in &self.simple {
-            for &row in rows {
-                let (r, slots) = (self.rows.row(row), self.rows.slots(row));
+        for &row in rows {
+            let (r, slots) = (self.rows.row(row), self.rows.slots(row));
+            for index in &self.simple {
                 index.qualified(view(index.view, slots), |segment| {
                     finals.push(Final {
                         segment,
