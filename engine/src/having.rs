@@ -140,6 +140,18 @@ impl ViewIndex {
         if from < to { &centres[from..to] } else { &[] }
     }
 
+    /// Whether a value that grows as events come can only begin to qualify, and never cease to: lower bounds
+    /// on a count, a greatest value, or a sum of values none of which is negative.
+    pub fn only_rises(&self) -> bool {
+        let rises = matches!(self.view, View::Count(_) | View::Sum(_) | View::SumOrZero(_) | View::Max(_));
+        rises && self.upper.is_empty() && self.equal.is_empty() && self.unequal.is_empty()
+    }
+
+    /// Whether a value, or one that rounding makes a little greater, passes the least lower bound.
+    pub fn reaches(&self, value: Option<f64>) -> bool {
+        value.zip(self.lower.first()).is_some_and(|(x, least)| least.is_below(x + x.abs() * 1e-9))
+    }
+
     /// Calls `f` for each segment that a value qualifies for.
     #[inline]
     pub fn qualified(&self, value: Option<f64>, mut f: impl FnMut(u32)) {

@@ -163,10 +163,7 @@ impl Partition {
     pub fn process(&mut self, events: &EventBatch, out: &mut Vec<ResultRow>, late: &mut Late) -> Result<(), EngineError> {
         let started = Instant::now();
         late.events.clear();
-        self.ids.clear();
-        for i in 0..events.len() {
-            self.ids.push(self.users.intern(events.users.get(i)));
-        }
+        self.users.intern_all(&events.users, &mut self.ids);
         let context = self.context(events)?;
         let program = Arc::clone(&self.program);
         self.select(&program, events);
@@ -240,6 +237,9 @@ impl Partition {
             None
         };
         events::arguments(&self.program, events, batch.as_ref(), &mut self.arguments).map_err(failed("an argument"))?;
+        if self.overlaps && self.arguments.iter().any(|a| a.values.iter().any(|x| *x < 0.0)) {
+            self.families.iter_mut().for_each(FamilyState::may_fall);
+        }
         let masks = match &batch {
             Some(batch) => events::masks(&self.program, batch).map_err(failed("a condition"))?,
             None => vec![],
@@ -273,8 +273,9 @@ impl Partition {
     fn emit_changes(&mut self, changes: Changes, out: &mut Vec<ResultRow>) -> Result<(), EngineError> {
         let Changes { rows, opened, tracked } = changes;
         out.extend(rows.into_iter().filter(|r| !self.program.segments[r.segment as usize].hidden));
-        for (segment, user, more) in opened {
-            self.open(segment, user, more);
+        for some in opened.chunks(Membership::TOGETHER) {
+            self.membership.warm(some.iter().map(|&(segment, user, _)| (segment, user)));
+            some.iter().for_each(|&(segment, user, more)| self.open(segment, user, more));
         }
         self.derived_changes(tracked, out)?;
         self.member_changes(out)
@@ -477,11 +478,15 @@ impl Partition {
     fn instant(&mut self, time: i64, base: &[Final], limits: Option<&[i64]>, out: &mut Vec<ResultRow>) -> Result<(), EngineError> {
         let mut touched: BTreeSet<(u32, u32)> = BTreeSet::new();
         let derived = self.derived_finals(base, out)?;
-        for f in base.iter().chain(&derived) {
-            self.emit_final(f, &mut touched, out);
+        for finals in [base, &derived] {
+            for some in finals.chunks(Membership::TOGETHER) {
+                self.membership.warm(some.iter().map(|f| (f.segment, f.user)));
+                some.iter().for_each(|f| self.emit_final(f, &mut touched, out));
+            }
         }
-        for (segment, user) in self.membership.take_due(time) {
-            if limits.is_none_or(|l| time <= l[segment as usize]) {
+        for some in self.membership.take_due(time).chunks(Membership::TOGETHER) {
+            self.membership.warm(some.iter().copied());
+            for &(segment, user) in some.iter().filter(|(segment, _)| limits.is_none_or(|l| time <= l[*segment as usize])) {
                 self.expire(time, segment, user, &mut touched, out);
             }
         }

@@ -42,7 +42,7 @@ fn newest(record: &[u64]) -> i64 {
 
 /// Asks for a place of memory to be brought near; a hint without any other effect.
 #[inline]
-fn prefetch<T>(place: &T) {
+pub fn prefetch<T>(place: &T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch of a valid reference reads nothing that the program sees, and every x86-64 has it.
     unsafe {

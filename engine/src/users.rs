@@ -5,6 +5,9 @@ use hashbrown::HashTable;
 use rustc_hash::FxBuildHasher;
 use std::hash::BuildHasher;
 
+use crate::decode::TextBuffer;
+use crate::state::prefetch;
+
 /// The users of one partition that have state.
 #[derive(Debug, Default)]
 pub struct Users {
@@ -31,6 +34,31 @@ impl Users {
         match found {
             Some(&(_, id)) => id,
             None => self.insert(hash, user),
+        }
+    }
+
+    /// The dense ids of a batch of users, as [`Users::intern`] gives them one by one. Look-ups go side by side
+    /// in small groups, as each waits for memory three times: the table, the place, the text.
+    pub fn intern_all(&mut self, users: &TextBuffer, ids: &mut Vec<u32>) {
+        const TOGETHER: usize = 16;
+        ids.clear();
+        for from in (0..users.len()).step_by(TOGETHER) {
+            let group = from..users.len().min(from + TOGETHER);
+            let mut likely = [u32::MAX; TOGETHER];
+            for (i, id) in group.clone().zip(&mut likely) {
+                let hash = hash(users.get(i));
+                *id = self.table.find(hash, |&(h, _)| h == hash as u32).map_or(u32::MAX, |&(_, id)| id);
+            }
+            for &(start, _) in likely.iter().filter_map(|&id| self.places.get(id as usize)) {
+                if let Some(text) = self.bytes.get(start as usize) {
+                    prefetch(text);
+                }
+            }
+            for (i, id) in group.zip(likely) {
+                let user = users.get(i);
+                let known = (id as usize) < self.places.len() && text(&self.places, &self.bytes, id) == user;
+                ids.push(if known { id } else { self.intern(user) });
+            }
         }
     }
 
@@ -105,6 +133,21 @@ fn text<'a>(places: &[(u32, u16)], bytes: &'a [u8], id: u32) -> &'a [u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn batches_get_the_ids_of_single_users() {
+        let (mut one, mut all, mut ids) = (Users::default(), Users::default(), vec![]);
+        for round in 0..50u64 {
+            let mut batch = TextBuffer::default();
+            let names: Vec<String> = (0..100).map(|i| format!("user-{}", (i * 7919 + round * 31) % 300)).collect();
+            names.iter().for_each(|name| batch.push(name.as_bytes()));
+            all.intern_all(&batch, &mut ids);
+            assert_eq!(ids, names.iter().map(|name| one.intern(name.as_bytes())).collect::<Vec<_>>());
+            one.sweep(|id| u64::from(id) % 7 != round % 7);
+            all.sweep(|id| u64::from(id) % 7 != round % 7);
+            assert_eq!(one.len(), all.len());
+        }
+    }
 
     #[test]
     fn ids_are_stable_and_reused() {

@@ -120,7 +120,7 @@ pub struct FamilyState {
     segments: Vec<FamilySegment>,
     /// All simple segments, for closing: index over their thresholds, and by segment id their view.
     simple: Vec<ViewIndex>,
-    /// Simple segments that emit changes and that no derived segment reads, of tumbling windows.
+    /// Simple segments that emit changes and that no derived segment reads, of all windows but sessions.
     quick: Vec<ViewIndex>,
     /// Views of the values of simple segments, by segment id, from the least id of the family.
     values: Vec<Option<View>>,
@@ -141,6 +141,10 @@ pub struct FamilyState {
     sessions: session::Sessions,
     open: pane::OpenGroups,
     watches: bool,
+    /// Whether touched rows' old slots are kept: for `quick`, in tumbling windows.
+    keeps_old: bool,
+    /// Whether some value was negative, so that a sum may fall as events come.
+    falls: bool,
     stats: FamilyStats,
 }
 
@@ -173,7 +177,8 @@ impl FamilyState {
             Having::Threshold(t) if s.is_simple() => Some((s.id, t)),
             _ => None,
         };
-        let is_quick = |s: &FamilySegment| tumbling && s.is_simple() && s.emit == Emit::Changes && !s.tracked;
+        let sessions = matches!(family.window, WindowSpec::Session { .. });
+        let is_quick = |s: &FamilySegment| !sessions && s.is_simple() && s.emit == Emit::Changes && !s.tracked;
         let all: Vec<(u32, Threshold)> = segments.iter().filter_map(threshold).collect();
         let quick: Vec<(u32, Threshold)> = segments.iter().filter(|s| is_quick(s)).filter_map(threshold).collect();
         let first_segment = segments.iter().map(|s| s.id).min().unwrap_or(0);
@@ -195,6 +200,8 @@ impl FamilyState {
             schema: Arc::clone(&family.output_schema),
             simple: ViewIndex::build(&all),
             watches: !quick.is_empty() || !careful.is_empty() || !tumbling,
+            keeps_old: tumbling && !quick.is_empty(),
+            falls: false,
             quick: ViewIndex::build(&quick),
             values,
             emits_changes,
@@ -266,7 +273,7 @@ impl FamilyState {
             return false;
         }
         self.touched.push(row);
-        if !self.quick.is_empty() {
+        if self.keeps_old {
             self.was_new.push(is_new);
             self.was.extend_from_slice(self.rows.slots(row));
         }
@@ -301,6 +308,11 @@ impl FamilyState {
             }
         }
         Ok(())
+    }
+
+    /// Says that negative values were seen.
+    pub fn may_fall(&mut self) {
+        self.falls = true;
     }
 
     /// Which open groups began or ceased to qualify since the last call.
@@ -462,6 +474,15 @@ struct Groups {
 impl Groups {
     fn new(width: usize) -> Self {
         Groups { width, ..Default::default() }
+    }
+
+    fn clear(&mut self) {
+        self.users.clear();
+        self.starts.clear();
+        self.ends.clear();
+        self.newest.clear();
+        self.slots.clear();
+        self.members.clear();
     }
 
     fn len(&self) -> usize {

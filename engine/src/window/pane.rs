@@ -9,7 +9,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{Arrival, Changes, FamilyState, Final, Groups, Tracked};
 use crate::error::EngineError;
-use crate::having::view;
+use crate::having::{ViewIndex, view};
 use crate::result::ResultRow;
 use crate::state::NONE;
 use crate::users::Users;
@@ -26,11 +26,20 @@ pub struct Sliding {
     complex: FxHashMap<usize, FxHashMap<u32, Option<f64>>>,
     /// Rows touched since they last entered a window: (pane start, user).
     dirty: Vec<(i64, u32)>,
+    /// Users with events, since that window closed, in panes that it held.
+    behind: FxHashSet<u32>,
 }
 
 impl Default for Sliding {
     fn default() -> Self {
-        Sliding { closed: i64::MIN, current: FxHashMap::default(), simple: FxHashMap::default(), complex: FxHashMap::default(), dirty: vec![] }
+        Sliding {
+            closed: i64::MIN,
+            current: FxHashMap::default(),
+            simple: FxHashMap::default(),
+            complex: FxHashMap::default(),
+            dirty: vec![],
+            behind: FxHashSet::default(),
+        }
     }
 }
 
@@ -44,7 +53,7 @@ impl Sliding {
     pub fn size(&self) -> usize {
         let width = self.current.values().next().map_or(0, |s| s.len() * 8);
         let qualified: usize = self.simple.values().map(|s| s.capacity() * 5).sum::<usize>() + self.complex.values().map(|s| s.capacity() * 21).sum::<usize>();
-        self.current.capacity() * (21 + width) + qualified + self.dirty.capacity() * 16
+        self.current.capacity() * (21 + width) + self.behind.capacity() * 5 + qualified + self.dirty.capacity() * 16
     }
 }
 
@@ -62,20 +71,42 @@ struct Stretch {
 #[derive(Default)]
 pub struct OpenGroups {
     ends: FxHashMap<(u32, u32), BTreeSet<i64>>,
+    /// The segments in which a user has any.
+    segments: FxHashMap<u32, Vec<u32>>,
 }
 
 impl OpenGroups {
     /// Sets whether a group qualifies; returns whether it did.
     pub fn set(&mut self, segment: u32, user: u32, end: i64, qualifies: bool) -> bool {
         if qualifies {
-            return !self.ends.entry((segment, user)).or_default().insert(end);
+            let ends = self.ends.entry((segment, user)).or_default();
+            if ends.is_empty() {
+                self.segments.entry(user).or_default().push(segment);
+            }
+            return !ends.insert(end);
         }
         let Some(ends) = self.ends.get_mut(&(segment, user)) else { return false };
         let was = ends.remove(&end);
         if ends.is_empty() {
             self.ends.remove(&(segment, user));
+            if let Some(segments) = self.segments.get_mut(&user) {
+                segments.retain(|s| *s != segment);
+                if segments.is_empty() {
+                    self.segments.remove(&user);
+                }
+            }
         }
         was
+    }
+
+    /// The segments in which a user has open groups that qualify.
+    pub fn segments_of(&self, user: u32) -> &[u32] {
+        self.segments.get(&user).map_or(&[], Vec::as_slice)
+    }
+
+    /// The ends of a user's groups of a segment that qualify, in rising order.
+    pub fn ends(&self, segment: u32, user: u32) -> impl Iterator<Item = i64> + '_ {
+        self.ends.get(&(segment, user)).into_iter().flatten().copied()
     }
 
     /// Whether a user has an open group of a segment that qualifies.
@@ -90,7 +121,7 @@ impl OpenGroups {
 
     /// Bytes in use.
     pub fn size(&self) -> usize {
-        self.ends.capacity() * 33 + self.ends.values().map(|e| e.len() * 16).sum::<usize>()
+        self.segments.capacity() * 37 + self.ends.capacity() * 33 + self.ends.values().map(|e| e.len() * 16).sum::<usize>()
     }
 }
 
@@ -115,6 +146,9 @@ impl FamilyState {
         }
         if first_touch {
             self.sliding.dirty.push((start, arrival.user));
+            if start < self.sliding.closed {
+                self.sliding.behind.insert(arrival.user);
+            }
         }
         (Some(row), late)
     }
@@ -138,34 +172,34 @@ impl FamilyState {
         })
     }
 
-    /// Merges a user's panes of a window into a group; `None` without events.
+    /// Merges a user's panes of a window into a group; `None` without events. Panes are always added from the
+    /// newest to the oldest, so that a sum is the same here and in [`FamilyState::open_windows`].
     fn push_window(&self, groups: &mut Groups, user: u32, end: i64) -> Option<usize> {
         let start = self.spec.start_of(end);
-        let mut rows: Vec<u32> = self.user_rows(user, start, end).collect();
-        if rows.is_empty() {
-            return None;
-        }
-        rows.reverse();
         let mut slots = self.rows.initial().to_vec();
-        let mut newest = i64::MIN;
-        for &row in &rows {
+        let (mut newest, g, members) = (i64::MIN, groups.len(), groups.members.len());
+        for row in self.user_rows(user, start, end) {
             self.rows.merge(&mut slots, self.rows.slots(row));
             newest = newest.max(self.rows.row(row).newest);
+            if !self.general.is_empty() {
+                groups.members.push((g, row));
+            }
         }
-        let g = groups.push(user, (start, end), newest, &slots);
-        groups.members.extend(rows.iter().map(|&row| (g, row)));
-        Some(g)
+        // Aggregates that depend on order take the oldest first.
+        groups.members[members..].reverse();
+        (newest != i64::MIN).then(|| groups.push(user, (start, end), newest, &slots))
     }
 
     /// Decides every open window of the users touched in this batch. Successive windows with the same
     /// panes are decided once.
     pub(super) fn pane_changes(&mut self, users: &Users, changes: &mut Changes) -> Result<(), EngineError> {
-        if self.careful.is_empty() {
-            return Ok(());
-        }
         let mut touched: Vec<u32> = self.touched.iter().map(|&row| self.rows.row(row).user).collect();
         touched.sort_unstable();
         touched.dedup();
+        self.quick_windows(&touched, changes);
+        if self.careful.is_empty() {
+            return Ok(());
+        }
         let mut groups = Groups::new(self.rows.width());
         let mut windows: Vec<Stretch> = vec![];
         for user in touched {
@@ -198,28 +232,133 @@ impl FamilyState {
         Ok(())
     }
 
+    /// Thresholds that some open window of a touched user passes now and did not before, or the reverse.
+    fn quick_windows(&mut self, touched: &[u32], changes: &mut Changes) {
+        if self.quick.is_empty() {
+            return;
+        }
+        let (mut groups, mut windows) = (Groups::new(self.rows.width()), vec![]);
+        let mut qualified: Vec<(u32, usize)> = vec![];
+        for &user in touched {
+            if self.open.segments_of(user).is_empty() && !self.may_qualify(user) {
+                continue;
+            }
+            groups.clear();
+            windows.clear();
+            qualified.clear();
+            self.open_windows(user, &mut groups, &mut windows);
+            for g in 0..groups.len() {
+                for index in &self.quick {
+                    index.qualified(view(index.view, groups.slots_of(g)), |segment| qualified.push((segment, g)));
+                }
+            }
+            let mut segments: Vec<u32> = qualified.iter().map(|(segment, _)| *segment).chain(self.open.segments_of(user).iter().copied()).collect();
+            segments.sort_unstable();
+            segments.dedup();
+            segments.retain(|&s| !self.is_careful(s));
+            qualified.sort_unstable();
+            for segment in segments {
+                let from = qualified.partition_point(|(s, _)| *s < segment);
+                let to = qualified.partition_point(|(s, _)| *s <= segment);
+                self.open_changes(segment, user, &qualified[from..to], &groups, &windows, changes);
+            }
+        }
+    }
+
+    fn is_careful(&self, segment: u32) -> bool {
+        self.careful.iter().any(|&p| self.segments[p].id == segment)
+    }
+
+    /// Whether some open window of a user could pass a threshold, by what all its panes come to at most: the
+    /// window that closed last, and the panes since. Values that may fall as events come are not judged.
+    fn may_qualify(&self, user: u32) -> bool {
+        if self.falls || self.sliding.behind.contains(&user) || !self.quick.iter().all(ViewIndex::only_rises) {
+            return true;
+        }
+        let mut slots = self.sliding.current.get(&user).map_or_else(|| self.rows.initial().to_vec(), |s| s.to_vec());
+        for row in self.user_rows(user, self.sliding.closed, i64::MAX) {
+            self.rows.merge(&mut slots, self.rows.slots(row));
+        }
+        self.quick.iter().any(|index| index.reaches(view(index.view, &slots)))
+    }
+
+    /// Compares the open windows in which a user qualifies for a segment with those before.
+    fn open_changes(&mut self, segment: u32, user: u32, qualified: &[(u32, usize)], groups: &Groups, windows: &[Stretch], changes: &mut Changes) {
+        let mut now: Vec<(i64, usize)> = vec![];
+        for &(_, g) in qualified {
+            let mut end = windows[g].first;
+            while end <= windows[g].last {
+                now.push((end, g));
+                end = self.spec.next_end(end);
+            }
+        }
+        let left = |end: &i64| now.binary_search_by_key(end, |(end, _)| *end).is_err();
+        let left: Vec<i64> = self.open.ends(segment, user).filter(left).collect();
+        let lost = left.into_iter().filter_map(|end| {
+            let at = windows.partition_point(|w| w.last < end);
+            windows.get(at).is_some_and(|w| w.first <= end).then_some((end, at, false))
+        });
+        let value_view = self.value_view(segment);
+        for (end, g, qualifies) in lost.chain(now.into_iter().map(|(end, g)| (end, g, true))).collect::<Vec<_>>() {
+            if self.open.set(segment, user, end, qualifies) != qualifies {
+                let value = value_view.and_then(|v| view(v, groups.slots_of(g)));
+                let change = groups.change(g, segment, qualifies, value);
+                changes.rows.push(ResultRow { window_start: self.spec.start_of(end), window_end: end, ..change });
+                changes.opened.push((segment, user, if qualifies { 1 } else { -1 }));
+            }
+        }
+    }
+
     /// The open windows of a user: stretches of successive windows with the same panes, each one group.
-    /// Its cost is that of the user's panes, however many windows there are.
+    /// Its cost is that of the user's panes, however many windows there are: the panes from each to the
+    /// newest are merged once, and nearly all open windows reach to the newest.
     fn open_windows(&self, user: u32, groups: &mut Groups, windows: &mut Vec<Stretch>) {
-        let mut starts: Vec<i64> = self.user_rows(user, i64::MIN, i64::MAX).map(|r| self.rows.row(r).start).collect();
-        starts.reverse();
-        let (Some(&oldest), Some(&newest)) = (starts.first(), starts.last()) else { return };
-        let last = self.spec.last_end(newest);
-        let mut end = self.spec.next_end(oldest.max(self.sliding.closed));
+        let width = self.rows.width();
+        let least = self.spec.start_of(self.spec.next_end(self.sliding.closed.max(i64::MIN / 2)));
+        // From the newest to the oldest: start of the pane, newest event and slots of all from it on.
+        let mut suffixes: Vec<(i64, i64)> = vec![];
+        let mut merged: Vec<u64> = vec![];
+        let mut slots = self.rows.initial().to_vec();
+        for row in self.user_rows(user, least, i64::MAX) {
+            let r = self.rows.row(row);
+            self.rows.merge(&mut slots, self.rows.slots(row));
+            suffixes.push((r.start, suffixes.last().map_or(r.newest, |(_, newest)| r.newest.max(*newest))));
+            merged.extend_from_slice(&slots);
+        }
+        let panes = suffixes.len();
+        let start_at = |i: usize| suffixes[panes - 1 - i].0;
+        if panes == 0 {
+            return;
+        }
+        let last = self.spec.last_end(start_at(panes - 1));
+        let mut end = self.spec.next_end(start_at(0).max(self.sliding.closed));
+        let (mut from, mut to) = (0, 0);
         while end <= last {
-            let from = starts.partition_point(|s| *s < self.spec.start_of(end));
-            let to = starts.partition_point(|s| *s < end);
+            let start = self.spec.start_of(end);
+            while from < panes && start_at(from) < start {
+                from += 1;
+            }
+            to = to.max(from);
+            while to < panes && start_at(to) < end {
+                to += 1;
+            }
             // The last window before the next pane enters.
-            let enters = starts.get(to).map(|&next| self.spec.next_end(next) - self.spec.step());
+            let enters = (to < panes).then(|| self.spec.next_end(start_at(to)) - self.spec.step());
             if from == to {
                 let Some(before) = enters else { return };
                 end = self.spec.next_end(before.max(end));
                 continue;
             }
             // The last window before the oldest pane leaves.
-            let leaves = self.spec.last_end(starts[from]);
+            let leaves = self.spec.last_end(start_at(from));
             let until = enters.map_or(leaves, |e| e.min(leaves)).max(end);
-            if let Some(group) = self.push_window(groups, user, end) {
+            let group = if to == panes && self.general.is_empty() {
+                let at = panes - 1 - from;
+                Some(groups.push(user, (start, end), suffixes[at].1, &merged[at * width..][..width]))
+            } else {
+                self.push_window(groups, user, end)
+            };
+            if let Some(group) = group {
                 windows.push(Stretch { group, first: end, last: until });
             }
             end = self.spec.next_end(until);
@@ -250,6 +389,7 @@ impl FamilyState {
 
     fn close_window(&mut self, users: &Users, end: i64, finals: &mut Vec<Final>) -> Result<(), EngineError> {
         let start = self.spec.start_of(end);
+        self.sliding.behind.clear();
         let mut changed: Vec<u32> = vec![];
         self.sliding.dirty.retain(|&(pane, user)| {
             let enters = pane < end;
