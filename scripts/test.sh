@@ -21,14 +21,29 @@ if cargo clippy --version >/dev/null 2>&1; then
 else
   skipped+=("clippy")
 fi
-if command -v cargo-deny >/dev/null 2>&1; then
-  step "cargo-deny (licences, bans, sources)" cargo deny --offline check licenses bans sources
-else
-  skipped+=("cargo-deny (install it with: cargo install cargo-deny)")
-fi
 step "tests" cargo test --locked --release --workspace
 # Two of the acceptance inputs, run as a user would.
 step "acceptance" scripts/acceptance.sh
+
+# Licences, bans and sources of dependencies; advisories where a database of them was fetched before.
+deny_version=0.20.2
+tools=${COHORT_TOOLS:-$HOME/.cache/cohort/tools}
+PATH=$PATH:$tools/bin
+if ! command -v cargo-deny >/dev/null 2>&1; then
+  echo "── installing cargo-deny $deny_version into $tools"
+  CARGO_TARGET_DIR=$tools/target cargo install --quiet --locked --version "$deny_version" --root "$tools" cargo-deny
+  rm -rf "$tools/target"
+fi
+if command -v cargo-deny >/dev/null 2>&1; then
+  step "cargo-deny (licences, bans, sources)" cargo deny --locked check licenses bans sources
+  if [ -d "${CARGO_HOME:-$HOME/.cargo}/advisory-dbs" ]; then
+    step "cargo-deny (advisories)" cargo deny --locked check --disable-fetch advisories
+  else
+    skipped+=("advisories (no database of them here: cargo deny fetch)")
+  fi
+else
+  skipped+=("cargo-deny (could not be installed)")
+fi
 
 for check in "${skipped[@]:-}"; do [ -n "$check" ] && echo "SKIPPED: $check"; done
 exit $failed

@@ -71,6 +71,9 @@ pub struct Partition {
     ids: Vec<u32>,
     /// For each router, the list of actions of each event of the batch.
     lists: Vec<Vec<u32>>,
+    /// Room for the transitions of a batch and the finals of a close, kept from one to the next.
+    changes: Changes,
+    finals: Vec<Final>,
     arguments: Vec<ArgumentColumn>,
     route_nanos: u64,
 }
@@ -105,6 +108,8 @@ impl Partition {
             has_member_readers: program.segments.iter().any(|s| !s.member_readers.is_empty()),
             ids: vec![],
             lists: vec![],
+            changes: Changes::default(),
+            finals: vec![],
             arguments: vec![],
             route_nanos: 0,
             program,
@@ -254,7 +259,7 @@ impl Partition {
             self.families.iter_mut().for_each(FamilyState::forget_epochs);
             self.epoch = 1;
         }
-        let mut changes = Changes::default();
+        let mut changes = std::mem::take(&mut self.changes);
         let program = Arc::clone(&self.program);
         for (family, state) in program.families.iter().zip(&mut self.families) {
             if let Some(batch) = &context.batch {
@@ -266,18 +271,21 @@ impl Partition {
             }
             state.changes(&self.users, &mut changes)?;
         }
-        self.emit_changes(changes, out)?;
+        self.emit_changes(&mut changes, out)?;
+        self.changes = changes;
         self.check_memory()
     }
 
-    fn emit_changes(&mut self, changes: Changes, out: &mut Vec<ResultRow>) -> Result<(), EngineError> {
+    /// Emits transitions, and empties `changes`.
+    fn emit_changes(&mut self, changes: &mut Changes, out: &mut Vec<ResultRow>) -> Result<(), EngineError> {
         let Changes { rows, opened, tracked } = changes;
-        out.extend(rows.into_iter().filter(|r| !self.program.segments[r.segment as usize].hidden));
+        out.extend(rows.drain(..).filter(|r| !self.program.segments[r.segment as usize].hidden));
         for some in opened.chunks(Membership::TOGETHER) {
             self.membership.warm(some.iter().map(|&(segment, user, _)| (segment, user)));
             some.iter().for_each(|&(segment, user, more)| self.open(segment, user, more));
         }
-        self.derived_changes(tracked, out)?;
+        opened.clear();
+        self.derived_changes(std::mem::take(tracked), out)?;
         self.member_changes(out)
     }
 
@@ -456,13 +464,13 @@ impl Partition {
         if !due && self.membership.next_due().is_none_or(|t| t > horizon) {
             return Ok(());
         }
-        let (mut finals, mut changes) = (vec![], Changes::default());
+        let (mut all, mut changes) = (std::mem::take(&mut self.finals), Changes::default());
         for family in &mut self.families {
-            family.close(&self.users, horizon, &mut finals, &mut changes)?;
+            family.close(&self.users, horizon, &mut all, &mut changes)?;
         }
         out.append(&mut changes.rows);
-        finals.sort_by_key(|f| f.end);
-        let mut finals = finals.as_slice();
+        all.sort_by_key(|f| f.end);
+        let mut finals = all.as_slice();
         loop {
             let next = finals.first().map(|f| f.end).into_iter().chain(self.membership.next_due()).min();
             let Some(time) = next.filter(|t| *t <= horizon) else { break };
@@ -470,6 +478,8 @@ impl Partition {
             self.instant(time, now, limits, out)?;
             finals = later;
         }
+        all.clear();
+        self.finals = all;
         self.member_changes(out)
     }
 
