@@ -214,6 +214,23 @@ impl Rows {
         self.free.push(row);
     }
 
+    /// Unlinks a user's rows that start before `start`, which are then to be released.
+    pub fn cut(&mut self, user: u32, start: i64) {
+        let (mut kept, mut at) = (NONE, self.head(user));
+        while at != NONE && self.start(at) >= start {
+            (kept, at) = (at, self.older(at));
+        }
+        match kept {
+            NONE => self.set_head(user, NONE),
+            kept => self.set_older(kept, NONE),
+        }
+    }
+
+    /// Frees a row that is unlinked already.
+    pub fn release(&mut self, row: u32) {
+        self.free.push(row);
+    }
+
     /// A row.
     #[inline]
     pub fn row(&self, row: u32) -> Row {

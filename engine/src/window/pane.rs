@@ -398,20 +398,29 @@ impl FamilyState {
             }
             !enters
         });
-        while let Some(entry) = self.panes.first_entry() {
-            if *entry.key() >= start {
-                break;
-            }
-            for row in entry.remove() {
-                changed.push(self.rows.row(row).user);
-                self.free(row);
-            }
-        }
+        self.leave_panes(start, &mut changed);
         changed.sort_unstable();
         changed.dedup();
         self.update_window(users, &changed, end)?;
         self.emit_window((start, end), finals);
         Ok(())
+    }
+
+    /// Frees the panes that begin before `start`, and notes their users.
+    fn leave_panes(&mut self, start: i64, changed: &mut Vec<u32>) {
+        let mut rows = vec![];
+        while let Some(entry) = self.panes.first_entry().filter(|e| *e.key() < start) {
+            rows.append(&mut entry.remove());
+        }
+        let mut users: Vec<u32> = rows.iter().map(|&row| self.rows.row(row).user).collect();
+        users.sort_unstable();
+        users.dedup();
+        users.iter().for_each(|&user| self.rows.cut(user, start));
+        for row in rows {
+            self.general.iter_mut().for_each(|g| g.clear(row));
+            self.rows.release(row);
+        }
+        changed.extend(users);
     }
 
     /// Decides the users whose panes differ from those of the window before.
