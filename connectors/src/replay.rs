@@ -31,6 +31,8 @@ pub struct ReplayOptions {
     pub workers: usize,
     /// Settings of time and memory.
     pub settings: Settings,
+    /// The topic that all records came from.
+    pub topic: Option<String>,
 }
 
 /// What came of a replay.
@@ -141,7 +143,7 @@ pub fn replay(
             }
             chunks.push(to_decoder);
             let written = keep_dead.then(|| written.clone());
-            decoding.push(scope.spawn(move || decode_all(program, options.partitions, &from_reader, &to_workers, written.as_ref(), progress)));
+            decoding.push(scope.spawn(move || decode_all(program, options, &from_reader, &to_workers, written.as_ref(), progress)));
         }
         let (names, format) = (&names, &format);
         let working: Vec<_> = routes
@@ -194,7 +196,7 @@ fn read_all(source: &mut FileSource, decoders: Vec<SyncSender<Chunk>>, progress:
 
 fn decode_all(
     program: &Program,
-    partitions: u32,
+    options: &ReplayOptions,
     chunks: &Receiver<Chunk>,
     workers: &[SyncSender<Routed>],
     dead: Option<&SyncSender<Written>>,
@@ -205,16 +207,16 @@ fn decode_all(
     let mut counts = BTreeMap::new();
     for chunk in chunks {
         split_lines(&chunk.data, &mut spans);
-        decoder.decode(&chunk.data, &spans, None, &mut events, &mut rejected);
+        decoder.decode(&chunk.data, &spans, options.topic.as_deref(), &mut events, &mut rejected);
         progress.records.fetch_add(spans.len() as u64, Ordering::Relaxed);
         for r in &rejected {
             *counts.entry(r.reason).or_default() += 1;
         }
         if let Some(dead) = dead.filter(|_| !rejected.is_empty()) {
-            let _ = dead.send(Written::DeadLetters(rejected_letters(&chunk, &spans, &rejected)));
+            let _ = dead.send(Written::DeadLetters(rejected_letters(&chunk, &spans, options.topic.as_deref(), &rejected)));
         }
         let (chunk, spans) = (Arc::new(chunk), Arc::new(spans.clone()));
-        let mut routed = route(&mut events, partitions, workers.len());
+        let mut routed = route(&mut events, options.partitions, workers.len());
         for (worker, batches) in workers.iter().zip(routed.drain(..)) {
             if worker.send(Routed { chunk: Arc::clone(&chunk), spans: Arc::clone(&spans), batches }).is_err() {
                 return counts;
@@ -224,10 +226,10 @@ fn decode_all(
     counts
 }
 
-fn rejected_letters(chunk: &Chunk, spans: &[(u32, u32)], rejected: &[Rejected]) -> Vec<u8> {
+fn rejected_letters(chunk: &Chunk, spans: &[(u32, u32)], topic: Option<&str>, rejected: &[Rejected]) -> Vec<u8> {
     let mut out = vec![];
     for r in rejected {
-        dead_letter(&mut out, r.reason, 0, chunk.first_line + u64::from(r.record), raw(chunk, spans, r.record));
+        dead_letter(&mut out, r.reason, topic, 0, chunk.first_line + u64::from(r.record), raw(chunk, spans, r.record));
     }
     out
 }
@@ -301,7 +303,14 @@ impl Worker<'_> {
         let mut out = vec![];
         for &i in &late.events {
             let record = events.records[i as usize];
-            dead_letter(&mut out, Reason::Late, partition, routed.chunk.first_line + u64::from(record), raw(&routed.chunk, &routed.spans, record));
+            dead_letter(
+                &mut out,
+                Reason::Late,
+                self.options.topic.as_deref(),
+                partition,
+                routed.chunk.first_line + u64::from(record),
+                raw(&routed.chunk, &routed.spans, record),
+            );
         }
         let _ = self.written.send(Written::DeadLetters(out));
     }

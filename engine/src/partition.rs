@@ -48,8 +48,15 @@ impl Default for Settings {
 const NEAR: usize = 6;
 const FAR: usize = 14;
 
-/// Windows in which a group qualifies, by their end: start and value.
-type OpenWindows = BTreeMap<i64, (i64, Option<f64>)>;
+/// A window in which a group qualifies.
+#[derive(Debug, Clone, Copy)]
+struct OpenWindow {
+    start: i64,
+    end: i64,
+    value: Option<f64>,
+    /// Newest contributing event.
+    newest: i64,
+}
 
 /// The state of one partition.
 pub struct Partition {
@@ -61,8 +68,8 @@ pub struct Partition {
     newest: Option<i64>,
     epoch: u32,
     closed: i64,
-    /// Open groups of segments that derived segments read: (segment, user) → end → (start, value).
-    tracked: FxHashMap<(u32, u32), OpenWindows>,
+    /// Open groups of segments that derived segments read: (segment, user) → end → window.
+    tracked: FxHashMap<(u32, u32), BTreeMap<i64, OpenWindow>>,
     derived_open: OpenGroups,
     /// Users whose membership in a segment read by current membership may have changed.
     stale: BTreeSet<(u32, u32)>,
@@ -286,7 +293,7 @@ impl Partition {
         }
         opened.clear();
         self.derived_changes(std::mem::take(tracked), out)?;
-        self.member_changes(out)
+        self.member_changes(None, out)
     }
 
     fn open(&mut self, segment: u32, user: u32, more: i32) {
@@ -316,7 +323,7 @@ impl Partition {
             let keys: Vec<Key> = newest.keys().copied().collect();
             let input = |i: usize, k: &Key| {
                 let open = self.tracked.get(&(derived.inputs[i], k.0))?.get(&k.2)?;
-                (open.0 == k.1).then_some(open.1)
+                (open.start == k.1).then_some(open.value)
             };
             let outcomes = derived::evaluate(derived, &keys, &input, &self.users)?;
             for (key, outcome) in keys.into_iter().zip(outcomes) {
@@ -349,7 +356,10 @@ impl Partition {
     fn track(&mut self, t: &Tracked) {
         let key = (t.segment, t.user);
         match t.qualifies {
-            Some(value) => drop(self.tracked.entry(key).or_default().insert(t.end, (t.start, value))),
+            Some(value) => {
+                let window = OpenWindow { start: t.start, end: t.end, value, newest: t.newest };
+                self.tracked.entry(key).or_default().insert(t.end, window);
+            }
             None => {
                 if let Some(ends) = self.tracked.get_mut(&key) {
                     ends.remove(&t.end);
@@ -361,8 +371,9 @@ impl Partition {
         }
     }
 
-    /// Brings derived segments that emit changes and match current membership up to date.
-    fn member_changes(&mut self, out: &mut Vec<ResultRow>) -> Result<(), EngineError> {
+    /// Brings derived segments that emit changes and match current membership up to date, at the end of a
+    /// batch or at the instant `at`.
+    fn member_changes(&mut self, at: Option<i64>, out: &mut Vec<ResultRow>) -> Result<(), EngineError> {
         if self.stale.is_empty() {
             return Ok(());
         }
@@ -375,13 +386,12 @@ impl Partition {
             }
             let id = id as u32;
             let users: BTreeSet<u32> = stale.iter().filter(|(s, _)| derived.inputs.contains(s)).map(|(_, u)| *u).collect();
-            let keys: Vec<Key> = users.into_iter().map(|u| self.hull(derived, u)).collect();
-            let input = |i: usize, k: &Key| self.current(derived.inputs[i], k.0).map(|(_, _, value)| value);
+            let (keys, times): (Vec<Key>, Vec<i64>) = users.into_iter().map(|u| self.hull(derived, u, at)).unzip();
+            let input = |i: usize, k: &Key| self.current(derived.inputs[i], k.0).map(|w| w.value);
             let outcomes = derived::evaluate(derived, &keys, &input, &self.users)?;
-            for ((user, start, end), outcome) in keys.into_iter().zip(outcomes) {
+            for (((user, start, end), timestamp), outcome) in keys.into_iter().zip(times).zip(outcomes) {
                 let was = self.derived_open.set(id, user, i64::MAX, outcome.is_some());
                 if was != outcome.is_some() {
-                    let timestamp = self.newest.unwrap_or(end);
                     let row = ResultRow {
                         segment: id,
                         user,
@@ -403,22 +413,23 @@ impl Partition {
     }
 
     /// The window and value through which a user is a member now.
-    fn current(&self, segment: u32, user: u32) -> Option<(i64, i64, Option<f64>)> {
+    fn current(&self, segment: u32, user: u32) -> Option<OpenWindow> {
         let member = self.membership.get(segment, user)?;
         let open = self.tracked.get(&(segment, user)).and_then(|ends| ends.last_key_value());
-        Some(match (open, member.closed_end) {
-            (Some((&end, &(start, value))), _) if member.open > 0 => (start, end, value),
-            (_, NEVER) => (NEVER, NEVER, None),
-            _ => (member.closed_start, member.closed_end, member.closed_value),
+        Some(match open {
+            Some((_, window)) if member.open > 0 => *window,
+            _ => OpenWindow { start: member.closed_start, end: member.closed_end, value: member.closed_value, newest: member.closed_end },
         })
     }
 
-    /// The key of a segment that matches current membership: from the least start to the greatest end.
-    fn hull(&self, derived: &Derived, user: u32) -> Key {
-        let windows = derived.inputs.iter().filter_map(|&i| self.current(i, user)).filter(|w| w.1 != NEVER);
-        let (start, end) = windows.fold((i64::MAX, NEVER), |(s, e), w| (s.min(w.0), e.max(w.1)));
-        let now = self.newest.unwrap_or(0);
-        if end == NEVER { (user, now, now) } else { (user, start, end) }
+    /// The key of a segment that matches current membership, from the least start to the greatest end of the
+    /// windows that its inputs hold by; and the time of a change: `at`, or the newest event behind them.
+    fn hull(&self, derived: &Derived, user: u32, at: Option<i64>) -> (Key, i64) {
+        let windows = derived.inputs.iter().filter_map(|&i| self.current(i, user)).filter(|w| w.end != NEVER);
+        let hull = windows.fold((i64::MAX, NEVER, NEVER), |(s, e, n), w| (s.min(w.start), e.max(w.end), n.max(w.newest)));
+        let now = at.or(self.newest).unwrap_or(0);
+        let (start, end, newest) = if hull.1 == NEVER { (now, now, now) } else { hull };
+        ((user, start, end), at.unwrap_or(newest))
     }
 
     fn check_memory(&mut self) -> Result<(), EngineError> {
@@ -480,7 +491,7 @@ impl Partition {
         }
         all.clear();
         self.finals = all;
-        self.member_changes(out)
+        self.member_changes(Some(horizon), out)
     }
 
     /// Everything that happens at one instant: windows that end, memberships that end, and derived
@@ -503,7 +514,7 @@ impl Partition {
         if self.has_member_readers && !touched.is_empty() {
             self.member_finals(time, touched, out)?;
         }
-        Ok(())
+        self.member_changes(Some(time), out)
     }
 
     fn emit_final(&mut self, f: &Final, touched: &mut BTreeSet<(u32, u32)>, out: &mut Vec<ResultRow>) {

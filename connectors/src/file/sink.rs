@@ -186,10 +186,15 @@ impl ResultWriter {
     }
 }
 
-/// Writes one dead letter as a JSON line: reason, partition, offset, and the raw record as text, or as
+/// Writes one dead letter as a JSON line: reason, topic, partition, offset, and the raw record as text, or as
 /// hexadecimal when it is not UTF-8.
-pub fn dead_letter(out: &mut Vec<u8>, reason: Reason, partition: u32, offset: u64, raw: &[u8]) {
-    let _ = write!(out, "{{\"reason\":\"{}\",\"topic\":null,\"partition\":{partition},\"offset\":{offset},", reason.as_str());
+pub fn dead_letter(out: &mut Vec<u8>, reason: Reason, topic: Option<&str>, partition: u32, offset: u64, raw: &[u8]) {
+    let _ = write!(out, "{{\"reason\":\"{}\",\"topic\":", reason.as_str());
+    match topic {
+        Some(topic) => write_text(out, topic),
+        None => out.extend_from_slice(b"null"),
+    }
+    let _ = write!(out, ",\"partition\":{partition},\"offset\":{offset},");
     match std::str::from_utf8(raw) {
         Ok(text) => {
             out.extend_from_slice(b"\"raw\":");

@@ -12,6 +12,7 @@ use clap::ValueEnum;
 use cohort_compiler::Program;
 use cohort_compiler::emit::Emit;
 use cohort_compiler::explain::{Graph, Measured};
+use cohort_compiler::program::Field;
 use cohort_connectors::file::sink::{Format, ResultWriter, write_number, write_text};
 use cohort_connectors::file::source::FileSource;
 use cohort_connectors::replay::{Progress, ReplayOptions, ReplaySummary, replay};
@@ -56,6 +57,9 @@ pub struct Args {
     /// Where dead letters go, as NDJSON with their reasons.
     #[arg(long)]
     dead_letters: Option<PathBuf>,
+    /// The topic that the input came from, for segments that read one topic (such as order_events).
+    #[arg(long)]
+    topic: Option<String>,
     /// How far the watermark lies behind the newest event.
     #[arg(long, default_value = "30s", value_parser = super::duration)]
     out_of_orderness: i64,
@@ -94,6 +98,9 @@ pub fn run(args: Args) -> Result<()> {
         EmitMode::AsWritten => None,
     };
     let program = Arc::new(super::compile_sources(&sources, emit)?);
+    if args.topic.is_none() && program.scan.texts.iter().any(|t| t.field == Field::Topic) {
+        eprintln!("warning: a segment reads one topic, and files have none: name the input's with --topic");
+    }
     if let Some(input) = args.input.iter().find(|p| p.as_os_str() != "-" && !p.is_file()) {
         return Err(super::Usage(format!("{}: no such file", input.display())).into());
     }
@@ -114,6 +121,7 @@ pub fn run(args: Args) -> Result<()> {
         partitions: args.partitions,
         workers: if args.workers == 0 { cores } else { args.workers },
         settings: Settings { out_of_orderness: args.out_of_orderness, allowed_lateness: args.allowed_lateness, memory_limit: args.memory_limit },
+        topic: args.topic.clone(),
     };
     let progress = Progress::default();
     let source = FileSource::new(args.input.clone(), args.batch_rows as usize);
@@ -230,7 +238,7 @@ fn table(program: &Program, summary: &ReplaySummary, members: &Members) -> comfy
 
 /// Runs a program over files and notes rows and time of each operator in its graph.
 pub fn measure(program: &Arc<Program>, input: &[PathBuf], graph: &mut Graph) -> Result<()> {
-    let options = ReplayOptions { partitions: 1, workers: 1, settings: Settings { memory_limit: usize::MAX, ..Settings::default() } };
+    let options = ReplayOptions { partitions: 1, workers: 1, settings: Settings { memory_limit: usize::MAX, ..Settings::default() }, topic: None };
     let (progress, source) = (Progress::default(), FileSource::new(input.to_vec(), 65_536));
     let mut families = vec![Measured::default(); program.families.len()];
     let mut route = 0;

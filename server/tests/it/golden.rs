@@ -3,17 +3,22 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-fn queries() -> PathBuf {
+pub fn queries() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../queries")
 }
 
-fn cohort(args: &[&str]) -> Output {
+pub fn cohort(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_cohort")).args(args).current_dir(queries()).output().expect("the binary runs")
 }
 
 fn compare(output: &Output, status: i32, golden: &str) {
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(status), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    compare_text(&text, golden);
+}
+
+/// Compares a text with a file in `queries/`.
+pub fn compare_text(text: &str, golden: &str) {
     let path = queries().join(golden);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(&path, text.as_bytes()).expect("the golden file is written");
