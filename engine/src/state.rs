@@ -226,6 +226,11 @@ impl Rows {
         }
     }
 
+    /// Unlinks the rows of a user that are older than `row`, which are then to be released.
+    pub fn cut_after(&mut self, row: u32) {
+        self.set_older(row, NONE);
+    }
+
     /// Frees a row that is unlinked already.
     pub fn release(&mut self, row: u32) {
         self.free.push(row);

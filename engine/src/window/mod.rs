@@ -162,7 +162,7 @@ impl FamilyState {
     pub fn new(program: &Program, index: usize) -> Self {
         let family = &program.families[index];
         let reads_open = |reader: u32| program.segments[reader as usize].emit == Emit::Changes;
-        let segments: Vec<FamilySegment> = family
+        let mut segments: Vec<FamilySegment> = family
             .segments
             .iter()
             .filter_map(|&id| {
@@ -172,6 +172,7 @@ impl FamilyState {
                 Some(FamilySegment { id, emit: segment.emit, having: having.clone(), value: value.clone(), tracked })
             })
             .collect();
+        segments.sort_by_key(|s| s.id);
         let tumbling = matches!(family.window, WindowSpec::Tumble { .. });
         let threshold = |s: &FamilySegment| match s.having {
             Having::Threshold(t) if s.is_simple() => Some((s.id, t)),
@@ -397,6 +398,15 @@ impl FamilyState {
 
     fn emits_changes(&self, segment: u32) -> bool {
         self.emits_changes[(segment - self.first_segment) as usize]
+    }
+
+    /// The threshold of a segment that is simple.
+    fn threshold(&self, segment: u32) -> Option<&Threshold> {
+        let at = self.segments.binary_search_by_key(&segment, |s| s.id).ok()?;
+        match &self.segments[at].having {
+            Having::Threshold(t) if self.segments[at].is_simple() => Some(t),
+            _ => None,
+        }
     }
 
     /// Decides the segments at `positions` for groups: calls `f(position, group, qualifies, value)`.

@@ -1,15 +1,17 @@
 //! Hopping and cumulating windows: an event updates one pane, whatever number of windows overlap it;
 //! windows are merged from a user's panes when they close, and only for users whose panes entered or left
-//! since the window before.
+//! since the window before. What that costs does not grow with the panes of a window: two stacks of merged
+//! panes a user (Tangwongsan, Hirzel and Schneider, "Low-Latency Sliding-Window Aggregation in Worst-Case
+//! Constant Time", DEBS 2017, section 3), of which the panes themselves are the back one.
 
-use std::collections::BTreeSet;
+use std::collections::VecDeque;
 
 use cohort_compiler::window::floor;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{Arrival, Changes, FamilyState, Final, Groups, Tracked};
 use crate::error::EngineError;
-use crate::having::{ViewIndex, view};
+use crate::having::{ViewIndex, passes, view};
 use crate::result::ResultRow;
 use crate::state::NONE;
 use crate::users::Users;
@@ -18,8 +20,10 @@ use crate::users::Users;
 pub struct Sliding {
     /// End of the last window that closed; windows that end at or before it are closed.
     pub closed: i64,
-    /// Slots of each user with events in that window, and its newest event.
-    current: FxHashMap<u32, Box<[u64]>>,
+    /// Each user with events in that window.
+    current: FxHashMap<u32, Stacks>,
+    /// Bytes of their stacks.
+    stacked: usize,
     /// Who qualifies, for simple segments by id.
     simple: FxHashMap<u32, FxHashSet<u32>>,
     /// Who qualifies with what value, for complex segments by position.
@@ -35,11 +39,28 @@ impl Default for Sliding {
         Sliding {
             closed: i64::MIN,
             current: FxHashMap::default(),
+            stacked: 0,
             simple: FxHashMap::default(),
             complex: FxHashMap::default(),
             dirty: vec![],
             behind: FxHashSet::default(),
         }
+    }
+}
+
+/// The merged panes of a user in the window that closed last.
+#[derive(Debug, Default)]
+struct Stacks {
+    /// Slots of the whole window, then of its panes newer than those in front.
+    slots: Box<[u64]>,
+    /// For each pane in front, from the newest to the oldest: its row, its start, and the slots of it merged
+    /// with those in front that are newer. The oldest leaves first.
+    front: Vec<u64>,
+}
+
+impl Stacks {
+    fn size(&self) -> usize {
+        (self.slots.len() + self.front.capacity()) * 8
     }
 }
 
@@ -51,9 +72,8 @@ impl Sliding {
 
     /// Bytes in use.
     pub fn size(&self) -> usize {
-        let width = self.current.values().next().map_or(0, |s| s.len() * 8);
         let qualified: usize = self.simple.values().map(|s| s.capacity() * 5).sum::<usize>() + self.complex.values().map(|s| s.capacity() * 21).sum::<usize>();
-        self.current.capacity() * (21 + width) + self.behind.capacity() * 5 + qualified + self.dirty.capacity() * 16
+        self.current.capacity() * 45 + self.stacked + self.behind.capacity() * 5 + qualified + self.dirty.capacity() * 16
     }
 }
 
@@ -67,10 +87,22 @@ struct Stretch {
     last: i64,
 }
 
+/// Adds an end; returns whether it is new.
+fn insert(ends: &mut VecDeque<i64>, end: i64) -> bool {
+    if ends.back().is_none_or(|last| *last < end) {
+        ends.push_back(end);
+        return true;
+    }
+    let Err(at) = ends.binary_search(&end) else { return false };
+    ends.insert(at, end);
+    true
+}
+
 /// Ends of the open windows in which a user qualifies, by segment and user.
 #[derive(Default)]
 pub struct OpenGroups {
-    ends: FxHashMap<(u32, u32), BTreeSet<i64>>,
+    /// In rising order: most are added at the end and leave from the front.
+    ends: FxHashMap<(u32, u32), VecDeque<i64>>,
     /// The segments in which a user has any.
     segments: FxHashMap<u32, Vec<u32>>,
 }
@@ -83,10 +115,10 @@ impl OpenGroups {
             if ends.is_empty() {
                 self.segments.entry(user).or_default().push(segment);
             }
-            return !ends.insert(end);
+            return !insert(ends, end);
         }
         let Some(ends) = self.ends.get_mut(&(segment, user)) else { return false };
-        let was = ends.remove(&end);
+        let was = ends.binary_search(&end).is_ok_and(|at| ends.remove(at).is_some());
         if ends.is_empty() {
             self.ends.remove(&(segment, user));
             if let Some(segments) = self.segments.get_mut(&user) {
@@ -109,6 +141,11 @@ impl OpenGroups {
         self.ends.get(&(segment, user)).into_iter().flatten().copied()
     }
 
+    /// Whether a user's group of the window that ends at `end` qualifies.
+    pub fn contains(&self, segment: u32, user: u32, end: i64) -> bool {
+        self.ends.get(&(segment, user)).is_some_and(|ends| ends.binary_search(&end).is_ok())
+    }
+
     /// Whether a user has an open group of a segment that qualifies.
     pub fn any(&self, segment: u32, user: u32) -> bool {
         self.ends.contains_key(&(segment, user))
@@ -121,7 +158,7 @@ impl OpenGroups {
 
     /// Bytes in use.
     pub fn size(&self) -> usize {
-        self.segments.capacity() * 37 + self.ends.capacity() * 33 + self.ends.values().map(|e| e.len() * 16).sum::<usize>()
+        self.segments.capacity() * 37 + self.ends.capacity() * 33 + self.ends.values().map(|e| e.capacity() * 8).sum::<usize>()
     }
 }
 
@@ -146,11 +183,16 @@ impl FamilyState {
         }
         if first_touch {
             self.sliding.dirty.push((start, arrival.user));
-            if start < self.sliding.closed {
+            if start < self.entered() {
                 self.sliding.behind.insert(arrival.user);
             }
         }
         (Some(row), late)
+    }
+
+    /// Panes that start before this are in the window that closed last, or in none any more.
+    fn entered(&self) -> i64 {
+        self.spec.next_end(self.sliding.closed.max(i64::MIN / 2)) - self.spec.step()
     }
 
     /// The user's rows with panes in [start, end), newest first.
@@ -275,8 +317,8 @@ impl FamilyState {
         if self.falls || self.sliding.behind.contains(&user) || !self.quick.iter().all(ViewIndex::only_rises) {
             return true;
         }
-        let mut slots = self.sliding.current.get(&user).map_or_else(|| self.rows.initial().to_vec(), |s| s.to_vec());
-        for row in self.user_rows(user, self.sliding.closed, i64::MAX) {
+        let mut slots = self.current_slots(user).unwrap_or(self.rows.initial()).to_vec();
+        for row in self.user_rows(user, self.entered(), i64::MAX) {
             self.rows.merge(&mut slots, self.rows.slots(row));
         }
         self.quick.iter().any(|index| index.reaches(view(index.view, &slots)))
@@ -388,8 +430,7 @@ impl FamilyState {
     }
 
     fn close_window(&mut self, users: &Users, end: i64, finals: &mut Vec<Final>) -> Result<(), EngineError> {
-        let start = self.spec.start_of(end);
-        self.sliding.behind.clear();
+        let window = (self.spec.start_of(end), end);
         let mut changed: Vec<u32> = vec![];
         self.sliding.dirty.retain(|&(pane, user)| {
             let enters = pane < end;
@@ -398,42 +439,45 @@ impl FamilyState {
             }
             !enters
         });
-        self.leave_panes(start, &mut changed);
+        let left = self.leaving(window.0);
+        changed.extend(left.iter().map(|&row| self.rows.row(row).user));
         changed.sort_unstable();
         changed.dedup();
-        self.update_window(users, &changed, end)?;
-        self.emit_window((start, end), finals);
+        self.update_window(users, &changed, window)?;
+        for row in left {
+            self.general.iter_mut().for_each(|g| g.clear(row));
+            self.rows.release(row);
+        }
+        self.sliding.behind.clear();
+        self.emit_window(window, finals);
         Ok(())
     }
 
-    /// Frees the panes that begin before `start`, and notes their users.
-    fn leave_panes(&mut self, start: i64, changed: &mut Vec<u32>) {
+    /// The panes that begin before `start`, which no window needs any more.
+    fn leaving(&mut self, start: i64) -> Vec<u32> {
         let mut rows = vec![];
         while let Some(entry) = self.panes.first_entry().filter(|e| *e.key() < start) {
             rows.append(&mut entry.remove());
         }
-        let mut users: Vec<u32> = rows.iter().map(|&row| self.rows.row(row).user).collect();
-        users.sort_unstable();
-        users.dedup();
-        users.iter().for_each(|&user| self.rows.cut(user, start));
-        for row in rows {
-            self.general.iter_mut().for_each(|g| g.clear(row));
-            self.rows.release(row);
-        }
-        changed.extend(users);
+        rows
     }
 
     /// Decides the users whose panes differ from those of the window before.
-    fn update_window(&mut self, users: &Users, changed: &[u32], end: i64) -> Result<(), EngineError> {
+    fn update_window(&mut self, users: &Users, changed: &[u32], window: (i64, i64)) -> Result<(), EngineError> {
         let mut groups = Groups::new(self.rows.width());
+        let mut was = vec![0; self.rows.width()];
         for &user in changed {
-            let g = self.push_window(&mut groups, user, end);
-            let now = g.map(|g| groups.slots_of(g));
-            let was = self.sliding.current.get(&user);
+            let mut stacks = self.sliding.current.remove(&user);
+            let had = stacks.as_ref().is_some_and(|s| {
+                self.sliding.stacked -= s.size();
+                was.clone_from_slice(&s.slots[..self.rows.width()]);
+                true
+            });
+            let g = self.slide(&mut stacks, &mut groups, user, window);
             for index in &self.simple {
                 let value = |slots: Option<&[u64]>| slots.and_then(|s| view(index.view, s));
                 let sliding = &mut self.sliding.simple;
-                index.flips(value(was.map(|s| &**s)), value(now), |segment, qualifies| {
+                index.flips(value(had.then_some(&was)), value(g.map(|g| groups.slots_of(g))), |segment, qualifies| {
                     let members = sliding.entry(segment).or_default();
                     if qualifies {
                         members.insert(user);
@@ -442,13 +486,98 @@ impl FamilyState {
                     }
                 });
             }
-            match now {
-                Some(slots) => drop(self.sliding.current.insert(user, slots.into())),
-                None => drop(self.sliding.current.remove(&user)),
+            if let Some(stacks) = stacks {
+                self.sliding.stacked += stacks.size();
+                self.sliding.current.insert(user, stacks);
             }
         }
+        self.update_complex(users, changed, &groups)
+    }
+
+    /// Moves a user's stacks on to a window, and pushes what the window holds as a group. Without events in it
+    /// there is no group, and no stacks are left.
+    fn slide(&mut self, stacks: &mut Option<Stacks>, groups: &mut Groups, user: u32, (start, end): (i64, i64)) -> Option<usize> {
+        let known = stacks.take();
+        if !self.general.is_empty() {
+            self.rows.cut(user, start);
+            let g = self.push_window(groups, user, end)?;
+            *stacks = Some(Stacks { slots: groups.slots_of(g).into(), front: vec![] });
+            return Some(g);
+        }
+        let mut moved = known.filter(|_| !self.sliding.behind.contains(&user)).unwrap_or_default();
+        if !self.move_front(&mut moved, start) {
+            self.rebuild(&mut moved, user, (start, end))?;
+        } else {
+            self.enter(&mut moved, user, end);
+        }
+        let width = self.rows.width();
+        let (whole, back) = moved.slots.split_at_mut(width);
+        let front = moved.front.len().checked_sub(width).map_or(self.rows.initial(), |at| &moved.front[at..]);
+        whole.copy_from_slice(front);
+        self.rows.merge(whole, back);
+        if !self.confirms(user, end, whole) {
+            let g = self.push_window(groups, user, end)?;
+            whole.copy_from_slice(groups.slots_of(g));
+        } else {
+            groups.push(user, (start, end), end, whole);
+        }
+        let g = groups.len() - 1;
+        *stacks = Some(moved);
+        Some(g)
+    }
+
+    /// Whether a window that is about to close qualifies by these slots wherever it did while it was open. Then
+    /// it was merged from the newest pane to the oldest, and must not differ by rounding.
+    fn confirms(&self, user: u32, end: i64, slots: &[u64]) -> bool {
+        self.open.segments_of(user).iter().all(|&segment| match self.threshold(segment) {
+            Some(t) => passes(t, view(t.view, slots)) || !self.open.contains(segment, user, end),
+            None => !self.open.contains(segment, user, end),
+        })
+    }
+
+    /// Takes the panes that begin before `start` from the front and from the user's chain; `false` when none is
+    /// left there.
+    fn move_front(&mut self, stacks: &mut Stacks, start: i64) -> bool {
+        let stride = 2 + self.rows.width();
+        let before = stacks.front.len();
+        while let Some(at) = stacks.front.len().checked_sub(stride)
+            && (stacks.front[at + 1] as i64) < start
+        {
+            stacks.front.truncate(at);
+        }
+        let Some(oldest) = stacks.front.len().checked_sub(stride) else { return false };
+        if stacks.front.len() < before {
+            self.rows.cut_after(stacks.front[oldest] as u32);
+        }
+        true
+    }
+
+    /// Adds the panes that were not in the window before to the back.
+    fn enter(&self, stacks: &mut Stacks, user: u32, end: i64) {
+        let new: Vec<u32> = self.user_rows(user, self.entered(), end).collect();
+        let back = &mut stacks.slots[self.rows.width()..];
+        new.iter().rev().for_each(|&row| self.rows.merge(back, self.rows.slots(row)));
+    }
+
+    /// Puts all panes of the window in front, and frees the user's chain of older ones.
+    fn rebuild(&mut self, stacks: &mut Stacks, user: u32, (start, end): (i64, i64)) -> Option<()> {
+        self.rows.cut(user, start);
+        let (mut front, mut slots) = (vec![], self.rows.initial().to_vec());
+        for row in self.user_rows(user, start, end) {
+            self.rows.merge(&mut slots, self.rows.slots(row));
+            front.extend([u64::from(row), self.rows.row(row).start as u64]);
+            front.extend_from_slice(&slots);
+        }
+        front.shrink_to_fit();
+        stacks.front = front;
+        stacks.slots = self.rows.initial().repeat(2).into();
+        (!stacks.front.is_empty()).then_some(())
+    }
+
+    /// Decides the segments that slots alone do not decide.
+    fn update_complex(&mut self, users: &Users, changed: &[u32], groups: &Groups) -> Result<(), EngineError> {
         let mut outcomes = vec![];
-        self.decide(&self.complex, &groups, users, |p, g, qualifies, value| outcomes.push((p, groups.users[g], qualifies, value)))?;
+        self.decide(&self.complex, groups, users, |p, g, qualifies, value| outcomes.push((p, groups.users[g], qualifies, value)))?;
         if !self.complex.is_empty() {
             let present: FxHashSet<u32> = groups.users.iter().copied().collect();
             for members in self.sliding.complex.values_mut() {
@@ -468,13 +597,17 @@ impl FamilyState {
         Ok(())
     }
 
+    /// What a user's panes in the window that closed last come to.
+    fn current_slots(&self, user: u32) -> Option<&[u64]> {
+        self.sliding.current.get(&user).map(|s| &s.slots[..self.rows.width()])
+    }
+
     fn emit_window(&mut self, (start, end): (i64, i64), finals: &mut Vec<Final>) {
         let mut qualified: Vec<(u32, u32, Option<f64>)> = vec![];
         for (&segment, members) in &self.sliding.simple {
             let value_view = self.value_view(segment);
             for &user in members {
-                let slots = self.sliding.current.get(&user);
-                qualified.push((segment, user, value_view.zip(slots).and_then(|(v, s)| view(v, s))));
+                qualified.push((segment, user, value_view.zip(self.current_slots(user)).and_then(|(v, s)| view(v, s))));
             }
         }
         for (&p, members) in &self.sliding.complex {
