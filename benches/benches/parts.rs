@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use cohort_compiler::program::{Compare, Threshold, View};
 use cohort_compiler::{CompileOptions, Program, SourceKind, SourceText, compile};
-use cohort_engine::decode::EventBatch;
 use cohort_engine::decode::json::{JsonDecoder, split_lines};
+use cohort_engine::decode::{EventBatch, Topics};
 use cohort_engine::events::projection;
 use cohort_engine::having::ViewIndex;
 use cohort_engine::{Late, Partition, Settings};
@@ -52,7 +52,7 @@ fn events() -> Vec<u8> {
 fn decoded(program: &Program) -> EventBatch {
     let (data, mut spans, mut batch, mut rejected) = (events(), vec![], EventBatch::default(), vec![]);
     split_lines(&data, &mut spans);
-    JsonDecoder::new(projection(program)).decode(&data, &spans, None, &mut batch, &mut rejected);
+    JsonDecoder::new(projection(program)).decode(&data, &spans, Topics::None, &mut batch, &mut rejected);
     batch
 }
 
@@ -65,7 +65,7 @@ fn parts(c: &mut Criterion) {
         let (mut decoder, mut spans, mut batch, mut rejected) = (JsonDecoder::new(projection(&program)), vec![], EventBatch::default(), vec![]);
         b.iter(|| {
             split_lines(&data, &mut spans);
-            decoder.decode(&data, &spans, None, &mut batch, &mut rejected);
+            decoder.decode(&data, &spans, Topics::None, &mut batch, &mut rejected);
             black_box(batch.len())
         });
     });

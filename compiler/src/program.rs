@@ -177,6 +177,8 @@ pub struct Threshold {
 /// of them. An event that passes the filter creates its group.
 #[derive(Debug, Clone)]
 pub struct Family {
+    /// What the family is, the same in every program that has it: filter and window.
+    pub key: String,
     /// The filter, as text.
     pub filter: String,
     /// Index of the filter among the distinct filters.
@@ -187,6 +189,8 @@ pub struct Family {
     pub slots: Vec<Slot>,
     /// Names of the fixed slots, as SQL.
     pub slot_names: Vec<String>,
+    /// What each fixed slot is, the same in every program that has it.
+    pub slot_keys: Vec<String>,
     /// Slots kept by DataFusion's accumulators.
     pub general: Vec<GeneralSlot>,
     /// What residual expressions read: views of the fixed slots and results of the general ones.
@@ -209,6 +213,8 @@ pub enum Output {
 /// An aggregate kept by DataFusion's accumulators.
 #[derive(Debug, Clone)]
 pub struct GeneralSlot {
+    /// What the slot is, the same in every program that has it.
+    pub key: String,
     /// The aggregate, over the event schema.
     pub aggregate: Arc<AggregateFunctionExpr>,
     /// Its arguments (with those of an ORDER BY), over the event schema.

@@ -50,6 +50,7 @@ struct FamilyParts {
     window: Option<WindowSpec>,
     slots: Vec<Slot>,
     slot_names: Vec<String>,
+    slot_keys: Vec<String>,
     slot_of: FxHashMap<(Slot, u32, Vec<Expr>), u32>,
     general: Vec<Expr>,
     general_of: FxHashMap<Expr, u32>,
@@ -198,6 +199,8 @@ impl Sharing {
         let i = family.slots.len() as u32;
         family.slots.push(slot);
         family.slot_names.push(slot_name(slot, argument, condition));
+        let argument_key = argument.map_or("*".to_string(), |a| format!("{a}"));
+        family.slot_keys.push(format!("{kind:?}({argument_key}) FILTER ({})", key_of(condition)));
         family.slot_of.insert(key, i);
         family.op(condition, Op { kind, slot: i, argument: argument_id });
         i
@@ -375,7 +378,7 @@ fn general_slot(aggregate: &Expr, schema: &SchemaRef) -> Shared<GeneralSlot> {
     let lowered = LoweredAggregateBuilder::new(&simplified, &df, schema, &props, &context).build().map_err(failed)?;
     let mut arguments = lowered.aggregate.expressions();
     arguments.extend(lowered.aggregate.order_bys().iter().map(|s| Arc::clone(&s.expr)));
-    Ok(GeneralSlot { aggregate: lowered.aggregate, arguments })
+    Ok(GeneralSlot { key: aggregate.to_string(), aggregate: lowered.aggregate, arguments })
 }
 
 fn slot_name(slot: Slot, argument: Option<&Expr>, condition: &[Expr]) -> String {
@@ -391,6 +394,11 @@ fn slot_name(slot: Slot, argument: Option<&Expr>, condition: &[Expr]) -> String 
 
 fn text_of(conjuncts: &[Expr]) -> String {
     conjuncts.iter().map(|e| e.human_display().to_string()).collect::<Vec<_>>().join(" AND ")
+}
+
+/// The conditions with the types of their literals, which [`text_of`] leaves out.
+fn key_of(conjuncts: &[Expr]) -> String {
+    conjuncts.iter().map(Expr::to_string).collect::<Vec<_>>().join(" AND ")
 }
 
 fn sorted_conjuncts(filter: &Expr) -> Vec<Expr> {
@@ -813,7 +821,7 @@ impl FamilyParts {
             let Expr::AggregateFunction(f) = e else { return Err(Finding::new(Position::default(), "not an aggregate")) };
             let mut plain = f.clone();
             plain.params.filter = None;
-            general_slot(&Expr::AggregateFunction(plain), event_schema)
+            general_slot(&Expr::AggregateFunction(plain), event_schema).map(|slot| GeneralSlot { key: e.to_string(), ..slot })
         });
         let general = general.collect::<Shared<Vec<_>>>()?;
         let mut fields = vec![
@@ -822,12 +830,15 @@ impl FamilyParts {
             ArrowField::new("window_end", catalog::timestamp_type(), false),
         ];
         fields.extend(self.outputs.iter().enumerate().map(|(i, (_, t))| ArrowField::new(format!("a{i}"), t.clone(), true)));
+        let window = self.window.unwrap_or(WindowSpec::Tumble { size: 0 });
         Ok(Family {
+            key: format!("{} WHERE {}", window, key_of(&self.filter)),
             filter: filter_text(&self.filter),
             filter_id: self.filter_id,
-            window: self.window.unwrap_or(WindowSpec::Tumble { size: 0 }),
+            window,
             slots: self.slots,
             slot_names: self.slot_names,
+            slot_keys: self.slot_keys,
             general,
             outputs: self.outputs.into_iter().map(|(o, _)| o).collect(),
             output_schema: Arc::new(Schema::new(fields)),

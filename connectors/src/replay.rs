@@ -207,7 +207,7 @@ fn decode_all(
     let mut counts = BTreeMap::new();
     for chunk in chunks {
         split_lines(&chunk.data, &mut spans);
-        decoder.decode(&chunk.data, &spans, options.topic.as_deref(), &mut events, &mut rejected);
+        decoder.decode(&chunk.data, &spans, options.topic.as_deref().into(), &mut events, &mut rejected);
         progress.records.fetch_add(spans.len() as u64, Ordering::Relaxed);
         for r in &rejected {
             *counts.entry(r.reason).or_default() += 1;

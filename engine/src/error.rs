@@ -21,6 +21,14 @@ pub enum EngineError {
         /// Bytes allowed.
         limit: usize,
     },
+    /// Saved state cannot be read.
+    #[error("saved state: table {table}: {problem}")]
+    Saved {
+        /// The table.
+        table: String,
+        /// What is wrong with it.
+        problem: String,
+    },
 }
 
 impl EngineError {

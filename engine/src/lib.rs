@@ -3,18 +3,27 @@
 //! Read [`partition`] first: it is the loop that everything else serves.
 
 pub mod aggregate;
+pub mod checkpoint;
 pub mod decode;
 pub mod derived;
 pub mod error;
 pub mod events;
 pub mod having;
 pub mod membership;
+pub mod outbox;
 pub mod partition;
 pub mod result;
+pub mod runtime;
+pub mod sink;
+pub mod source;
 pub mod state;
+pub mod tables;
 pub mod users;
 pub mod window;
+pub mod worker;
 
 pub use error::EngineError;
+pub use partition::saved::{Departed, Difference};
 pub use partition::{Late, Partition, Settings};
 pub use result::{ResultKind, ResultRow};
+pub use tables::Tables;

@@ -124,6 +124,11 @@ impl Membership {
         due
     }
 
+    /// When memberships are to be looked at: (time, segment, user), in the order of time.
+    pub fn due(&self) -> impl Iterator<Item = (i64, u32, u32)> + '_ {
+        self.due.iter().flat_map(|(time, some)| some.iter().map(move |&(segment, user)| (*time, segment, user)))
+    }
+
     /// All members: (segment, user, membership).
     pub fn iter(&self) -> impl Iterator<Item = (u32, u32, &Member)> {
         self.members.iter().map(|(k, m)| ((k >> 32) as u32, *k as u32, m))

@@ -5,6 +5,8 @@
 //! Within a batch: users are interned, conditions evaluated once, each event routed to its families, and
 //! at the end the touched groups are compared and derived segments brought up to date.
 
+pub mod saved;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
@@ -66,6 +68,8 @@ pub struct Partition {
     users: Users,
     membership: Membership,
     newest: Option<i64>,
+    /// Where the watermark stands at least: a partition that was idle while time passed is no longer behind.
+    passed: i64,
     epoch: u32,
     closed: i64,
     /// Open groups of segments that derived segments read: (segment, user) → end → window.
@@ -107,6 +111,7 @@ impl Partition {
             users: Users::default(),
             membership: Membership::default(),
             newest: None,
+            passed: i64::MIN,
             epoch: 1,
             closed: i64::MIN,
             tracked: FxHashMap::default(),
@@ -124,9 +129,10 @@ impl Partition {
         }
     }
 
-    /// The watermark: the largest event time less `out_of_orderness`; none before the first event.
+    /// The watermark: the largest event time less `out_of_orderness`, or the time that passed while the partition
+    /// was idle; none before the first event.
     pub fn watermark(&self) -> Option<i64> {
-        self.newest.map(|t| t - self.settings.out_of_orderness)
+        self.newest.map(|t| (t - self.settings.out_of_orderness).max(self.passed))
     }
 
     /// The largest event time.
@@ -453,6 +459,26 @@ impl Partition {
         Ok(())
     }
 
+    /// Closes windows as [`Partition::advance`] does, while the partition is idle: events that come for them
+    /// afterwards are late.
+    ///
+    /// # Errors
+    /// When an expression fails.
+    pub fn pass(&mut self, time: i64, out: &mut Vec<ResultRow>) -> Result<(), EngineError> {
+        self.passed = self.passed.max(time);
+        self.advance(time, out)
+    }
+
+    /// The program that runs.
+    pub fn program(&self) -> &Arc<Program> {
+        &self.program
+    }
+
+    /// Up to when windows are closed.
+    pub fn closed(&self) -> i64 {
+        self.closed
+    }
+
     /// Ends bounded input: every window closes, and memberships end that would by the end of each
     /// segment's last window that contains `newest`, the largest event time of the whole input.
     ///
@@ -569,17 +595,23 @@ impl Partition {
         if read.is_empty() {
             return Ok(finals);
         }
+        // Keys that a derived segment had while the window was open, and has no more.
+        let mut gone: FxHashMap<u32, BTreeSet<Key>> = FxHashMap::default();
         for (id, segment) in program.segments.iter().enumerate() {
             let SegmentKind::Derived(derived) = &segment.kind else { continue };
-            if derived.by != MatchBy::Window || !derived.inputs.iter().any(|i| read.contains_key(i)) {
+            if derived.by != MatchBy::Window || !derived.inputs.iter().any(|i| read.contains_key(i) || gone.contains_key(i)) {
                 continue;
             }
             let keys_of = |i: usize| read.get(&derived.inputs[i]).map(|rows| rows.keys().copied().collect()).unwrap_or_default();
             let keys = derived::candidates(&derived.presence, &keys_of);
             let input = |i: usize, k: &Key| read.get(&derived.inputs[i])?.get(k).copied();
             let outcomes = derived::evaluate(derived, &keys, &input, &self.users)?;
+            let mut outcomes: BTreeMap<Key, Option<Option<f64>>> = keys.into_iter().zip(outcomes).collect();
+            for key in derived.inputs.iter().filter_map(|i| gone.get(i)).flatten() {
+                outcomes.entry(*key).or_insert(None);
+            }
             let mut rows: BTreeMap<Key, Option<f64>> = BTreeMap::new();
-            for (key, outcome) in keys.into_iter().zip(outcomes) {
+            for (key, outcome) in outcomes {
                 let (user, start, end) = key;
                 let was_open = segment.emit == Emit::Changes && self.derived_open.set(id as u32, user, end, false);
                 match outcome {
@@ -589,6 +621,7 @@ impl Partition {
                     }
                     None if was_open => {
                         self.open(id as u32, user, -1);
+                        gone.entry(id as u32).or_default().insert(key);
                         let row = ResultRow {
                             segment: id as u32,
                             user,
@@ -666,6 +699,12 @@ impl Partition {
         if !self.users.wants_sweep() {
             return;
         }
+        let live = self.live();
+        self.users.sweep(|id| live[id as usize]);
+    }
+
+    /// Which users have state.
+    fn live(&mut self) -> Vec<bool> {
         let mut live = vec![false; self.users.len()];
         for family in &mut self.families {
             family.mark_live(&mut live);
@@ -673,7 +712,7 @@ impl Partition {
         self.membership.iter().for_each(|(_, user, _)| live[user as usize] = true);
         self.derived_open.users().for_each(|user| live[user as usize] = true);
         self.tracked.keys().for_each(|(_, user)| live[*user as usize] = true);
-        self.users.sweep(|id| live[id as usize]);
+        live
     }
 
     /// What windows wait for: the earliest end of a window that is open.

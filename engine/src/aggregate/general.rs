@@ -9,12 +9,15 @@ use std::sync::Arc;
 use cohort_compiler::program::GeneralSlot;
 use datafusion::arrow::array::{ArrayRef, UInt32Array};
 use datafusion::arrow::compute::{interleave, take};
-use datafusion::common::Result;
+use datafusion::arrow::datatypes::FieldRef;
+use datafusion::common::Result as DfResult;
 use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 use datafusion::physical_expr::GroupsAccumulatorAdapter;
 use rustc_hash::FxHashMap;
 
+use crate::error::EngineError;
 use crate::state::NONE;
+use crate::tables::{Table, column};
 
 /// The states of one general slot.
 pub struct General {
@@ -61,7 +64,7 @@ impl General {
         chunks + self.at.capacity() * 8 + self.pending.capacity() * 8
     }
 
-    fn accumulator(&self) -> Result<Box<dyn GroupsAccumulator>> {
+    fn accumulator(&self) -> DfResult<Box<dyn GroupsAccumulator>> {
         let aggregate = Arc::clone(&self.slot.aggregate);
         if aggregate.groups_accumulator_supported() {
             return aggregate.create_groups_accumulator();
@@ -75,7 +78,7 @@ impl General {
     }
 
     /// Adds the noted events; `arguments` are the slot's arguments for the whole batch.
-    pub fn apply(&mut self, arguments: &[ArrayRef]) -> Result<()> {
+    pub fn apply(&mut self, arguments: &[ArrayRef]) -> DfResult<()> {
         if self.pending.is_empty() {
             return Ok(());
         }
@@ -90,7 +93,7 @@ impl General {
         let states: Vec<_> = rows.iter().enumerate().map_while(|(g, &row)| self.place(row).map(|at| (g, at))).collect();
         self.merge(&mut *accumulator, &states)?;
         let events = UInt32Array::from_iter_values(pending.iter().map(|(event, _)| *event));
-        let values = arguments.iter().map(|a| Ok(take(a, &events, None)?)).collect::<Result<Vec<_>>>()?;
+        let values = arguments.iter().map(|a| Ok(take(a, &events, None)?)).collect::<DfResult<Vec<_>>>()?;
         accumulator.update_batch(&values, &groups, None, rows.len())?;
         let states = accumulator.state(EmitTo::All)?;
         self.store(&rows, states);
@@ -119,14 +122,14 @@ impl General {
 
     /// Merges stored states into the groups `0..=last` of an accumulator; each group has one at least, and
     /// groups come in rising order.
-    fn merge(&self, accumulator: &mut dyn GroupsAccumulator, states: &[(usize, (usize, usize))]) -> Result<()> {
+    fn merge(&self, accumulator: &mut dyn GroupsAccumulator, states: &[(usize, (usize, usize))]) -> DfResult<()> {
         let Some(&(last, _)) = states.last() else { return Ok(()) };
         let places: Vec<_> = states.iter().map(|(_, at)| *at).collect();
         let groups: Vec<_> = states.iter().map(|(group, _)| *group).collect();
         accumulator.merge_batch(&self.gather(&places)?, &groups, last + 1)
     }
 
-    fn gather(&self, indices: &[(usize, usize)]) -> Result<Vec<ArrayRef>> {
+    fn gather(&self, indices: &[(usize, usize)]) -> DfResult<Vec<ArrayRef>> {
         let columns = self.chunks.first().map_or(0, Vec::len);
         (0..columns)
             .map(|c| {
@@ -138,7 +141,7 @@ impl General {
 
     /// The results of groups, each the union of some rows: `members` are (group, row), `groups` how many.
     /// A group without any state has the aggregate's result over nothing.
-    pub fn evaluate(&self, members: impl Iterator<Item = (usize, u32)>, groups: usize) -> Result<ArrayRef> {
+    pub fn evaluate(&self, members: impl Iterator<Item = (usize, u32)>, groups: usize) -> DfResult<ArrayRef> {
         let mut dense: Vec<Option<usize>> = vec![None; groups];
         let (mut states, mut seen) = (vec![], 0);
         for (group, row) in members {
@@ -164,7 +167,7 @@ impl General {
     }
 
     /// Merges the state of one row into another's, and gives it the events that wait.
-    pub fn merge_rows(&mut self, into: u32, from: u32) -> Result<()> {
+    pub fn merge_rows(&mut self, into: u32, from: u32) -> DfResult<()> {
         self.pending.iter_mut().filter(|(_, row)| *row == from).for_each(|(_, row)| *row = into);
         let states: Vec<_> = [into, from].iter().filter_map(|&row| self.place(row)).map(|at| (0, at)).collect();
         if states.is_empty() {
@@ -178,7 +181,37 @@ impl General {
         self.compact()
     }
 
-    fn compact(&mut self) -> Result<()> {
+    /// The states of some rows: `row`, a position in `rows`, and the columns of the state.
+    pub fn save(&self, rows: &[u32]) -> DfResult<Vec<(String, ArrayRef)>> {
+        let kept: Vec<_> = rows.iter().enumerate().filter_map(|(i, &row)| self.place(row).map(|at| (i as u32, at))).collect();
+        let places: Vec<_> = kept.iter().map(|(_, at)| *at).collect();
+        let states = if places.is_empty() { vec![] } else { self.gather(&places)? };
+        let mut columns = vec![column("row", UInt32Array::from_iter_values(kept.iter().map(|(i, _)| *i)))];
+        columns.extend(states.into_iter().enumerate().map(|(i, state)| (format!("state {i}"), state)));
+        Ok(columns)
+    }
+
+    /// Takes the states that were saved of `rows`.
+    ///
+    /// # Errors
+    /// When they are not this aggregate's.
+    pub fn load(&mut self, table: &Table<'_>, rows: &[u32]) -> Result<(), EngineError> {
+        let row = |i: &u32| rows.get(*i as usize).copied().ok_or_else(|| table.wrong("has states of rows that are not there"));
+        let of = table.u32s("row")?.iter().map(row).collect::<Result<Vec<_>, _>>()?;
+        if of.is_empty() {
+            return Ok(());
+        }
+        let fields = self.slot.aggregate.state_fields().map_err(EngineError::evaluate(self.name()))?;
+        let state = |(i, field): (usize, &FieldRef)| {
+            let saved = table.column(&format!("state {i}")).filter(|c| c.data_type() == field.data_type());
+            saved.cloned().ok_or_else(|| table.wrong(format!("has no state {i} of type {}", field.data_type())))
+        };
+        let states = fields.iter().enumerate().map(state).collect::<Result<Vec<_>, _>>()?;
+        self.store(&of, states);
+        Ok(())
+    }
+
+    fn compact(&mut self) -> DfResult<()> {
         if self.stored <= 3 * self.live + 4096 && self.chunks.len() < 256 {
             return Ok(());
         }

@@ -7,7 +7,9 @@
 
 mod scan;
 
-use super::{EventBatch, MAX_TIMESTAMP_MS, MAX_USER_ID_BYTES, Projection, Reason, Rejected, TEXT_NULL, TEXT_OTHER, TextColumn, TextColumnSpec, TextField};
+use super::{
+    EventBatch, MAX_TIMESTAMP_MS, MAX_USER_ID_BYTES, Projection, Reason, Rejected, TEXT_NULL, TEXT_OTHER, TextColumn, TextColumnSpec, TextField, Topics,
+};
 use scan::{Fault, Scanner, Token};
 
 /// Decodes JSON records under a projection. Keeps scratch memory from batch to batch.
@@ -107,8 +109,8 @@ impl JsonDecoder {
     }
 
     /// Decodes the records `data[start..end]` of `spans` into `out`; those that break a rule go to
-    /// `rejected`. Both are cleared first. `topic` is the topic of all records.
-    pub fn decode(&mut self, data: &[u8], spans: &[(u32, u32)], topic: Option<&str>, out: &mut EventBatch, rejected: &mut Vec<Rejected>) {
+    /// `rejected`. Both are cleared first.
+    pub fn decode(&mut self, data: &[u8], spans: &[(u32, u32)], topics: Topics<'_>, out: &mut EventBatch, rejected: &mut Vec<Rejected>) {
         self.clear(out);
         rejected.clear();
         let all_utf8 = std::str::from_utf8(data).is_ok();
@@ -116,7 +118,7 @@ impl JsonDecoder {
             let record = data.get(start as usize..end as usize).unwrap_or_default();
             let outcome = if !all_utf8 && std::str::from_utf8(record).is_err() { Err(Reason::NotUtf8) } else { self.read(record) };
             match outcome.and_then(|()| self.check(record)) {
-                Ok((user, event_type, time)) => self.append(record, user, event_type, time, topic, i as u32, out),
+                Ok((user, event_type, time)) => self.append(record, user, event_type, time, topics, i as u32, out),
                 Err(reason) => rejected.push(Rejected { record: i as u32, reason }),
             }
         }
@@ -261,7 +263,7 @@ impl JsonDecoder {
 
     #[inline]
     #[allow(clippy::too_many_arguments)]
-    fn append(&self, bytes: &[u8], user: Text, event_type: Text, time: i64, topic: Option<&str>, index: u32, out: &mut EventBatch) {
+    fn append(&self, bytes: &[u8], user: Text, event_type: Text, time: i64, topics: Topics<'_>, index: u32, out: &mut EventBatch) {
         let record = &self.record;
         out.users.push(resolve(bytes, &record.scratch, user));
         out.times.push(time);
@@ -280,7 +282,7 @@ impl JsonDecoder {
             column(i, text);
         }
         if let Some(i) = self.topic {
-            column(i, topic.map(str::as_bytes));
+            column(i, topics.of(index as usize).map(str::as_bytes));
         }
         for ((_, i), text) in self.keys.iter().zip(&record.picked) {
             column(*i, (*text != Text::Null).then(|| resolve(bytes, &record.scratch, *text)));

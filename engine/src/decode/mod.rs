@@ -187,6 +187,35 @@ pub struct EventBatch {
     pub records: Vec<u32>,
 }
 
+/// The topics that the records of a batch came from.
+#[derive(Debug, Clone, Copy)]
+pub enum Topics<'a> {
+    /// None that is known.
+    None,
+    /// One.
+    All(&'a str),
+    /// For each record, the index of its topic.
+    Each(&'a [u16], &'a [Arc<str>]),
+}
+
+impl<'a> Topics<'a> {
+    /// The topic of a record.
+    #[inline]
+    pub fn of(self, record: usize) -> Option<&'a str> {
+        match self {
+            Topics::None => None,
+            Topics::All(topic) => Some(topic),
+            Topics::Each(indices, topics) => indices.get(record).and_then(|&i| topics.get(usize::from(i))).map(|t| &**t),
+        }
+    }
+}
+
+impl<'a> From<Option<&'a str>> for Topics<'a> {
+    fn from(topic: Option<&'a str>) -> Self {
+        topic.map_or(Topics::None, Topics::All)
+    }
+}
+
 /// A record that was not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rejected {

@@ -5,6 +5,7 @@
 //! [`tumble`], [`pane`] (hopping and cumulating windows) and [`session`] each hold one window kind.
 
 pub mod pane;
+pub mod saved;
 pub mod session;
 pub mod tumble;
 

@@ -21,17 +21,17 @@ pub struct Sliding {
     /// End of the last window that closed; windows that end at or before it are closed.
     pub closed: i64,
     /// Each user with events in that window.
-    current: FxHashMap<u32, Stacks>,
+    pub(super) current: FxHashMap<u32, Stacks>,
     /// Bytes of their stacks.
-    stacked: usize,
+    pub(super) stacked: usize,
     /// Who qualifies, for simple segments by id.
-    simple: FxHashMap<u32, FxHashSet<u32>>,
+    pub(super) simple: FxHashMap<u32, FxHashSet<u32>>,
     /// Who qualifies with what value, for complex segments by position.
-    complex: FxHashMap<usize, FxHashMap<u32, Option<f64>>>,
+    pub(super) complex: FxHashMap<usize, FxHashMap<u32, Option<f64>>>,
     /// Rows touched since they last entered a window: (pane start, user).
-    dirty: Vec<(i64, u32)>,
+    pub(super) dirty: Vec<(i64, u32)>,
     /// Users with events, since that window closed, in panes that it held.
-    behind: FxHashSet<u32>,
+    pub(super) behind: FxHashSet<u32>,
 }
 
 impl Default for Sliding {
@@ -50,16 +50,16 @@ impl Default for Sliding {
 
 /// The merged panes of a user in the window that closed last.
 #[derive(Debug, Default)]
-struct Stacks {
+pub(super) struct Stacks {
     /// Slots of the whole window, then of its panes newer than those in front.
-    slots: Box<[u64]>,
+    pub(super) slots: Box<[u64]>,
     /// For each pane in front, from the newest to the oldest: its row, its start, and the slots of it merged
     /// with those in front that are newer. The oldest leaves first.
-    front: Vec<u64>,
+    pub(super) front: Vec<u64>,
 }
 
 impl Stacks {
-    fn size(&self) -> usize {
+    pub(super) fn size(&self) -> usize {
         (self.slots.len() + self.front.capacity()) * 8
     }
 }
@@ -191,7 +191,7 @@ impl FamilyState {
     }
 
     /// Panes that start before this are in the window that closed last, or in none any more.
-    fn entered(&self) -> i64 {
+    pub(super) fn entered(&self) -> i64 {
         self.spec.next_end(self.sliding.closed.max(i64::MIN / 2)) - self.spec.step()
     }
 
@@ -216,7 +216,7 @@ impl FamilyState {
 
     /// Merges a user's panes of a window into a group; `None` without events. Panes are always added from the
     /// newest to the oldest, so that a sum is the same here and in [`FamilyState::open_windows`].
-    fn push_window(&self, groups: &mut Groups, user: u32, end: i64) -> Option<usize> {
+    pub(super) fn push_window(&self, groups: &mut Groups, user: u32, end: i64) -> Option<usize> {
         let start = self.spec.start_of(end);
         let mut slots = self.rows.initial().to_vec();
         let (mut newest, g, members) = (i64::MIN, groups.len(), groups.members.len());
@@ -575,7 +575,7 @@ impl FamilyState {
     }
 
     /// Decides the segments that slots alone do not decide.
-    fn update_complex(&mut self, users: &Users, changed: &[u32], groups: &Groups) -> Result<(), EngineError> {
+    pub(super) fn update_complex(&mut self, users: &Users, changed: &[u32], groups: &Groups) -> Result<(), EngineError> {
         let mut outcomes = vec![];
         self.decide(&self.complex, groups, users, |p, g, qualifies, value| outcomes.push((p, groups.users[g], qualifies, value)))?;
         if !self.complex.is_empty() {
@@ -602,7 +602,7 @@ impl FamilyState {
         self.sliding.current.get(&user).map(|s| &s.slots[..self.rows.width()])
     }
 
-    fn emit_window(&mut self, (start, end): (i64, i64), finals: &mut Vec<Final>) {
+    pub(super) fn emit_window(&mut self, (start, end): (i64, i64), finals: &mut Vec<Final>) {
         let mut qualified: Vec<(u32, u32, Option<f64>)> = vec![];
         for (&segment, members) in &self.sliding.simple {
             let value_view = self.value_view(segment);

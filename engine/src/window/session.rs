@@ -20,7 +20,7 @@ pub struct Sessions {
     ends: BinaryHeap<Reverse<(i64, u32)>>,
     scheduled: Vec<i64>,
     /// Windows emitted early, by (segment, row).
-    early: FxHashMap<(u32, u32), (i64, i64)>,
+    pub(super) early: FxHashMap<(u32, u32), (i64, i64)>,
     /// Early results of sessions that were joined to another: (segment, user, window, newest event).
     retracted: Vec<(u32, u32, (i64, i64), i64)>,
 }
@@ -28,7 +28,7 @@ pub struct Sessions {
 const UNSCHEDULED: i64 = i64::MIN;
 
 impl Sessions {
-    fn schedule(&mut self, row: u32, end: i64) {
+    pub(super) fn schedule(&mut self, row: u32, end: i64) {
         let i = row as usize;
         if i >= self.scheduled.len() {
             self.scheduled.resize((i + 1).next_power_of_two(), UNSCHEDULED);
@@ -74,6 +74,10 @@ impl FamilyState {
             self.touch(row, true, arrival);
             self.sessions.schedule(row, time + gap);
             return Ok((Some(row), false));
+        }
+        // Whatever the order in which two sessions began, the later one takes in the earlier.
+        if joined[1] != NONE && self.rows.row(joined[0]).start < self.rows.row(joined[1]).start {
+            joined.swap(0, 1);
         }
         let row = joined[0];
         self.touch(row, false, arrival);

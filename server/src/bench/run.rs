@@ -8,8 +8,8 @@ use std::time::Instant;
 use anyhow::{Result, anyhow};
 use cohort_compiler::{Program, SourceKind, SourceText};
 use cohort_connectors::replay::partition_of;
-use cohort_engine::decode::EventBatch;
 use cohort_engine::decode::json::{JsonDecoder, split_lines};
+use cohort_engine::decode::{EventBatch, Topics};
 use cohort_engine::events::projection;
 use cohort_engine::{Late, Partition, Settings};
 use hdrhistogram::Histogram;
@@ -82,7 +82,7 @@ pub fn ceiling(program: &Program, data: &[u8], rows: usize) -> u64 {
     let mut decoded = 0;
     for batch in batches(data, rows) {
         split_lines(batch, &mut spans);
-        decoder.decode(batch, &spans, None, &mut events, &mut rejected);
+        decoder.decode(batch, &spans, Topics::None, &mut events, &mut rejected);
         decoded += std::hint::black_box(&events).len() as u64;
     }
     decoded
@@ -121,7 +121,7 @@ fn one(program: &Arc<Program>, data: &[u8], rows: usize) -> Result<Outcome> {
     for batch in batches(data, rows) {
         let started = Instant::now();
         split_lines(batch, &mut spans);
-        decoder.decode(batch, &spans, None, &mut events, &mut rejected);
+        decoder.decode(batch, &spans, Topics::None, &mut events, &mut rejected);
         partition.process(&events, &mut out, &mut late)?;
         outcome.groups = outcome.groups.max((partition.groups(), partition.size()));
         if let Some(time) = partition.watermark() {

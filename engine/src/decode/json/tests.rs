@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
-use crate::decode::TextColumnSpec;
+use crate::decode::{TextColumnSpec, Topics};
 
 fn projection() -> Projection {
     let dictionary = |texts: &[&str]| Some(Arc::new(texts.iter().enumerate().map(|(i, t)| (t.as_bytes().into(), i as u32 + 2)).collect()));
@@ -20,7 +20,7 @@ fn projection() -> Projection {
 
 fn decode(record: &[u8]) -> Result<EventBatch, Reason> {
     let (mut out, mut rejected) = (EventBatch::default(), vec![]);
-    JsonDecoder::new(projection()).decode(record, &[(0, record.len() as u32)], None, &mut out, &mut rejected);
+    JsonDecoder::new(projection()).decode(record, &[(0, record.len() as u32)], Topics::None, &mut out, &mut rejected);
     match rejected.first() {
         Some(r) => Err(r.reason),
         None => Ok(out),

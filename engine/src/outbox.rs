@@ -1,0 +1,201 @@
+//! From the workers to the sinks: one thread takes results, dead letters and checkpoints in the order in which
+//! workers hand them over, and tries again until they are written. While a sink cannot be written, the bounded
+//! queue fills, workers wait, and the source is not read. A checkpoint is published only after everything that
+//! came before it was written.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::checkpoint::{Checkpoint, CheckpointStore};
+use crate::sink::{DeadLetter, DeadLetterSink, ResultBatch, Sink, SinkError};
+use crate::worker::Clock;
+
+/// What workers hand over.
+pub enum Outgoing {
+    /// Results.
+    Results(ResultBatch),
+    /// Records that were not accepted.
+    DeadLetters(Vec<DeadLetter>),
+    /// State to publish once all before it is written.
+    Checkpoint(Box<Checkpoint>),
+    /// Says that all before it is written.
+    Done(SyncSender<()>),
+}
+
+/// How the sinks stand, for those who watch.
+#[derive(Debug, Default)]
+pub struct OutboxStatus {
+    /// Results written.
+    pub results: AtomicU64,
+    /// Writes that succeeded.
+    pub writes: AtomicU64,
+    /// Writes that failed and were tried again.
+    pub retries: AtomicU64,
+    /// Items taken from the queue.
+    pub taken: AtomicU64,
+    /// Checkpoints published.
+    pub checkpoints: AtomicU64,
+    /// Bytes of the last checkpoint.
+    pub checkpoint_bytes: AtomicU64,
+    /// Time that it took, ms.
+    pub checkpoint_millis: AtomicU64,
+    /// When the last checkpoint was published, ms since the epoch; 0 for never.
+    pub checkpoint_at: AtomicU64,
+    /// When the last results were written, ms since the epoch.
+    pub written_at: AtomicU64,
+    /// What fails now.
+    pub error: Mutex<Option<String>>,
+}
+
+impl OutboxStatus {
+    /// What fails now.
+    pub fn error(&self) -> Option<String> {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_error(&self, error: Option<String>) {
+        *self.error.lock().unwrap_or_else(PoisonError::into_inner) = error;
+    }
+}
+
+/// The thread's belongings.
+pub struct Outbox {
+    /// What workers hand over.
+    pub from: Receiver<Outgoing>,
+    /// Where results go, in turn.
+    pub sinks: Vec<Box<dyn Sink>>,
+    /// Where dead letters go.
+    pub dead_letters: Box<dyn DeadLetterSink>,
+    /// Where checkpoints go.
+    pub store: Arc<dyn CheckpointStore>,
+    /// What time it is.
+    pub clock: Clock,
+    /// Where it says how it stands.
+    pub status: Arc<OutboxStatus>,
+    /// Set when the process is to end: what cannot be written is then left to the next start.
+    pub stopping: Arc<AtomicBool>,
+}
+
+/// Stands in for a sink while it is used.
+struct Nowhere;
+
+impl DeadLetterSink for Nowhere {
+    fn put(&mut self, _: &[DeadLetter]) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+/// Items written together, at most.
+const TOGETHER: usize = 256;
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+const LAST_RETRY: Duration = Duration::from_secs(10);
+/// How long a process that ends tries to write what is left.
+const GRACE: Duration = Duration::from_secs(5);
+
+impl Outbox {
+    /// Writes until the workers are gone.
+    pub fn run(mut self) {
+        let mut results = vec![];
+        while let Ok(first) = self.from.recv() {
+            let more: Vec<Outgoing> = self.from.try_iter().take(TOGETHER - 1).collect();
+            for item in std::iter::once(first).chain(more) {
+                self.status.taken.fetch_add(1, Ordering::Relaxed);
+                let other = match item {
+                    Outgoing::Results(batch) => {
+                        results.push(batch);
+                        continue;
+                    }
+                    other => other,
+                };
+                if !self.flush(&mut results) || !self.other(other) {
+                    return;
+                }
+            }
+            if !self.flush(&mut results) {
+                return;
+            }
+        }
+    }
+
+    /// Writes results to all sinks; false when the process ends and they cannot be.
+    fn flush(&mut self, results: &mut Vec<ResultBatch>) -> bool {
+        if results.is_empty() {
+            return true;
+        }
+        let mut sinks = std::mem::take(&mut self.sinks);
+        let written = sinks.iter_mut().all(|sink| self.retry(|| sink.write(results)));
+        self.sinks = sinks;
+        let rows: usize = results.iter().map(|b| b.rows.len()).sum();
+        self.status.results.fetch_add(rows as u64, Ordering::Relaxed);
+        self.status.written_at.store((self.clock)() as u64, Ordering::Relaxed);
+        results.clear();
+        written
+    }
+
+    fn other(&mut self, item: Outgoing) -> bool {
+        match item {
+            Outgoing::Results(_) => true,
+            Outgoing::DeadLetters(letters) => {
+                for letter in &letters {
+                    tracing::debug!(reason = letter.reason.as_str(), topic = %letter.topic, partition = letter.partition, offset = letter.offset, "dead letter");
+                }
+                let mut sink = std::mem::replace(&mut self.dead_letters, Box::new(Nowhere));
+                let written = self.retry(|| sink.put(&letters));
+                self.dead_letters = sink;
+                written
+            }
+            Outgoing::Checkpoint(checkpoint) => {
+                self.publish(&checkpoint);
+                true
+            }
+            Outgoing::Done(done) => {
+                let _ = done.try_send(());
+                true
+            }
+        }
+    }
+
+    /// A checkpoint that cannot be written is left out: the one before stays in force, and the next is tried.
+    fn publish(&self, checkpoint: &Checkpoint) {
+        let started = Instant::now();
+        match self.store.save(checkpoint) {
+            Ok(bytes) => {
+                let status = &self.status;
+                status.checkpoints.fetch_add(1, Ordering::Relaxed);
+                status.checkpoint_bytes.store(bytes, Ordering::Relaxed);
+                status.checkpoint_millis.store(started.elapsed().as_millis() as u64, Ordering::Relaxed);
+                status.checkpoint_at.store((self.clock)() as u64, Ordering::Relaxed);
+            }
+            Err(error) => {
+                tracing::error!(%error, "checkpoint");
+                self.status.set_error(Some(error.to_string()));
+            }
+        }
+    }
+
+    /// Tries until it succeeds; false when the process ends before.
+    fn retry(&self, mut write: impl FnMut() -> Result<(), SinkError>) -> bool {
+        let (mut wait, mut ending) = (FIRST_RETRY, None);
+        loop {
+            match write() {
+                Ok(()) => {
+                    self.status.writes.fetch_add(1, Ordering::Relaxed);
+                    self.status.set_error(None);
+                    return true;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "sink; will try again");
+                    self.status.retries.fetch_add(1, Ordering::Relaxed);
+                    self.status.set_error(Some(error.to_string()));
+                }
+            }
+            if self.stopping.load(Ordering::Relaxed) && ending.get_or_insert_with(Instant::now).elapsed() > GRACE {
+                return false;
+            }
+            std::thread::sleep(wait);
+            wait = (wait * 2).min(LAST_RETRY);
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Starts the workers and the outbox, and speaks with them: [`Runtime::deploy`] gives all workers a new program,
+//! [`Runtime::ask`] runs a question where a user's state is, [`Runtime::stop`] ends them with their state saved.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::checkpoint::CheckpointStore;
+use crate::outbox::{Outbox, OutboxStatus, Outgoing};
+use crate::sink::{DeadLetterSink, Sink};
+use crate::source::Source;
+use crate::worker::{Clock, Command, Deployment, Running, Scratch, Worker, WorkerError, WorkerSettings, WorkerStatus};
+
+/// Batches of results that may wait for the sink.
+const QUEUE: usize = 64;
+
+/// What a runtime is made of.
+pub struct Parts {
+    /// One source for each worker.
+    pub sources: Vec<Box<dyn Source>>,
+    /// Where results go, in turn.
+    pub sinks: Vec<Box<dyn Sink>>,
+    /// Where dead letters go.
+    pub dead_letters: Box<dyn DeadLetterSink>,
+    /// Where checkpoints go.
+    pub store: Arc<dyn CheckpointStore>,
+    /// How workers run.
+    pub settings: WorkerSettings,
+    /// What time it is.
+    pub clock: Clock,
+}
+
+struct Handle {
+    commands: Sender<Command>,
+    partitions: Vec<u32>,
+    status: Arc<Mutex<WorkerStatus>>,
+}
+
+/// Workers that run.
+pub struct Runtime {
+    workers: Vec<Handle>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    outbox: Arc<OutboxStatus>,
+    sent: Arc<AtomicBool>,
+}
+
+/// A runtime that cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A partition's state cannot be restored.
+    #[error(transparent)]
+    Worker(#[from] WorkerError),
+    /// A thread cannot be started.
+    #[error("a thread cannot be started: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+impl Runtime {
+    /// Restores all partitions and starts to read. `newest` is the program to run, `deployments` gives the program of
+    /// an older revision, for what a restart must repeat.
+    ///
+    /// # Errors
+    /// When state cannot be restored, or threads cannot be started.
+    pub fn start(parts: Parts, newest: &Deployment, deployments: &mut dyn FnMut(i64) -> Option<Deployment>) -> Result<Self, StartError> {
+        let (out, from) = sync_channel(QUEUE);
+        let (stopping, outbox) = (Arc::new(AtomicBool::new(false)), Arc::new(OutboxStatus::default()));
+        let Parts { sources, sinks, dead_letters, store, settings, clock } = parts;
+        let mut restored = vec![];
+        for source in sources {
+            let restore = |p| Running::restore(p, &*store, settings.state, newest, clock(), deployments);
+            let partitions = source.partitions().into_iter().map(restore).collect::<Result<Vec<_>, _>>()?;
+            restored.push((source, partitions));
+        }
+        let (mut workers, mut threads) = (vec![], vec![]);
+        for (n, (source, partitions)) in restored.into_iter().enumerate() {
+            let (commands, receive) = channel();
+            let status = Arc::new(Mutex::new(WorkerStatus::default()));
+            workers.push(Handle { commands: commands.clone(), partitions: source.partitions(), status: Arc::clone(&status) });
+            let worker = worker((source, partitions), receive, out.clone(), &store, settings, &clock, status);
+            let _ = commands.send(Command::Deploy(newest.clone()));
+            let run = move || drop(worker.run());
+            threads.push(std::thread::Builder::new().name(format!("worker-{n}")).spawn(run)?);
+        }
+        let outbox_thread = Outbox { from, sinks, dead_letters, store, clock, status: Arc::clone(&outbox), stopping: Arc::clone(&stopping) };
+        threads.push(std::thread::Builder::new().name("outbox".into()).spawn(move || outbox_thread.run())?);
+        Ok(Runtime { workers, threads: Mutex::new(threads), outbox, sent: stopping })
+    }
+
+    /// Has all workers run another program from their next batch on.
+    pub fn deploy(&self, deployment: &Deployment) {
+        for worker in &self.workers {
+            let _ = worker.commands.send(Command::Deploy(deployment.clone()));
+        }
+    }
+
+    /// Asks a question of the partition's worker, between two batches; `None` when there is no such partition, or
+    /// its worker does not answer in time.
+    pub fn ask<T: Send + 'static>(&self, partition: u32, timeout: Duration, question: impl FnOnce(&mut Running) -> T + Send + 'static) -> Option<T> {
+        let worker = self.workers.iter().find(|w| w.partitions.contains(&partition))?;
+        let (answer, wait) = sync_channel(1);
+        let ask = move |running: &mut [Running]| {
+            if let Some(partition) = running.iter_mut().find(|r| r.number == partition) {
+                let _ = answer.send(question(partition));
+            }
+        };
+        worker.commands.send(Command::Ask(Box::new(ask))).ok()?;
+        wait.recv_timeout(timeout).ok()
+    }
+
+    /// Asks a question of all partitions.
+    pub fn ask_all<T: Send + 'static>(&self, timeout: Duration, question: impl Fn(&mut Running) -> T + Send + Sync + 'static) -> Vec<T> {
+        let question = Arc::new(question);
+        let partitions = self.workers.iter().flat_map(|w| &w.partitions);
+        let ask = |&p: &u32| {
+            let question = Arc::clone(&question);
+            self.ask(p, timeout, move |running| question(running))
+        };
+        partitions.filter_map(ask).collect()
+    }
+
+    /// Saves all state now; returns whether that was published in time.
+    pub fn checkpoint(&self, timeout: Duration) -> bool {
+        let waits: Vec<Receiver<()>> = self.workers.iter().map(checkpoint_of).collect();
+        waits.iter().all(|wait| wait.recv_timeout(timeout).is_ok())
+    }
+
+    /// How the workers stand.
+    pub fn workers(&self) -> Vec<WorkerStatus> {
+        self.workers.iter().map(|w| w.status.lock().unwrap_or_else(PoisonError::into_inner).clone()).collect()
+    }
+
+    /// How the sinks stand.
+    pub fn outbox(&self) -> &OutboxStatus {
+        &self.outbox
+    }
+
+    /// Stops reading, saves all state, writes what is left, and ends all threads.
+    pub fn stop(&self) {
+        self.sent.store(true, Ordering::Relaxed);
+        for worker in &self.workers {
+            let _ = worker.commands.send(Command::Stop);
+        }
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a thread panicked");
+            }
+        }
+    }
+}
+
+fn checkpoint_of(worker: &Handle) -> Receiver<()> {
+    let (done, wait) = sync_channel(1);
+    let _ = worker.commands.send(Command::Checkpoint(done));
+    wait
+}
+
+fn worker(
+    (source, partitions): (Box<dyn Source>, Vec<Running>),
+    commands: Receiver<Command>,
+    out: SyncSender<Outgoing>,
+    store: &Arc<dyn CheckpointStore>,
+    settings: WorkerSettings,
+    clock: &Clock,
+    status: Arc<Mutex<WorkerStatus>>,
+) -> Worker {
+    Worker { source, partitions, commands, out, store: Arc::clone(store), settings, clock: Arc::clone(clock), status, scratch: Scratch::default() }
+}

@@ -1,0 +1,4 @@
+//! The engine over random events: state that is saved and restored, programs that change while events come.
+
+mod restart;
+mod run;

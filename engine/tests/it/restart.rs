@@ -1,0 +1,159 @@
+//! Saved state goes on as if nothing had happened; a change of program disturbs nothing that it does not change.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use crate::run::{Line, Run, batches, differences, encoded, events, program, some_segments};
+
+fn config() -> ProptestConfig {
+    ProptestConfig { cases: 200, max_shrink_iters: 4_000, ..ProptestConfig::default() }
+}
+
+fn sizes() -> impl Strategy<Value = Vec<usize>> {
+    prop::collection::vec(1usize..60, 1..8)
+}
+
+fn of(lines: &[Line], segments: &BTreeSet<String>) -> Vec<Line> {
+    lines.iter().filter(|l| segments.contains(&l.segment)).cloned().collect()
+}
+
+/// What windows came to. What is said early may differ: where overlapping windows close within a batch, changes of
+/// all segments are found before and after.
+fn finals(lines: &[Line], segments: &BTreeSet<String>) -> Vec<Line> {
+    of(lines, segments).into_iter().filter(|l| l.kind == "Final").collect()
+}
+
+/// Without what is taken back of sessions: it names the window by which the session was reported, and a new
+/// segment reports sessions as they stand.
+fn settled(mut lines: Vec<Line>) -> Vec<Line> {
+    lines.retain(|l| l.segment != "visit" || l.qualified || l.kind != "Change");
+    lines
+}
+
+fn names(sql: &str) -> BTreeSet<String> {
+    program(sql).segments.iter().map(|s| s.name.clone()).collect()
+}
+
+/// A text with some of the segments, in which every segment finds those that it reads.
+fn closed(keep: &[bool]) -> Vec<bool> {
+    let mut keep = keep.to_vec();
+    let reads: [(usize, &[usize]); 4] = [(14, &[3, 8, 11]), (13, &[3, 4]), (12, &[0, 2]), (11, &[0, 1])];
+    for (segment, inputs) in reads {
+        if keep[segment] {
+            inputs.iter().for_each(|i| keep[*i] = true);
+        }
+    }
+    // The derived segment 14 reads another derived one.
+    if keep[11] {
+        (keep[0], keep[1]) = (true, true);
+    }
+    keep
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn a_restart_changes_nothing(events in events(false), sizes in sizes(), restarts in prop::collection::vec(any::<bool>(), 40)) {
+        let program = program(&some_segments(|_| true));
+        let (mut plain, mut restarted) = (Run::new(&program), Run::new(&program));
+        for (i, batch) in batches(&events, &sizes).into_iter().enumerate() {
+            if restarts[i % restarts.len()] {
+                prop_assert_eq!(restarted.restart(), Default::default());
+            }
+            let (plain_lines, restarted_lines) = (plain.batch(batch), restarted.batch(batch));
+            prop_assert_eq!(differences(&plain_lines, &restarted_lines), Vec::<String>::new());
+            prop_assert_eq!(plain.members(), restarted.members());
+            prop_assert_eq!(&plain.sink, &plain.members());
+        }
+        prop_assert_eq!(plain.finish(), restarted.finish());
+        prop_assert_eq!(&restarted.sink, &restarted.members());
+    }
+
+    #[test]
+    fn a_change_of_program_disturbs_no_other_segment(
+        events in events(false),
+        sizes in sizes(),
+        before in prop::collection::vec(any::<bool>(), 15),
+        after in prop::collection::vec(any::<bool>(), 15),
+        at in 0usize..30,
+    ) {
+        let (before, after) = (closed(&before), closed(&after));
+        prop_assume!(before.contains(&true) && after.contains(&true));
+        let (old, new) = (some_segments(|i| before[i]), some_segments(|i| after[i]));
+        let kept = names(&old).intersection(&names(&new)).cloned().collect::<BTreeSet<_>>();
+        let (mut plain, mut changed) = (Run::new(&program(&old)), Run::new(&program(&old)));
+        let new = program(&new);
+        for (i, batch) in batches(&events, &sizes).into_iter().enumerate() {
+            if i == at {
+                let lines = changed.adopt(&new, None);
+                prop_assert!(of(&lines, &kept).is_empty(), "{:?}", lines);
+                prop_assert_eq!(&changed.sink, &changed.members());
+            }
+            let of_kept = |members: BTreeSet<(String, String)>| members.into_iter().filter(|(s, _)| kept.contains(s)).collect::<Vec<_>>();
+            prop_assert_eq!(of_kept(plain.members()), of_kept(changed.members()));
+            let (plain_lines, changed_lines) = (plain.batch(batch), changed.batch(batch));
+            prop_assert_eq!(differences(&finals(&plain_lines, &kept), &finals(&changed_lines, &kept)), Vec::<String>::new());
+            prop_assert_eq!(&changed.sink, &changed.members());
+        }
+        let (plain_lines, changed_lines) = (plain.finish(), changed.finish());
+        prop_assert_eq!(differences(&finals(&plain_lines, &kept), &finals(&changed_lines, &kept)), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_segment_over_known_groups_is_warm_at_once(events in events(false), sizes in sizes(), at in 0usize..30) {
+        let old = program(&some_segments(|_| true));
+        let more = format!(
+            "{}CREATE SEGMENT big AS SELECT user_id, sum(value) AS value FROM TUMBLE(events, event_time, INTERVAL '10 seconds') \
+             WHERE event_type = 'purchase' GROUP BY user_id, window_start, window_end HAVING sum(value) > 40;
+             CREATE SEGMENT busier AS SELECT user_id, sum(value) AS value FROM HOP(events, event_time, INTERVAL '4 seconds', INTERVAL '20 seconds') \
+             GROUP BY user_id, window_start, window_end HAVING sum(value) > 50;
+             CREATE SEGMENT in_both AS SELECT a.user_id FROM big a JOIN busier b USING (user_id);",
+            some_segments(|_| true)
+        );
+        let new = program(&more);
+        let (mut whole, mut changed) = (Run::new(&new), Run::new(&old));
+        let fresh = BTreeSet::from(["big".to_string(), "busier".to_string()]);
+        for (i, batch) in batches(&events, &sizes).into_iter().enumerate() {
+            if i == at {
+                changed.adopt(&new, None);
+            }
+            let (whole_lines, changed_lines) = (whole.batch(batch), changed.batch(batch));
+            if i >= at {
+                let changes = |lines: &[Line]| of(lines, &fresh).into_iter().filter(|l| l.kind != "Exit").collect::<Vec<_>>();
+                prop_assert_eq!(differences(&changes(&whole_lines), &changes(&changed_lines)), Vec::<String>::new());
+                prop_assert_eq!(&changed.sink, &changed.members());
+            }
+        }
+    }
+
+    #[test]
+    fn a_backfilled_segment_is_as_if_it_had_always_been(
+        events in events(true),
+        sizes in sizes(),
+        before in prop::collection::vec(any::<bool>(), 15),
+        at in 0usize..30,
+    ) {
+        let before = closed(&before);
+        prop_assume!(before.contains(&true));
+        let (old, all) = (program(&some_segments(|i| before[i])), program(&some_segments(|_| true)));
+        let (mut whole, mut changed) = (Run::new(&all), Run::new(&old));
+        for (i, batch) in batches(&events, &sizes).into_iter().enumerate() {
+            if i == at {
+                let backfill = encoded(&whole.partition.save().expect("saved state"));
+                changed.adopt(&all, Some(&backfill));
+                prop_assert_eq!(whole.members(), changed.members());
+                prop_assert_eq!(&changed.sink, &changed.members());
+            }
+            let (whole_lines, changed_lines) = (whole.batch(batch), changed.batch(batch));
+            if i >= at {
+                prop_assert_eq!(differences(&settled(whole_lines), &settled(changed_lines)), Vec::<String>::new());
+                prop_assert_eq!(whole.members(), changed.members());
+            }
+        }
+        if batches(&events, &sizes).len() > at {
+            prop_assert_eq!(differences(&settled(whole.finish()), &settled(changed.finish())), Vec::<String>::new());
+        }
+    }
+}
