@@ -1,6 +1,9 @@
 //! Where events come from and results go to. [`file`] reads and writes files; [`replay`] runs a program
-//! over bounded input with several workers.
+//! over bounded input with several workers; [`embedded`] is a durable event log and profile store without any
+//! other system; [`checkpoint`] keeps state in an object store.
 
+pub mod checkpoint;
+pub mod embedded;
 pub mod error;
 pub mod file;
 pub mod replay;

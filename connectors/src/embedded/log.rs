@@ -1,0 +1,352 @@
+//! The embedded event log: durable, in partitions, append-only. A user's events are all in one partition, the one
+//! that Kafka would choose. Records are kept in blocks, as they were appended; readers wait for more.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use cohort_engine::source::RawBatch;
+use fjall::{Guard, Keyspace, Slice};
+use serde::{Deserialize, Serialize};
+
+use super::{EmbeddedError, Store, corrupt};
+use crate::replay::partition_of;
+
+/// The name that offsets of the log have in positions.
+pub const LOG: &str = "events";
+
+const MAX_BLOCK_RECORDS: usize = 4096;
+const MAX_BLOCK_BYTES: usize = 1 << 20;
+
+/// How the log is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct LogOptions {
+    /// Number of partitions, for ever.
+    pub partitions: u32,
+    /// How long records are kept at least, ms.
+    pub retention_ms: i64,
+    /// How many bytes are kept at most.
+    pub retention_bytes: u64,
+}
+
+/// A record to append.
+#[derive(Debug, Clone, Copy)]
+pub struct Record<'a> {
+    /// Its topic.
+    pub topic: &'a str,
+    /// The user, who decides the partition.
+    pub user: &'a [u8],
+    /// The record itself.
+    pub payload: &'a [u8],
+}
+
+/// What precedes the payloads of a block.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Header {
+    /// When it was appended, ms since the epoch.
+    arrived: i64,
+    /// Bytes of all blocks of the partition before it.
+    before: u64,
+    topics: Vec<String>,
+    /// For each record, its topic and length.
+    records: Vec<(u16, u32)>,
+}
+
+/// The event log; clones share it.
+#[derive(Clone)]
+pub struct EventLog {
+    store: Store,
+    blocks: Keyspace,
+    options: LogOptions,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    ends: Mutex<Ends>,
+    appended: Condvar,
+}
+
+/// Where the partitions begin and end.
+struct Ends {
+    /// Counts appends.
+    version: u64,
+    partitions: Vec<End>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct End {
+    first: i64,
+    next: i64,
+    /// Bytes ever appended.
+    bytes: u64,
+    /// Bytes of them that are no longer kept.
+    dropped: u64,
+    /// When the last block was appended; blocks are in the order of time.
+    arrived: i64,
+}
+
+fn key(partition: u32, offset: i64) -> [u8; 12] {
+    let mut key = [0; 12];
+    key[..4].copy_from_slice(&partition.to_be_bytes());
+    key[4..].copy_from_slice(&offset.to_be_bytes());
+    key
+}
+
+fn offset_of(key: &[u8]) -> Result<i64, EmbeddedError> {
+    let bytes = key.get(4..12).and_then(|b| b.try_into().ok()).ok_or_else(|| corrupt("log", key, "not a block's key"))?;
+    Ok(i64::from_be_bytes(bytes))
+}
+
+fn parse(key: &[u8], value: &[u8]) -> Result<(Header, usize), EmbeddedError> {
+    let (header, payloads): (Header, &[u8]) = postcard::take_from_bytes(value).map_err(|e| corrupt("log", key, e))?;
+    let length: u64 = header.records.iter().map(|r| u64::from(r.1)).sum();
+    if length != payloads.len() as u64 || header.records.iter().any(|r| usize::from(r.0) >= header.topics.len()) {
+        return Err(corrupt("log", key, "lengths do not add up"));
+    }
+    Ok((header, value.len() - payloads.len()))
+}
+
+fn entry(guard: impl Into<Guard>) -> Result<(Slice, Slice), EmbeddedError> {
+    Ok(guard.into().into_inner()?)
+}
+
+impl EventLog {
+    /// Opens the log of a store, which is made if there is none.
+    ///
+    /// # Errors
+    /// When the store fails, or the log has another number of partitions.
+    pub fn open(store: &Store, options: LogOptions) -> Result<Self, EmbeddedError> {
+        let (blocks, about) = (store.keyspace("log")?, store.keyspace("about")?);
+        let wanted = options.partitions.max(1);
+        match about.get("partitions")? {
+            None => about.insert("partitions", wanted.to_be_bytes())?,
+            Some(bytes) => {
+                let existing = u32::from_be_bytes((*bytes).try_into().map_err(|e| corrupt("about", b"partitions", e))?);
+                if existing != wanted {
+                    return Err(EmbeddedError::Partitions { existing, wanted });
+                }
+            }
+        }
+        let partitions = (0..wanted).map(|p| find_end(&blocks, p)).collect::<Result<Vec<_>, _>>()?;
+        let shared = Shared { ends: Mutex::new(Ends { version: 0, partitions }), appended: Condvar::new() };
+        Ok(EventLog { store: store.clone(), blocks, options: LogOptions { partitions: wanted, ..options }, shared: Arc::new(shared) })
+    }
+
+    fn ends(&self) -> MutexGuard<'_, Ends> {
+        self.shared.ends.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Number of partitions.
+    pub fn partitions(&self) -> u32 {
+        self.options.partitions
+    }
+
+    /// First offset that is kept, and the offset that the next record will have.
+    pub fn range(&self, partition: u32) -> (i64, i64) {
+        self.ends().partitions.get(partition as usize).map_or((0, 0), |e| (e.first, e.next))
+    }
+
+    /// Bytes that are kept.
+    pub fn bytes(&self) -> u64 {
+        self.ends().partitions.iter().map(|e| e.bytes - e.dropped).sum()
+    }
+
+    /// Appends records, all or none; when it returns, they outlive the process. Returns the partition and offset of
+    /// each.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn append(&self, records: &[Record<'_>], now: i64) -> Result<Vec<(u32, i64)>, EmbeddedError> {
+        let mut builders: Vec<Vec<Block>> = (0..self.options.partitions).map(|_| vec![]).collect();
+        let partitions: Vec<u32> = records.iter().map(|r| partition_of(r.user, self.options.partitions)).collect();
+        for (record, &partition) in records.iter().zip(&partitions) {
+            push(&mut builders[partition as usize], record);
+        }
+        let mut places = Vec::with_capacity(records.len());
+        let mut ends = self.ends();
+        let mut next: Vec<i64> = ends.partitions.iter().map(|e| e.next).collect();
+        for &partition in &partitions {
+            places.push((partition, next[partition as usize]));
+            next[partition as usize] += 1;
+        }
+        let (mut batch, mut grown) = (self.store.database.batch(), ends.partitions.clone());
+        for (p, blocks) in (0u32..).zip(builders) {
+            let end = &mut grown[p as usize];
+            for mut block in blocks {
+                end.arrived = end.arrived.max(now);
+                (block.header.arrived, block.header.before) = (end.arrived, end.bytes);
+                let mut value = postcard::to_stdvec(&block.header).map_err(|e| corrupt("log", b"new", e))?;
+                value.extend_from_slice(&block.payloads);
+                end.bytes += value.len() as u64;
+                batch.insert(&self.blocks, key(p, end.next), value);
+                end.next += block.header.records.len() as i64;
+            }
+        }
+        batch.commit()?;
+        ends.partitions = grown;
+        ends.version += 1;
+        drop(ends);
+        self.shared.appended.notify_all();
+        Ok(places)
+    }
+
+    /// Waits until something is appended after the `seen`-th append; returns how many there have been.
+    pub fn wait(&self, seen: u64, timeout: Duration) -> u64 {
+        let (mut ends, until) = (self.ends(), Instant::now() + timeout);
+        while ends.version == seen {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            ends = self.shared.appended.wait_timeout(ends, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        ends.version
+    }
+
+    /// How many appends there have been since the log was opened.
+    pub fn version(&self) -> u64 {
+        self.ends().version
+    }
+
+    /// Fills `into`, which is cleared first, with records from an offset on, at most `max_rows`; what is no longer
+    /// kept is passed over. Returns the offset to go on with.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn read(&self, partition: u32, from: i64, max_rows: usize, into: &mut RawBatch) -> Result<i64, EmbeddedError> {
+        into.clear();
+        (into.partition, into.log) = (partition, LOG.into());
+        let (first, end) = self.range(partition);
+        let from = from.max(first);
+        let mut next = from;
+        let Some(start) = self.block_at(partition, from)?.filter(|_| from < end) else { return Ok(from) };
+        for guard in self.blocks.range(key(partition, start)..key(partition, i64::MAX)) {
+            let (k, value) = entry(guard)?;
+            let (header, mut at) = parse(&k, &value)?;
+            let topics: Vec<Arc<str>> = header.topics.iter().map(|t| t.as_str().into()).collect();
+            for (offset, (topic, length)) in (offset_of(&k)?..).zip(header.records) {
+                let payload = &value[at..at + length as usize];
+                at += length as usize;
+                if offset < next {
+                    continue;
+                }
+                if into.len() == max_rows || into.data.len() + payload.len() > u32::MAX as usize {
+                    return Ok(next);
+                }
+                into.push(payload, &topics[usize::from(topic)], offset, header.arrived);
+                next = offset + 1;
+            }
+            if next >= end {
+                break;
+            }
+        }
+        Ok(next)
+    }
+
+    /// The first offset of the block that holds an offset.
+    fn block_at(&self, partition: u32, offset: i64) -> Result<Option<i64>, EmbeddedError> {
+        let Some(guard) = self.blocks.range(key(partition, 0)..=key(partition, offset)).next_back() else { return Ok(None) };
+        let k = guard.key()?;
+        offset_of(&k).map(Some)
+    }
+
+    /// The first offset of what was appended at a time or after.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn offset_at(&self, partition: u32, time: i64) -> Result<i64, EmbeddedError> {
+        let (mut low, mut high) = self.range(partition);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let Some(guard) = self.blocks.range(key(partition, 0)..=key(partition, middle)).next_back() else { return Ok(low) };
+            let (k, value) = entry(guard)?;
+            let (header, _) = parse(&k, &value)?;
+            let first = offset_of(&k)?;
+            if header.arrived >= time {
+                high = first;
+            } else {
+                low = first + header.records.len() as i64;
+            }
+        }
+        Ok(low)
+    }
+
+    /// Forgets blocks that are too old, and the oldest while there are too many bytes. The newest block of each
+    /// partition stays.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn enforce_retention(&self, now: i64) -> Result<(), EmbeddedError> {
+        let oldest = now.saturating_sub(self.options.retention_ms);
+        let mut excess = self.bytes().saturating_sub(self.options.retention_bytes);
+        for p in 0..self.options.partitions {
+            let share = excess.div_ceil(u64::from(self.options.partitions - p));
+            let freed = self.drop_blocks(p, oldest, share)?;
+            excess = excess.saturating_sub(freed);
+        }
+        Ok(())
+    }
+
+    fn drop_blocks(&self, partition: u32, oldest: i64, excess: u64) -> Result<u64, EmbeddedError> {
+        let (mut freed, mut batch) = (0, self.store.database.batch());
+        let mut first = None;
+        let mut previous: Option<(Slice, u64)> = None;
+        for guard in self.blocks.range(key(partition, 0)..key(partition, i64::MAX)) {
+            let (k, value) = entry(guard)?;
+            // A block goes once it is known that there is a newer one.
+            if let Some((old, bytes)) = previous.take() {
+                batch.remove(&self.blocks, old);
+                freed += bytes;
+                first = Some(offset_of(&k)?);
+            }
+            let (header, _) = parse(&k, &value)?;
+            if header.arrived >= oldest && freed >= excess || batch.len() >= 10_000 {
+                break;
+            }
+            previous = Some((k, value.len() as u64));
+        }
+        batch.commit()?;
+        if let (Some(first), Some(end)) = (first, self.ends().partitions.get_mut(partition as usize)) {
+            end.first = first;
+            end.dropped += freed;
+        }
+        Ok(freed)
+    }
+}
+
+#[derive(Default)]
+struct Block {
+    header: Header,
+    payloads: Vec<u8>,
+}
+
+fn push(blocks: &mut Vec<Block>, record: &Record<'_>) {
+    let full = |b: &Block| b.header.records.len() >= MAX_BLOCK_RECORDS || b.payloads.len() + record.payload.len() > MAX_BLOCK_BYTES;
+    if blocks.last().is_none_or(full) {
+        blocks.push(Block::default());
+    }
+    let Some(block) = blocks.last_mut() else { return };
+    let topics = &mut block.header.topics;
+    let topic = topics.iter().position(|t| t == record.topic).unwrap_or_else(|| {
+        topics.push(record.topic.to_string());
+        topics.len() - 1
+    });
+    block.header.records.push((topic as u16, record.payload.len() as u32));
+    block.payloads.extend_from_slice(record.payload);
+}
+
+fn find_end(blocks: &Keyspace, partition: u32) -> Result<End, EmbeddedError> {
+    let mut range = blocks.range(key(partition, 0)..key(partition, i64::MAX));
+    let (Some(first), last) = (range.next(), range.next_back()) else { return Ok(End::default()) };
+    let (k, value) = entry(first)?;
+    let (header, _) = parse(&k, &value)?;
+    let (first, dropped) = (offset_of(&k)?, header.before);
+    let (k, value) = last.map_or(Ok((k, value)), entry)?;
+    let (header, _) = parse(&k, &value)?;
+    Ok(End {
+        first,
+        dropped,
+        next: offset_of(&k)? + header.records.len() as i64,
+        bytes: header.before + value.len() as u64,
+        arrived: header.arrived,
+    })
+}

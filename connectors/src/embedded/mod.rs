@@ -1,0 +1,79 @@
+//! Sources and sinks that need no other system: an event log and a profile store in one embedded database, which
+//! outlives the process. They stand behind the same traits as the others.
+
+pub mod dead_letters;
+pub mod log;
+pub mod profiles;
+pub mod source;
+
+use std::path::Path;
+
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+
+/// The embedded database.
+#[derive(Clone)]
+pub struct Store {
+    database: Database,
+}
+
+/// An embedded database that cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum EmbeddedError {
+    /// The database failed.
+    #[error("embedded store: {0}")]
+    Database(#[from] fjall::Error),
+    /// A value is not what this program writes.
+    #[error("embedded store: {keyspace}: entry {key} cannot be read: {problem}")]
+    Corrupt {
+        /// Where it is.
+        keyspace: &'static str,
+        /// Its key.
+        key: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The event log was made with another number of partitions.
+    #[error("the event log has {existing} partitions, and {wanted} are configured; use another folder, or source.partitions = {existing}")]
+    Partitions {
+        /// As it was made.
+        existing: u32,
+        /// As configured.
+        wanted: u32,
+    },
+}
+
+impl Store {
+    /// Opens the database in a folder, which is made if there is none. Only one process can have it open.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn open(path: &Path) -> Result<Self, EmbeddedError> {
+        Ok(Store { database: Database::builder(path).open()? })
+    }
+
+    /// Writes everything through to the disk, so that it outlives a power failure.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn sync(&self) -> Result<(), EmbeddedError> {
+        Ok(self.database.persist(PersistMode::SyncAll)?)
+    }
+
+    fn keyspace(&self, name: &str) -> Result<Keyspace, EmbeddedError> {
+        Ok(self.database.keyspace(name, KeyspaceCreateOptions::default)?)
+    }
+}
+
+fn corrupt(keyspace: &'static str, key: &[u8], problem: impl ToString) -> EmbeddedError {
+    EmbeddedError::Corrupt { keyspace, key: String::from_utf8_lossy(key).escape_debug().to_string(), problem: problem.to_string() }
+}
+
+/// A key of two parts, of which the first may hold any bytes: entries with the same first part lie together.
+fn joined(first: &[u8], second: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(first.len()).unwrap_or(u16::MAX);
+    let mut key = Vec::with_capacity(2 + first.len() + second.len());
+    key.extend_from_slice(&length.to_be_bytes());
+    key.extend_from_slice(&first[..usize::from(length)]);
+    key.extend_from_slice(second);
+    key
+}
