@@ -29,7 +29,7 @@ fn segments(n: usize) -> String {
 }
 
 fn program(n: usize) -> Arc<Program> {
-    let source = SourceText { name: "bench".into(), kind: SourceKind::Sql, text: segments(n) };
+    let source = SourceText { name: "bench".into(), kind: SourceKind::Sql, text: segments(n), id: None };
     match compile(&[source], &CompileOptions::default()) {
         Ok(program) => Arc::new(program),
         Err(errors) => panic!("{errors}"),
@@ -90,7 +90,7 @@ fn parts(c: &mut Criterion) {
             crossed
         });
     });
-    let source = SourceText { name: "bench".into(), kind: SourceKind::Sql, text: segments(100) };
+    let source = SourceText { name: "bench".into(), kind: SourceKind::Sql, text: segments(100), id: None };
     c.bench_function("compile 100 segments", |b| b.iter(|| compile(black_box(std::slice::from_ref(&source)), &CompileOptions::default()).is_ok()));
 }
 

@@ -6,16 +6,17 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::sql::sqlparser::ast::Query;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::bind;
 use crate::catalog::{Catalog, Functions, STREAMS, timestamp_type};
 use crate::diagnostic::{Diagnostic, Diagnostics, Finding, Position};
 use crate::emit::{self, Emit};
-use crate::normalize::{DerivedQuery, Normal, normalize};
+use crate::normalize::{BaseQuery, DerivedQuery, Normal, normalize};
 use crate::program::*;
 use crate::rule;
 use crate::share::{PendingHaving, PendingValue, SharedBase, SharedParts, Sharing, physical_over};
-use crate::statement::{self, CreateSegment, Statement};
+use crate::statement::{self, CreateSegment, Parsed, Statement};
 use crate::window::{MAX_WINDOW_MS, WindowSpec, parse_duration};
 
 /// Whether a text is SQL or JSON.
@@ -28,7 +29,7 @@ pub enum SourceKind {
 }
 
 /// A text with segments.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceText {
     /// Name for messages, a file's name for instance.
     pub name: String,
@@ -36,6 +37,55 @@ pub struct SourceText {
     pub kind: SourceKind,
     /// The text.
     pub text: String,
+    /// Another name for the segment of the text, by which others may read it.
+    pub id: Option<String>,
+}
+
+/// What of earlier compilations can be used again: statements of texts that are the same, and plans of segments
+/// over streams, which depend on nothing but their text. So a change of one of many segments is compiled in about
+/// the time that sharing takes.
+#[derive(Default)]
+pub struct CompileCache {
+    statements: FxHashMap<String, Vec<Parsed>>,
+    bases: FxHashMap<String, (BaseQuery, Arc<str>)>,
+    /// Of the last compilation; what it did not use is forgotten at the next.
+    used: CompileCacheUse,
+}
+
+#[derive(Default)]
+struct CompileCacheUse {
+    statements: FxHashMap<String, Vec<Parsed>>,
+    bases: FxHashMap<String, (BaseQuery, Arc<str>)>,
+}
+
+impl CompileCache {
+    /// The statements of a text.
+    fn parse(&mut self, text: &str) -> (Vec<Parsed>, Vec<Finding>) {
+        if let Some((text, parsed)) = self.statements.remove_entry(text) {
+            self.used.statements.insert(text, parsed.clone());
+            return (parsed, vec![]);
+        }
+        if let Some(parsed) = self.used.statements.get(text) {
+            return (parsed.clone(), vec![]);
+        }
+        let (parsed, findings) = statement::parse(text);
+        if findings.is_empty() {
+            self.used.statements.insert(text.to_string(), parsed.clone());
+        }
+        (parsed, findings)
+    }
+
+    fn base(&mut self, sql: &str) -> Option<(BaseQuery, Arc<str>)> {
+        if let Some((sql, base)) = self.bases.remove_entry(sql) {
+            self.used.bases.insert(sql, base);
+        }
+        self.used.bases.get(sql).cloned()
+    }
+
+    fn next(&mut self) {
+        self.statements = std::mem::take(&mut self.used.statements);
+        self.bases = std::mem::take(&mut self.used.bases);
+    }
 }
 
 /// Choices for a compilation.
@@ -55,6 +105,7 @@ struct Pending {
     query: Box<Query>,
     emit: Option<Emit>,
     retain_ms: i64,
+    backfill_ms: i64,
     window_ms: Option<i64>,
     sql: String,
 }
@@ -64,7 +115,16 @@ struct Pending {
 /// # Errors
 /// All findings of all texts; nothing is compiled when there is one.
 pub fn compile(sources: &[SourceText], options: &CompileOptions) -> Result<Program, Diagnostics> {
-    let mut compiler = Compiler { sources, pending: vec![], aliases: BTreeMap::new(), errors: vec![], functions: Functions::default() };
+    compile_cached(sources, options, &mut CompileCache::default())
+}
+
+/// As [`compile`], with what earlier compilations left.
+///
+/// # Errors
+/// All findings of all texts; nothing is compiled when there is one.
+pub fn compile_cached(sources: &[SourceText], options: &CompileOptions, cache: &mut CompileCache) -> Result<Program, Diagnostics> {
+    cache.next();
+    let mut compiler = Compiler { sources, cache, pending: vec![], names: FxHashSet::default(), aliases: BTreeMap::new(), errors: vec![], functions: Functions::default() };
     compiler.collect();
     let order = compiler.order();
     let program = compiler.program(&order, options);
@@ -80,7 +140,10 @@ pub fn compile(sources: &[SourceText], options: &CompileOptions) -> Result<Progr
 
 struct Compiler<'a> {
     sources: &'a [SourceText],
+    cache: &'a mut CompileCache,
     pending: Vec<Pending>,
+    /// Names of those that are pending.
+    names: FxHashSet<String>,
     /// Ids under which segments are also known.
     aliases: BTreeMap<String, String>,
     errors: Vec<Diagnostic>,
@@ -102,7 +165,7 @@ impl Compiler<'_> {
     }
 
     fn collect_sql(&mut self, file: usize) {
-        let (statements, findings) = statement::parse(&self.sources[file].text);
+        let (statements, findings) = self.cache.parse(&self.sources[file].text);
         for finding in findings {
             self.report(file, finding);
         }
@@ -117,22 +180,32 @@ impl Compiler<'_> {
         }
     }
 
-    fn add_create(&mut self, file: usize, create: CreateSegment, text: String) {
-        let mut retain_ms = 0;
+    /// How long members are retained, and how far a new segment reads back, ms.
+    fn options(&mut self, file: usize, create: &CreateSegment) -> (i64, i64) {
+        let (mut retain_ms, mut backfill_ms) = (0, 0);
         for (key, value, at) in &create.options {
             match (key.as_str(), parse_duration(value)) {
                 ("retain", Some(ms)) if (0..=12 * MAX_WINDOW_MS).contains(&ms) => retain_ms = ms,
-                ("backfill", Some(ms)) if ms >= 0 => {}
+                ("backfill", Some(ms)) if ms >= 0 => backfill_ms = ms,
                 ("retain" | "backfill", _) => {
                     self.report(file, Finding::new(*at, format!("{key} = '{value}' is not a length of time")).hint("for instance retain = '1 hour'"))
                 }
                 _ => self.report(file, Finding::new(*at, format!("unknown option {key}")).hint("options are retain and backfill")),
             }
         }
+        (retain_ms, backfill_ms)
+    }
+
+    fn add_create(&mut self, file: usize, create: CreateSegment, text: String) {
+        let (retain_ms, backfill_ms) = self.options(file, &create);
         if STREAMS.contains(&create.name.as_str()) {
             return self.report(file, Finding::new(create.name_at, format!("{} is the name of a stream", create.name)));
         }
-        if let Some(first) = self.pending.iter().position(|p| p.name == create.name) {
+        if let Some(id) = self.sources[file].id.as_ref().filter(|id| **id != create.name) {
+            self.aliases.insert(id.clone(), create.name.clone());
+        }
+        let known = self.names.contains(&create.name).then(|| self.pending.iter().position(|p| p.name == create.name));
+        if let Some(first) = known.flatten() {
             if create.if_not_exists {
                 return;
             }
@@ -147,6 +220,7 @@ impl Compiler<'_> {
             }
             self.pending.remove(first);
         }
+        self.names.insert(create.name.clone());
         self.pending.push(Pending {
             name: create.name,
             rule_id: None,
@@ -156,6 +230,7 @@ impl Compiler<'_> {
             query: create.query,
             emit: create.emit,
             retain_ms,
+            backfill_ms,
             window_ms: None,
             sql: text,
         });
@@ -181,7 +256,7 @@ impl Compiler<'_> {
         } else {
             format!("CREATE SEGMENT \"{}\" AS\n{}", segment.name.replace('"', "\"\""), segment.query)
         };
-        let (mut statements, findings) = statement::parse(&create);
+        let (mut statements, findings) = self.cache.parse(&create);
         if let Some(finding) = findings.into_iter().next() {
             return Err(label(finding));
         }
@@ -191,21 +266,23 @@ impl Compiler<'_> {
         let Statement::Create(create) = parsed.statement else {
             return Err(Finding::new(nowhere, format!("\"{}\": sql must be one query or one CREATE SEGMENT", segment.name)));
         };
-        if self.pending.iter().any(|p| p.name == create.name) {
+        if !self.names.insert(create.name.clone()) {
             return Err(Finding::new(nowhere, format!("segment \"{}\" is given twice", create.name)).hint("segment ids and names are unique"));
         }
         if let Some(id) = segment.id.filter(|id| *id != create.name) {
             self.aliases.insert(id, create.name.clone());
         }
+        let (retain_ms, backfill_ms) = self.options(file, &create);
         self.pending.push(Pending {
             name: create.name.clone(),
             rule_id: segment.rule_id,
             hidden: segment.hidden,
             file,
             at: nowhere,
-            query: create.query,
             emit: create.emit,
-            retain_ms: 0,
+            query: create.query,
+            retain_ms,
+            backfill_ms,
             window_ms: segment.window_ms,
             sql: parsed.text,
         });
@@ -297,9 +374,19 @@ impl Compiler<'_> {
     fn segment(&mut self, i: usize, names: &BTreeSet<String>, built: &mut Built, options: &CompileOptions) -> Result<(), Option<Finding>> {
         let aliases = &self.aliases;
         let pending = &mut self.pending[i];
-        let mut catalog = Catalog::new(&self.functions, names);
-        let logical = bind::plan(&mut pending.query, &mut catalog, &self.functions).map_err(Some)?;
-        let normal = normalize(&logical, &catalog).map_err(Some)?;
+        let (normal, logical_plan) = match self.cache.base(&pending.sql) {
+            Some((base, plan)) => (Normal::Base(base), plan),
+            None => {
+                let mut catalog = Catalog::new(&self.functions, names);
+                let logical = bind::plan(&mut pending.query, &mut catalog, &self.functions).map_err(Some)?;
+                let normal = normalize(&logical, &catalog).map_err(Some)?;
+                let plan: Arc<str> = logical.display_indent().to_string().into();
+                if let Normal::Base(base) = &normal {
+                    self.cache.used.bases.insert(pending.sql.clone(), (base.clone(), Arc::clone(&plan)));
+                }
+                (normal, plan)
+            }
+        };
         let id = built.segments.len() as SegmentId;
         let mut segment = Segment {
             name: pending.name.clone(),
@@ -308,13 +395,14 @@ impl Compiler<'_> {
             emit: Emit::Final,
             emit_reason: String::new(),
             retain_ms: pending.retain_ms,
+            backfill_ms: pending.backfill_ms,
             hold_ms: 0,
             window: WindowSpec::Tumble { size: 0 },
             kind: SegmentKind::Base { family: 0, having: Having::Always, value: Value::None },
             readers: vec![],
             member_readers: vec![],
             sql: pending.sql.clone(),
-            logical_plan: logical.display_indent().to_string(),
+            logical_plan,
             condition: String::new(),
         };
         let (default, base) = match normal {

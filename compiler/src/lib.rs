@@ -18,6 +18,6 @@ pub mod window;
 
 mod compile;
 
-pub use compile::{CompileOptions, SourceKind, SourceText, compile};
+pub use compile::{CompileCache, CompileOptions, SourceKind, SourceText, compile, compile_cached};
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use program::Program;

@@ -258,6 +258,8 @@ pub struct Segment {
     pub emit_reason: String,
     /// How long a member stays after the end of the last window in which they qualified, ms.
     pub retain_ms: i64,
+    /// How much of the retained events a new segment reads before it goes live, ms.
+    pub backfill_ms: i64,
     /// The least time that membership lasts after a window's end, ms: until the next window's end.
     pub hold_ms: i64,
     /// Its windows (for a derived segment those of its first dependency).
@@ -271,7 +273,7 @@ pub struct Segment {
     /// The SQL text.
     pub sql: String,
     /// DataFusion's logical plan of the SQL.
-    pub logical_plan: String,
+    pub logical_plan: Arc<str>,
     /// How HAVING or the derived condition reads.
     pub condition: String,
 }

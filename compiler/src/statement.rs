@@ -108,6 +108,31 @@ pub fn parse(text: &str) -> (Vec<Parsed>, Vec<Finding>) {
     (parsed, findings)
 }
 
+/// A statement of a text, not parsed yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// Its text, without the semicolon.
+    pub text: String,
+    /// Where it starts.
+    pub at: Position,
+    /// Its first word, in upper case.
+    pub word: String,
+}
+
+/// Cuts a text at its semicolons.
+///
+/// # Errors
+/// When a quote or comment is not closed, or a character means nothing.
+pub fn pieces(text: &str) -> Result<Vec<Piece>, Finding> {
+    let tokens = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location();
+    let tokens = tokens.map_err(|e| Finding::new(position(e.location), e.message).hint("close the quote or comment, or remove the character"))?;
+    let piece = |tokens: &[TokenWithSpan]| {
+        let first = tokens.iter().find(|t| !is_space(t))?;
+        Some(Piece { text: text_of(text, tokens), at: position(first.span.start), word: first.token.to_string().to_uppercase() })
+    };
+    Ok(tokens.split(|t| t.token == Token::SemiColon).filter_map(piece).collect())
+}
+
 fn is_space(t: &TokenWithSpan) -> bool {
     matches!(t.token, Token::Whitespace(_) | Token::EOF)
 }

@@ -6,6 +6,7 @@
 //! at the end the touched groups are compared and derived segments brought up to date.
 
 pub mod saved;
+pub mod why;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -131,6 +131,12 @@ impl Runtime {
         self.workers.iter().map(|w| w.status.lock().unwrap_or_else(PoisonError::into_inner).clone()).collect()
     }
 
+    /// Batches that wait for the sinks.
+    pub fn queued(&self) -> u64 {
+        let sent = self.workers().iter().map(|w| w.sent).sum::<u64>();
+        sent.saturating_sub(self.outbox.taken.load(Ordering::Relaxed))
+    }
+
     /// How the sinks stand.
     pub fn outbox(&self) -> &OutboxStatus {
         &self.outbox
@@ -166,5 +172,5 @@ fn worker(
     clock: &Clock,
     status: Arc<Mutex<WorkerStatus>>,
 ) -> Worker {
-    Worker { source, partitions, commands, out, store: Arc::clone(store), settings, clock: Arc::clone(clock), status, scratch: Scratch::default() }
+    Worker { source, partitions, commands, out, store: Arc::clone(store), settings, clock: Arc::clone(clock), status, sent: 0, scratch: Scratch::default() }
 }

@@ -37,6 +37,12 @@ impl Users {
         }
     }
 
+    /// The dense id of a user who is known.
+    pub fn find(&self, user: &[u8]) -> Option<u32> {
+        let (hash, places, bytes) = (hash(user), &self.places, &self.bytes);
+        self.table.find(hash, |&(h, id)| h == hash as u32 && text(places, bytes, id) == user).map(|&(_, id)| id)
+    }
+
     /// The dense ids of a batch of users, as [`Users::intern`] gives them one by one. Look-ups go side by side
     /// in small groups, as each waits for memory three times: the table, the place, the text.
     pub fn intern_all(&mut self, users: &TextBuffer, ids: &mut Vec<u32>) {

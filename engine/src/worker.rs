@@ -72,8 +72,17 @@ pub struct Deployment {
     pub program: Arc<Program>,
     /// Names that results carry.
     pub names: Arc<Vec<SegmentName>>,
-    /// State of groups that are new, computed from retained events: by partition.
-    pub backfill: Arc<BTreeMap<u32, Tables>>,
+    /// What gives new groups their state from retained events, if anything does.
+    pub backfill: Option<Arc<dyn Backfill>>,
+}
+
+/// Computes the state of new groups from retained events.
+pub trait Backfill: Send + Sync {
+    /// The state of a partition at these positions, with windows closed up to `closed`.
+    ///
+    /// # Errors
+    /// When retained events cannot be read, or an expression fails; the new groups then begin empty.
+    fn tables(&self, partition: u32, positions: &Positions, closed: i64) -> Result<Tables, String>;
 }
 
 impl Deployment {
@@ -81,7 +90,7 @@ impl Deployment {
     pub fn new(revision: i64, program: Arc<Program>) -> Self {
         let name = |s: &cohort_compiler::program::Segment| SegmentName { segment: s.name.as_str().into(), rule: s.rule_id.as_str().into() };
         let names = Arc::new(program.segments.iter().map(name).collect());
-        Deployment { revision, program, names, backfill: Arc::default() }
+        Deployment { revision, program, names, backfill: None }
     }
 }
 
@@ -152,6 +161,8 @@ pub struct PartitionStatus {
 pub struct WorkerStatus {
     /// Its partitions.
     pub partitions: Vec<PartitionStatus>,
+    /// What it handed over so far.
+    pub sent: u64,
     /// What the source says, while it cannot be read.
     pub source_error: Option<String>,
     /// Why the worker ended, if it failed.
@@ -192,20 +203,20 @@ impl Running {
         deployments: &mut dyn FnMut(i64) -> Option<Deployment>,
     ) -> Result<Self, WorkerError> {
         let failed = |source| WorkerError::Engine { partition: number, source };
-        let checkpoint = store.load(number)?;
-        let since = checkpoint.as_ref().map_or(i64::MIN, |c| c.revision);
-        let adoptions = store.adoptions(number, since)?;
-        let (state, deployment, positions) = match checkpoint {
-            Some(c) => {
-                let deployment = deployments(c.revision).unwrap_or_else(|| first.clone());
-                let (state, _) = Partition::restore(Arc::clone(&deployment.program), settings, &c.tables).map_err(failed)?;
-                (state, deployment, c.positions)
-            }
+        let checkpoint = match store.load(number)? {
+            Some(checkpoint) => checkpoint,
             None => {
-                let earliest = adoptions.first().and_then(|a| deployments(a.revision)).unwrap_or_else(|| first.clone());
-                (Partition::new(Arc::clone(&earliest.program), settings), earliest, Positions::new())
+                // What is to be repeated after a restart is repeated from here.
+                let tables = Partition::new(Arc::clone(&first.program), settings).save().map_err(failed)?;
+                let checkpoint = Checkpoint { partition: number, revision: first.revision, positions: Positions::new(), tables };
+                store.save(&checkpoint)?;
+                checkpoint
             }
         };
+        let adoptions = store.adoptions(number, checkpoint.revision)?;
+        let deployment = deployments(checkpoint.revision).unwrap_or_else(|| first.clone());
+        let (state, _) = Partition::restore(Arc::clone(&deployment.program), settings, &checkpoint.tables).map_err(failed)?;
+        let positions = checkpoint.positions;
         let noted = adoptions.into_iter().filter(|a| a.revision > deployment.revision).filter_map(|a| deployments(a.revision).map(|d| (a, d))).collect();
         Ok(Running {
             number,
@@ -232,7 +243,9 @@ impl Running {
 
     /// Runs another program from here on. Returns the results of the change.
     fn adopt(&mut self, deployment: &Deployment) -> Result<Vec<ResultBatch>, EngineError> {
-        let difference = self.state.adopt(Arc::clone(&deployment.program), deployment.backfill.get(&self.number))?;
+        let backfill = deployment.backfill.as_ref().map(|b| b.tables(self.number, &self.positions, self.state.closed()));
+        let backfill = backfill.and_then(|tables| tables.inspect_err(|error| tracing::error!(error, "backfill")).ok());
+        let difference = self.state.adopt(Arc::clone(&deployment.program), backfill.as_ref())?;
         self.decoder = JsonDecoder::new(projection(&deployment.program));
         self.deployment = deployment.clone();
         let mut batches = vec![departed(self.number, &difference.departed, self.state.newest().unwrap_or(0))];
@@ -319,6 +332,8 @@ pub struct Worker {
     pub clock: Clock,
     /// Where it says how it stands.
     pub status: Arc<std::sync::Mutex<WorkerStatus>>,
+    /// What it handed over so far.
+    pub sent: u64,
     /// Room for a batch.
     pub scratch: Scratch,
 }
@@ -431,7 +446,8 @@ impl Worker {
         batches.into_iter().try_for_each(|b| self.send(Outgoing::Results(b)))
     }
 
-    fn send(&self, outgoing: Outgoing) -> Result<(), WorkerError> {
+    fn send(&mut self, outgoing: Outgoing) -> Result<(), WorkerError> {
+        self.sent += 1;
         self.out.send(outgoing).map_err(|_| WorkerError::NoSink)
     }
 
@@ -563,7 +579,7 @@ impl Worker {
     fn say(&self) {
         let now = (self.clock)();
         let partitions = self.partitions.iter().map(|p| p.status(self.source.lag(p.number), self.is_idle(p, now))).collect();
-        *lock(&self.status) = WorkerStatus { partitions, ..WorkerStatus::default() };
+        *lock(&self.status) = WorkerStatus { partitions, sent: self.sent, ..WorkerStatus::default() };
     }
 }
 

@@ -145,6 +145,8 @@ pub struct Catalog {
     pool: AnyPool,
 }
 
+const SQLITE: [&str; 3] = ["PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", "PRAGMA busy_timeout = 10000"];
+
 /// A URL without its password.
 pub fn redacted(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_string() };
@@ -169,18 +171,17 @@ impl Catalog {
         let full = sqlite.map_or(url.to_string(), |path| format!("sqlite://{path}?mode=rwc"));
         let options = AnyConnectOptions::from_str(&full).map_err(|e| failed(&e))?.disable_statement_logging();
         let is_sqlite = sqlite.is_some();
-        let prepare = move |connection: &mut sqlx::AnyConnection| {
+        let pool = AnyPoolOptions::new().max_connections(if is_sqlite { 4 } else { 8 }).acquire_timeout(std::time::Duration::from_secs(10));
+        let pool = pool.after_connect(move |connection, _| {
             Box::pin(async move {
-                if is_sqlite {
-                    for pragma in ["PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", "PRAGMA busy_timeout = 10000"] {
-                        sqlx::query(pragma).execute(&mut *connection).await?;
-                    }
+                let pragmas: &[&'static str] = if is_sqlite { &SQLITE } else { &[] };
+                for pragma in pragmas {
+                    sqlx::query(*pragma).execute(&mut *connection).await?;
                 }
                 Ok(())
-            }) as futures::future::BoxFuture<'_, sqlx::Result<()>>
-        };
-        let pool = AnyPoolOptions::new().max_connections(if is_sqlite { 4 } else { 8 }).acquire_timeout(std::time::Duration::from_secs(10));
-        let pool = pool.after_connect(move |connection, _| prepare(connection)).connect_with(options).await.map_err(|e| failed(&e))?;
+            })
+        });
+        let pool = pool.connect_with(options).await.map_err(|e| failed(&e))?;
         sqlx::migrate!("./migrations").run(&pool).await.map_err(|e| failed(&e))?;
         Ok(Catalog { pool })
     }

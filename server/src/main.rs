@@ -1,10 +1,13 @@
 //! The `cohort` binary: commands over the compiler, the engine and the connectors.
 
+mod api;
 mod bench;
+mod catalog;
 mod commands;
-#[cfg_attr(not(test), allow(dead_code, reason = "events as structs are for the API to come"))]
+mod config;
 mod generate;
 mod memory;
+mod service;
 
 use std::process::ExitCode;
 
@@ -38,6 +41,14 @@ enum LogFormat {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Runs the service: events in, memberships out, API and UI.
+    Serve(commands::serve::Args),
+    /// Runs the service with sample segments and live generated events.
+    Demo(commands::serve::DemoArgs),
+    /// Prints the effective configuration, without secrets.
+    Config(commands::serve::ConfigArgs),
+    /// Prints the OpenAPI document of the API.
+    Openapi,
     /// Runs segments over files of events.
     Replay(commands::replay::Args),
     /// Shows how segments run and what they share.
@@ -57,13 +68,17 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,cohort=info"));
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match cli.log_format {
         LogFormat::Text => logs.init(),
         LogFormat::Json => logs.json().init(),
     }
     let outcome = match cli.command {
+        Command::Serve(args) => commands::serve::run(&args),
+        Command::Demo(args) => commands::serve::demo(&args),
+        Command::Config(args) => commands::serve::print_config(&args),
+        Command::Openapi => api::document().to_pretty_json().map(|text| println!("{text}")).map_err(Into::into),
         Command::Replay(args) => commands::replay::run(args),
         Command::Explain(args) => commands::explain::run(&args),
         Command::Check(args) => commands::check::run(&args),

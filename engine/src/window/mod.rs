@@ -8,6 +8,7 @@ pub mod pane;
 pub mod saved;
 pub mod session;
 pub mod tumble;
+pub mod why;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -78,7 +78,7 @@ impl Sliding {
 }
 
 /// Successive windows of a user that hold the same panes.
-struct Stretch {
+pub(super) struct Stretch {
     /// Their group.
     group: usize,
     /// End of the first.
@@ -354,7 +354,7 @@ impl FamilyState {
     /// The open windows of a user: stretches of successive windows with the same panes, each one group.
     /// Its cost is that of the user's panes, however many windows there are: the panes from each to the
     /// newest are merged once, and nearly all open windows reach to the newest.
-    fn open_windows(&self, user: u32, groups: &mut Groups, windows: &mut Vec<Stretch>) {
+    pub(super) fn open_windows(&self, user: u32, groups: &mut Groups, windows: &mut Vec<Stretch>) {
         let width = self.rows.width();
         let least = self.spec.start_of(self.spec.next_end(self.sliding.closed.max(i64::MIN / 2)));
         // From the newest to the oldest: start of the pane, newest event and slots of all from it on.

@@ -36,7 +36,7 @@ pub fn some_segments(keep: impl Fn(usize) -> bool) -> String {
 
 /// Compiles SQL.
 pub fn program(sql: &str) -> Arc<Program> {
-    let text = SourceText { name: "sql".into(), kind: SourceKind::Sql, text: sql.into() };
+    let text = SourceText { name: "sql".into(), kind: SourceKind::Sql, text: sql.into(), id: None };
     Arc::new(compile(&[text], &CompileOptions::default()).unwrap_or_else(|e| panic!("{e}")))
 }
 

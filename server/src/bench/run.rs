@@ -40,7 +40,7 @@ pub fn compile(workload: &Workload) -> Result<Arc<Program>> {
         Kind::Sql => SourceKind::Sql,
         Kind::Json => SourceKind::Json,
     };
-    let source = SourceText { name: "workload".into(), kind, text: workload.text.clone() };
+    let source = SourceText { name: "workload".into(), kind, text: workload.text.clone(), id: None };
     Ok(Arc::new(crate::commands::compile_sources(&[source], None)?))
 }
 

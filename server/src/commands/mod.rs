@@ -5,6 +5,7 @@ pub mod check;
 pub mod explain;
 pub mod generate;
 pub mod replay;
+pub mod serve;
 
 use std::path::{Path, PathBuf};
 
@@ -35,7 +36,7 @@ fn read_source(path: &Path) -> Result<SourceText> {
     let text = text.strip_prefix('\u{feff}').map(String::from).unwrap_or(text);
     let json = path.extension().is_some_and(|e| e == "json") || text.trim_start().starts_with(['[', '{']);
     let kind = if json { SourceKind::Json } else { SourceKind::Sql };
-    Ok(SourceText { name: path.display().to_string(), kind, text })
+    Ok(SourceText { name: path.display().to_string(), kind, text, id: None })
 }
 
 /// Compiles texts, with errors as one message.

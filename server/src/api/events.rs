@@ -1,0 +1,301 @@
+//! Events come in, one by one or many at a time; what is wrong with a record is said at once.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use cohort_connectors::embedded::log::Record;
+use cohort_engine::decode::json::{JsonDecoder, split_lines};
+use cohort_engine::decode::{EventBatch, Projection, Reason, TextColumnSpec, TextField, Topics};
+use cohort_engine::sink::{DeadLetter, DeadLetterSink};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
+
+use super::App;
+use super::extract::{Body, Query};
+use super::problem::{ApiResult, Problem};
+use super::segments::blocking;
+use crate::generate::{Generator, GeneratorConfig, Topic};
+
+/// Where events go.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Target {
+    /// Topic of all events; by default each event's type decides.
+    topic: Option<String>,
+}
+
+/// A record that was not accepted.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RejectedRecord {
+    /// Its place among the records, from 0.
+    index: usize,
+    /// Why, by a stable name.
+    reason: String,
+}
+
+/// What became of events.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Accepted {
+    accepted: usize,
+    rejected: Vec<RejectedRecord>,
+}
+
+/// An event; other fields are ignored.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(example = json!({"userId": "user_1", "eventType": "purchase", "timestamp": 1767225600000_i64, "value": 99.5, "metadata": {"category": "books"}}))]
+pub struct EventInput {
+    /// Who.
+    user_id: String,
+    /// What: `purchase`, `view`, `install`, `add_to_cart`, or any other.
+    event_type: String,
+    /// When, ms since the epoch.
+    timestamp: i64,
+    value: Option<f64>,
+    session_id: Option<String>,
+    #[schema(value_type = Option<Object>)]
+    metadata: Option<Value>,
+}
+
+/// Takes in one event, an array of events, or one event a line.
+#[utoipa::path(post, path = "/events", tag = "events", params(Target), request_body(content((EventInput = "application/json"), (String = "application/x-ndjson"))), responses((status = 200, body = Accepted), (status = "4XX", body = Problem)))]
+pub async fn post(State(app): State<App>, Query(target): Query<Target>, headers: HeaderMap, body: Result<Bytes, axum::extract::rejection::BytesRejection>) -> ApiResult<Json<Accepted>> {
+    let body = body?;
+    let topic = topic_of(&app, target.topic)?;
+    let lines = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).is_some_and(|t| t.contains("ndjson") || t.contains("jsonl"));
+    blocking(move || accept(&app, &body, lines, topic.as_deref())).await?.map(Json)
+}
+
+fn topic_of(app: &App, topic: Option<String>) -> ApiResult<Option<String>> {
+    match topic {
+        Some(t) if !app.config.source.topics.contains(&t) => {
+            Err(Problem::bad_request(format!("there is no topic {t:?}")).hint(format!("topics are {}", app.config.source.topics.join(", "))))
+        }
+        topic => Ok(topic),
+    }
+}
+
+/// The records of a body: lines, the items of an array, or the one object.
+fn records(body: &[u8], lines: bool) -> ApiResult<(Vec<u8>, Vec<(u32, u32)>)> {
+    let (mut data, mut spans) = (vec![], vec![]);
+    let first = body.iter().find(|b| !b.is_ascii_whitespace());
+    if !lines && first == Some(&b'[') {
+        for item in sonic_rs::to_array_iter(body) {
+            let item = item.map_err(|e| Problem::new(StatusCode::BAD_REQUEST, "invalid-json", e.to_string().lines().next().unwrap_or_default()))?;
+            let start = data.len() as u32;
+            data.extend_from_slice(item.as_raw_str().as_bytes());
+            spans.push((start, data.len() as u32));
+        }
+    } else if lines || one_a_line(body) {
+        data = body.to_vec();
+        split_lines(&data, &mut spans);
+    } else {
+        data = body.to_vec();
+        spans.push((0, data.len() as u32));
+    }
+    if spans.is_empty() || first.is_none() {
+        return Err(Problem::bad_request("there are no events").hint("send one event, an array of events, or one event a line"));
+    }
+    Ok((data, spans))
+}
+
+/// Whether a body has an object on each of several lines.
+fn one_a_line(body: &[u8]) -> bool {
+    let mut lines = body.split(|b| *b == b'\n').filter(|l| !l.trim_ascii().is_empty());
+    lines.next().is_some_and(|l| l.trim_ascii().ends_with(b"}")) && lines.next().is_some_and(|l| l.trim_ascii().starts_with(b"{"))
+}
+
+fn accept(app: &App, body: &[u8], lines: bool, topic: Option<&str>) -> ApiResult<Accepted> {
+    let (data, spans) = records(body, lines)?;
+    let types = Projection { value: true, texts: vec![TextColumnSpec { field: TextField::EventType, dictionary: None, text: true }], metadata: false };
+    let (mut events, mut rejected) = (EventBatch::default(), vec![]);
+    JsonDecoder::new(types).decode(&data, &spans, Topics::None, &mut events, &mut rejected);
+    let now = (app.clock)();
+    let payload = |record: u32| {
+        let (start, end) = spans[record as usize];
+        &data[start as usize..end as usize]
+    };
+    let latest = now.saturating_add(app.config.time.max_future.0);
+    let mut bad: Vec<(u32, Reason)> = rejected.iter().map(|r| (r.record, r.reason)).collect();
+    let mut good = vec![];
+    for (i, &record) in events.records.iter().enumerate() {
+        if events.times[i] > latest {
+            bad.push((record, Reason::FutureTimestamp));
+            continue;
+        }
+        let topic = topic.unwrap_or_else(|| default_topic(app, events.texts[0].text.get(i)));
+        good.push(Record { topic, user: events.users.get(i), payload: payload(record) });
+    }
+    bad.sort_unstable();
+    if !good.is_empty() {
+        app.log.append(&good, now)?;
+    }
+    if !bad.is_empty() {
+        let letter = |(i, (record, reason)): (usize, &(u32, Reason))| DeadLetter {
+            reason: *reason,
+            topic: topic.unwrap_or("http").into(),
+            partition: 0,
+            // Not a place in the log: the time, so that each is kept.
+            offset: -(now * 4096 + i as i64),
+            at: now,
+            raw: payload(*record).to_vec(),
+        };
+        let letters: Vec<DeadLetter> = bad.iter().enumerate().map(letter).collect();
+        app.dead_letters.clone().put(&letters).map_err(|e| Problem::internal(&e))?;
+        metrics::counter!("cohort_http_events_rejected_total").increment(letters.len() as u64);
+    }
+    let rejected = bad.iter().map(|(record, reason)| RejectedRecord { index: *record as usize, reason: reason.as_str().into() }).collect();
+    Ok(Accepted { accepted: good.len(), rejected })
+}
+
+/// The topic of an event by its type.
+fn default_topic<'a>(app: &'a App, event_type: &[u8]) -> &'a str {
+    let topic = match event_type {
+        b"purchase" | b"add_to_cart" => Topic::Orders,
+        b"install" => Topic::Installs,
+        _ => Topic::Activity,
+    };
+    let topics = &app.config.source.topics;
+    topics.iter().find(|t| *t == topic.name()).or(topics.first()).map_or("", String::as_str)
+}
+
+/// What to generate.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GenerateInput {
+    /// `order_events`, `activity_events` or `install_events`; a mix of all by default.
+    topic: Option<String>,
+    /// How many, 1 to 1000.
+    count: u64,
+    /// What user ids begin with.
+    user_prefix: Option<String>,
+    /// The same seed gives the same events, but for their times.
+    seed: Option<u64>,
+}
+
+/// Events that were generated.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Generated {
+    accepted: usize,
+    /// The first five.
+    #[schema(value_type = Vec<Object>)]
+    events: Vec<Value>,
+}
+
+/// Generates events of the last seconds and takes them in.
+#[utoipa::path(post, path = "/events/generate", tag = "events", request_body = GenerateInput, responses((status = 200, body = Generated), (status = "4XX", body = Problem)))]
+pub async fn generate(State(app): State<App>, Body(input): Body<GenerateInput>) -> ApiResult<Json<Generated>> {
+    if !(1..=1000).contains(&input.count) {
+        return Err(Problem::bad_request(format!("count must be 1 to 1000, not {}", input.count)));
+    }
+    let topic = input.topic.map(|t| t.parse::<Topic>().map_err(Problem::bad_request)).transpose()?;
+    let prefix = input.user_prefix.unwrap_or_else(|| "user_".into());
+    if prefix.is_empty() || prefix.len() > 64 {
+        return Err(Problem::bad_request("userPrefix must have 1 to 64 bytes"));
+    }
+    let now = (app.clock)();
+    let config = GeneratorConfig {
+        events: input.count,
+        users: (input.count / 4).max(1),
+        seed: input.seed.unwrap_or(now as u64),
+        from_ms: now - 2_000,
+        span_ms: 2_000,
+        disorder_ms: 0,
+        topic,
+        user_prefix: prefix,
+        ..GeneratorConfig::default()
+    };
+    blocking(move || {
+        let (mut generator, mut text) = (Generator::new(config), vec![]);
+        while generator.write_event(&mut text) {}
+        let accepted = accept(&app, &text, true, topic.map(Topic::name))?;
+        let events = text.split(|b| *b == b'\n').take(5).filter_map(|l| serde_json::from_slice(l).ok()).collect();
+        Ok(Json(Generated { accepted: accepted.accepted, events }))
+    })
+    .await?
+}
+
+/// A topic and what came in on it since the service started.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TopicInfo {
+    name: String,
+    events: u64,
+    bytes: u64,
+    dead_letters: u64,
+}
+
+/// Topics, and what came in on them.
+#[utoipa::path(get, path = "/events/topics", tag = "events", responses((status = 200, body = Vec<TopicInfo>)))]
+pub async fn topics(State(app): State<App>) -> Json<Vec<TopicInfo>> {
+    let mut topics: BTreeMap<String, TopicInfo> = BTreeMap::new();
+    let empty = |name: &str| TopicInfo { name: name.into(), events: 0, bytes: 0, dead_letters: 0 };
+    for name in &app.config.source.topics {
+        topics.insert(name.clone(), empty(name));
+    }
+    let workers = app.runtime.workers();
+    for counts in workers.iter().flat_map(|w| &w.partitions).map(|p| &p.counts) {
+        for (topic, n) in &counts.events {
+            topics.entry(topic.to_string()).or_insert_with(|| empty(topic)).events += n;
+        }
+        for (topic, n) in &counts.bytes {
+            topics.entry(topic.to_string()).or_insert_with(|| empty(topic)).bytes += n;
+        }
+        for ((topic, _), n) in &counts.dead {
+            topics.entry(topic.to_string()).or_insert_with(|| empty(topic)).dead_letters += n;
+        }
+    }
+    Json(topics.into_values().collect())
+}
+
+/// Which dead letters to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct LetterFilter {
+    /// How many at most, up to 1000.
+    limit: Option<usize>,
+    /// Only those of this reason.
+    reason: Option<String>,
+    /// Only those of this topic.
+    topic: Option<String>,
+}
+
+/// A record that was not accepted, or came too late for a window.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Letter {
+    reason: String,
+    topic: String,
+    partition: u32,
+    /// Its offset; negative for a record that was refused before it had one.
+    offset: i64,
+    at: i64,
+    /// The record, when it is text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    raw: Option<String>,
+    /// The record in hexadecimal, when it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    raw_hex: Option<String>,
+}
+
+/// The newest dead letters.
+#[utoipa::path(get, path = "/events/dead-letters", tag = "events", params(LetterFilter), responses((status = 200, body = Vec<Letter>), (status = "4XX", body = Problem)))]
+pub async fn dead_letters(State(app): State<App>, Query(filter): Query<LetterFilter>) -> ApiResult<Json<Vec<Letter>>> {
+    let limit = filter.limit.unwrap_or(100).clamp(1, 1000);
+    let newest = blocking(move || {
+        let fits = |k: &cohort_connectors::embedded::dead_letters::Kept| {
+            filter.reason.as_deref().is_none_or(|r| r == k.reason) && filter.topic.as_deref().is_none_or(|t| t == k.topic)
+        };
+        app.dead_letters.newest(limit, fits)
+    });
+    let letter = |k: cohort_connectors::embedded::dead_letters::Kept| {
+        let text = String::from_utf8(k.raw);
+        let hex = text.as_ref().err().map(|e| e.as_bytes().iter().map(|b| format!("{b:02x}")).collect());
+        Letter { reason: k.reason, topic: k.topic, partition: k.partition, offset: k.offset, at: k.at, raw: text.ok(), raw_hex: hex }
+    };
+    Ok(Json(newest.await??.into_iter().map(letter).collect()))
+}

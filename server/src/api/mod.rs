@@ -1,0 +1,144 @@
+//! The HTTP API: one file a noun. Errors are [`problem::Problem`]s, whoever finds them; the OpenAPI document is made
+//! from the handlers.
+
+pub mod auth;
+pub mod events;
+pub mod explain;
+pub mod extract;
+pub mod problem;
+pub mod results;
+pub mod segments;
+pub mod sql;
+pub mod status;
+pub mod users;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
+use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::service::Service;
+use auth::Tokens;
+use problem::Problem;
+
+/// What handlers share.
+pub type App = Arc<Service>;
+
+const BODY: usize = 1 << 20;
+const EVENTS_BODY: usize = 16 << 20;
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "Cohort",
+    description = "Decides, as events arrive, which audience segments each user is in. Errors are RFC 9457 problems.",
+    license(name = "Apache-2.0")
+))]
+struct Document;
+
+/// The routes under `/api/v1`, with their document.
+fn routes() -> OpenApiRouter<App> {
+    let events = OpenApiRouter::new().routes(routes!(events::post)).layer(DefaultBodyLimit::max(EVENTS_BODY));
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(segments::list, segments::create))
+        .routes(routes!(segments::rules))
+        .routes(routes!(segments::rules_of))
+        .routes(routes!(segments::preview))
+        .routes(routes!(segments::get, segments::replace, segments::drop))
+        .routes(routes!(segments::set_status))
+        .routes(routes!(segments::members))
+        .routes(routes!(segments::stats))
+        .routes(routes!(segments::versions))
+        .routes(routes!(segments::audit))
+        .routes(routes!(sql::run))
+        .routes(routes!(explain::running, explain::text))
+        .routes(routes!(users::segments))
+        .routes(routes!(users::why))
+        .routes(routes!(events::generate))
+        .routes(routes!(events::topics))
+        .routes(routes!(events::dead_letters))
+        .routes(routes!(results::stream))
+        .routes(routes!(status::status))
+        .layer(DefaultBodyLimit::max(BODY))
+        .merge(events)
+}
+
+/// The OpenAPI document.
+pub fn document() -> utoipa::openapi::OpenApi {
+    OpenApiRouter::<App>::new().nest("/api/v1", routes()).into_openapi()
+}
+
+/// Everything that the service answers.
+pub fn router(service: &App, tokens: Tokens, metrics: metrics_exporter_prometheus::PrometheusHandle) -> Router {
+    let (api, document) = OpenApiRouter::<App>::new().nest("/api/v1", routes()).split_for_parts();
+    let config = &service.config.server;
+    let tokens = Arc::new(tokens);
+    let timeout = config.request_timeout.duration();
+    let api = api
+        .route("/api/v1/openapi.json", get({
+            let document = document.clone();
+            || async move { Json(document) }
+        }))
+        .layer(middleware::from_fn(move |request: Request, next: Next| limit_time(timeout, request, next)))
+        .layer(middleware::from_fn_with_state(Arc::clone(&tokens), auth::check))
+        .with_state(Arc::clone(service));
+    let compressed = SizeAbove::new(1024).and(NotForContentType::new("text/event-stream"));
+    let mut router = Router::new()
+        .merge(api)
+        .merge(utoipa_swagger_ui::SwaggerUi::new("/docs").url("/docs/openapi.json", document))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(status::ready).with_state(Arc::clone(service)))
+        .route("/metrics", get(status::metrics).with_state((Arc::clone(service), metrics, tokens)))
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_method)
+        .layer(middleware::from_fn(record))
+        .layer(CompressionLayer::new().compress_when(compressed))
+        .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| Problem::internal(&"a handler panicked").into_response()));
+    if !config.cors.is_empty() {
+        let origins: Vec<HeaderValue> = config.cors.iter().filter_map(|o| o.parse().ok()).collect();
+        router = router.layer(CorsLayer::permissive().allow_origin(AllowOrigin::list(origins)));
+    }
+    let id = HeaderName::from_static("x-request-id");
+    router.layer(PropagateRequestIdLayer::new(id.clone())).layer(SetRequestIdLayer::new(id, MakeRequestUuid))
+}
+
+async fn no_route(request: Request) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "not-found", format!("there is nothing at {}", request.uri().path())).hint("the API is described at /docs")
+}
+
+async fn no_method(request: Request) -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", format!("{} is not something to do with {}", request.method(), request.uri().path()))
+}
+
+/// Ends requests that take too long; streams begin in time and go on.
+async fn limit_time(timeout: Duration, request: Request, next: Next) -> Response {
+    match tokio::time::timeout(timeout, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", format!("the request took longer than {} s", timeout.as_secs())).into_response(),
+    }
+}
+
+/// Counts and times requests by route and status.
+async fn record(request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let route = request.extensions().get::<MatchedPath>().map_or("other".to_string(), |p| p.as_str().to_string());
+    let method = request.method().to_string();
+    let mut response = next.run(request).await;
+    let labels = [("method", method), ("route", route), ("status", response.status().as_u16().to_string())];
+    metrics::counter!("cohort_http_requests_total", &labels).increment(1);
+    metrics::histogram!("cohort_http_request_seconds", &labels[..2]).record(started.elapsed().as_secs_f64());
+    response.headers_mut().entry(header::X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
+    response
+}

@@ -1,0 +1,595 @@
+//! Segments: what there is, what they mean, who is in them.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use cohort_compiler::emit::Emit;
+use cohort_compiler::{SourceKind, SourceText};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use utoipa::{IntoParams, ToSchema};
+
+use super::App;
+use super::auth::Caller;
+use super::extract::{Body, Path, Query};
+use super::problem::{ApiResult, Problem};
+use crate::catalog::{Change, Edit, Stored};
+use crate::config::Role;
+use crate::service::history::Reader;
+use crate::service::segments::{Current, draft, source};
+
+/// A rule of a segment, as the API takes it.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(example = json!({"eventType": "orders", "attribute": "sum", "operator": "GT", "value": 500}))]
+pub struct Rule {
+    /// Type of event; `orders`, `clicks`, `views`, `installs` and `addToCart` are other names of those in events.
+    event_type: String,
+    /// `count` or `sum`.
+    attribute: String,
+    /// `GT`, `GTE`, `LT`, `LTE`, `EQ` or `NEQ`.
+    operator: String,
+    /// What the aggregate is compared with.
+    value: f64,
+    /// The rule's own window.
+    window_minutes: Option<i64>,
+}
+
+/// A dependency of a derived segment.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Dependency {
+    /// Id or name of the segment that is read.
+    independent_segment_id: String,
+    /// `AND`, `OR` or `NOT`.
+    logical_operator: String,
+}
+
+/// A segment to create: by rules, by dependencies, or by SQL.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(example = json!({"name": "High Spenders", "type": "INDEPENDENT", "windowMinutes": 5, "rules": [{"eventType": "orders", "attribute": "sum", "operator": "GT", "value": 500}]}))]
+pub struct SegmentInput {
+    /// Its name, which results carry.
+    name: Option<String>,
+    /// What it is for.
+    description: Option<String>,
+    /// `INDEPENDENT` or `DERIVED`.
+    r#type: Option<String>,
+    /// The window of all its rules.
+    window_minutes: Option<i64>,
+    /// Rules that must all hold.
+    rules: Option<Vec<Rule>>,
+    /// Segments that it reads.
+    dependencies: Option<Vec<Dependency>>,
+    /// How dependencies combine: names or ids with AND, OR, NOT and parentheses.
+    logical_expression: Option<String>,
+    /// A query, or a CREATE SEGMENT statement, instead of all that.
+    sql: Option<String>,
+}
+
+/// How new a segment's members are.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Freshness {
+    /// The least watermark of all partitions, ms since the epoch.
+    watermark: Option<i64>,
+    /// When a batch was last evaluated.
+    evaluated_at: Option<i64>,
+    /// Batches of results that wait for the sink.
+    sink_queue: u64,
+}
+
+/// A segment as it is.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Segment {
+    id: String,
+    #[serde(flatten)]
+    #[schema(inline)]
+    body: Map<String, Value>,
+    description: String,
+    /// The SQL that it is.
+    sql: String,
+    active: bool,
+    /// `CHANGES` or `FINAL`.
+    emit: Option<String>,
+    /// Why it emits then.
+    emit_reason: Option<String>,
+    window: Option<String>,
+    version: i64,
+    created_at: i64,
+    updated_at: i64,
+    updated_by: String,
+    /// Members now.
+    size: u64,
+    freshness: Freshness,
+    /// What may surprise.
+    warnings: Vec<String>,
+}
+
+impl Segment {
+    fn new(app: &App, current: &Current, stored: &Stored) -> ApiResult<Self> {
+        let compiled = current.compiled(&stored.name).map(|i| &current.program.segments[i]);
+        let mut body = stored.body.as_object().cloned().unwrap_or_default();
+        let own = body.shift_remove("sql").and_then(|v| v.as_str().map(String::from));
+        let kind = if own.is_some() || body.get("type").is_some_and(|t| !t.is_null()) { None } else { Some("INDEPENDENT") };
+        if let Some(kind) = kind {
+            body.insert("type".into(), json!(kind));
+        }
+        let sql = own.or_else(|| compiled.map(|c| c.sql.clone())).unwrap_or_else(|| generated_sql(stored));
+        Ok(Segment {
+            id: stored.id.clone(),
+            body,
+            description: stored.description.clone(),
+            sql,
+            active: stored.active,
+            emit: compiled.map(|c| format!("{:?}", c.emit).to_uppercase()),
+            emit_reason: compiled.map(|c| c.emit_reason.clone()),
+            window: compiled.map(|c| c.window.to_string()),
+            version: stored.version,
+            created_at: stored.created_at,
+            updated_at: stored.updated_at,
+            updated_by: stored.updated_by.clone(),
+            size: app.profiles.size(&stored.name)?,
+            freshness: freshness(app),
+            warnings: compiled.map_or_else(Vec::new, |c| warnings(app, c)),
+        })
+    }
+}
+
+/// The SQL of rules that do not run now.
+fn generated_sql(stored: &Stored) -> String {
+    let (segments, _) = cohort_compiler::rule::parse(&source(&stored.id, &stored.name, &stored.body).text);
+    segments.into_iter().find(|s| !s.hidden).map(|s| s.query).unwrap_or_default()
+}
+
+fn freshness(app: &App) -> Freshness {
+    let workers = app.runtime.workers();
+    let partitions = || workers.iter().flat_map(|w| &w.partitions);
+    Freshness {
+        watermark: partitions().filter_map(|p| p.watermark).min(),
+        evaluated_at: partitions().map(|p| p.evaluated_at).max(),
+        sink_queue: app.runtime.queued(),
+    }
+}
+
+fn warnings(app: &App, segment: &cohort_compiler::program::Segment) -> Vec<String> {
+    let mut warnings = vec![];
+    let (window, ttl) = (segment.window.size(), app.config.sink.ttl.0);
+    if segment.emit == Emit::Final {
+        warnings.push(format!("members are known only when a window closes: {}", segment.emit_reason));
+    }
+    if segment.window.step() > ttl {
+        warnings.push(format!("profiles expire {} s after their last write, before a window of {} s closes; see sink.ttl", ttl / 1000, window / 1000));
+    }
+    if segment.backfill_ms > app.config.source.retention.0 {
+        warnings.push("backfill reaches further back than events are kept; see source.retention".into());
+    }
+    warnings
+}
+
+/// Which segments to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Filter {
+    /// Only those that run, or do not.
+    active: Option<bool>,
+    /// `INDEPENDENT`, `DERIVED` or `SQL`.
+    r#type: Option<String>,
+    /// Text that the name or description has.
+    q: Option<String>,
+    /// Page, from 0.
+    page: Option<usize>,
+    /// Segments a page, at most 1000.
+    size: Option<usize>,
+}
+
+/// A page of segments.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Page {
+    items: Vec<Segment>,
+    page: usize,
+    size: usize,
+    total: usize,
+}
+
+/// Lists segments.
+#[utoipa::path(get, path = "/segments", tag = "segments", params(Filter), responses((status = 200, body = Page), (status = "4XX", body = Problem)))]
+pub async fn list(State(app): State<App>, Query(filter): Query<Filter>) -> ApiResult<Json<Page>> {
+    let current = app.current.load_full();
+    let (page, size) = (filter.page.unwrap_or(0), filter.size.unwrap_or(50).clamp(1, 1000));
+    let text = filter.q.map(|q| q.to_lowercase());
+    let kind = |s: &Stored| if s.body.get("sql").is_some() { "SQL".to_string() } else { s.body["type"].as_str().unwrap_or("INDEPENDENT").to_uppercase() };
+    let fits = |s: &&Stored| {
+        filter.active.is_none_or(|a| a == s.active)
+            && filter.r#type.as_deref().is_none_or(|t| kind(s).eq_ignore_ascii_case(t))
+            && text.as_deref().is_none_or(|t| s.name.to_lowercase().contains(t) || s.description.to_lowercase().contains(t))
+    };
+    let found: Vec<&Stored> = current.segments.iter().filter(fits).collect();
+    let items = found.iter().skip(page.saturating_mul(size)).take(size).map(|s| Segment::new(&app, &current, s)).collect::<ApiResult<_>>()?;
+    Ok(Json(Page { items, page, size, total: found.len() }))
+}
+
+fn found(current: &Current, name: &str) -> ApiResult<Stored> {
+    current.find(name).cloned().ok_or_else(|| Problem::no_segment(name))
+}
+
+/// A segment, with its version as ETag.
+fn tagged(app: &App, current: &Current, name: &str, status: StatusCode) -> ApiResult<Response> {
+    let stored = found(current, name)?;
+    let tag = format!("\"{}\"", stored.version);
+    Ok((status, [(header::ETAG, tag)], Json(Segment::new(app, current, &stored)?)).into_response())
+}
+
+/// Creates a segment; it runs from the next batch on.
+#[utoipa::path(post, path = "/segments", tag = "segments", request_body = SegmentInput, responses((status = 201, body = Segment), (status = "4XX", body = Problem)))]
+pub async fn create(State(app): State<App>, Extension(caller): Extension<Caller>, Body(body): Body<Value>) -> ApiResult<Response> {
+    let draft = draft(&body, None)?;
+    let active = body.get("active").and_then(Value::as_bool).unwrap_or(true);
+    let name = draft.name.clone();
+    let edit = Edit::Create { name: draft.name, body: draft.body, description: draft.description, origin: "api".into(), active };
+    let current = app.edit(vec![edit], &caller.name).await?;
+    let mut response = tagged(&app, &current, &name, StatusCode::CREATED)?;
+    if let Some(Ok(location)) = current.find(&name).map(|s| format!("/api/v1/segments/{}", s.id).parse()) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+/// One segment, by id or name.
+#[utoipa::path(get, path = "/segments/{id}", tag = "segments", params(("id" = String, Path)), responses((status = 200, body = Segment), (status = 304), (status = "4XX", body = Problem)))]
+pub async fn get(State(app): State<App>, Path(id): Path<String>) -> ApiResult<Response> {
+    tagged(&app, &app.current.load_full(), &id, StatusCode::OK)
+}
+
+/// Gives a segment another meaning; the difference in members is emitted.
+#[utoipa::path(put, path = "/segments/{id}", tag = "segments", params(("id" = String, Path)), request_body = SegmentInput, responses((status = 200, body = Segment), (status = "4XX", body = Problem)))]
+pub async fn replace(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    Body(body): Body<Value>,
+) -> ApiResult<Response> {
+    let old = found(&app.current.load_full(), &id)?;
+    let draft = draft(&body, Some(&old.name))?;
+    let name = draft.name.clone();
+    let edit = Edit::Replace { id: old.id, name: draft.name, body: draft.body, description: draft.description, expected_version: expected(&headers)? };
+    let current = app.edit(vec![edit], &caller.name).await?;
+    tagged(&app, &current, &name, StatusCode::OK)
+}
+
+/// The version of an `If-Match` header.
+fn expected(headers: &HeaderMap) -> ApiResult<Option<i64>> {
+    let Some(value) = headers.get(header::IF_MATCH).and_then(|v| v.to_str().ok()).filter(|v| *v != "*") else { return Ok(None) };
+    let version = value.trim().trim_matches('"').parse();
+    version.map(Some).map_err(|_| Problem::bad_request(format!("If-Match: {value} is not an ETag of a segment")))
+}
+
+/// Whether a segment runs.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Status {
+    active: bool,
+}
+
+/// Pauses or resumes a segment. A paused one has no members.
+#[utoipa::path(patch, path = "/segments/{id}/status", tag = "segments", params(("id" = String, Path)), request_body = Status, responses((status = 200, body = Segment), (status = "4XX", body = Problem)))]
+pub async fn set_status(State(app): State<App>, Extension(caller): Extension<Caller>, Path(id): Path<String>, Body(status): Body<Status>) -> ApiResult<Response> {
+    let old = found(&app.current.load_full(), &id)?;
+    let current = if old.active == status.active {
+        app.current.load_full()
+    } else {
+        app.edit(vec![Edit::SetActive { id: old.id.clone(), active: status.active }], &caller.name).await?
+    };
+    tagged(&app, &current, &old.id, StatusCode::OK)
+}
+
+/// Drops a segment; its members leave.
+#[utoipa::path(delete, path = "/segments/{id}", tag = "segments", params(("id" = String, Path)), responses((status = 204), (status = "4XX", body = Problem)))]
+pub async fn drop(State(app): State<App>, Extension(caller): Extension<Caller>, Path(id): Path<String>) -> ApiResult<StatusCode> {
+    let old = found(&app.current.load_full(), &id)?;
+    app.edit(vec![Edit::Drop { id: old.id }], &caller.name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A rule as the Flink job polled it.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SegmentRule {
+    id: String,
+    segment_id: String,
+    event_type: String,
+    attribute: String,
+    operator: String,
+    threshold: Value,
+    window_minutes: Value,
+}
+
+fn rules_json(current: &Current, event_type: Option<&str>) -> Vec<SegmentRule> {
+    let mut rules = vec![];
+    for stored in current.segments.iter().filter(|s| s.active) {
+        for (n, rule) in stored.body["rules"].as_array().into_iter().flatten().enumerate() {
+            let text = |key: &str| rule[key].as_str().unwrap_or_default().to_string();
+            let window = [&rule["windowMinutes"], &stored.body["windowMinutes"]].into_iter().find(|w| !w.is_null());
+            rules.push(SegmentRule {
+                id: format!("{}-{}", stored.id, n + 1),
+                segment_id: stored.name.clone(),
+                event_type: text("eventType"),
+                attribute: text("attribute"),
+                operator: text("operator"),
+                threshold: if rule["threshold"].is_null() { rule["value"].clone() } else { rule["threshold"].clone() },
+                window_minutes: window.cloned().unwrap_or_default(),
+            });
+        }
+    }
+    rules.retain(|r| event_type.is_none_or(|t| t == r.event_type));
+    rules
+}
+
+/// JSON with an ETag; nothing when the caller has it.
+fn cached(headers: &HeaderMap, value: &impl Serialize) -> ApiResult<Response> {
+    let text = serde_json::to_string(value).map_err(|e| Problem::internal(&e))?;
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    let tag = format!("\"{:016x}\"", hasher.finish());
+    let known = headers.get(header::IF_NONE_MATCH).and_then(|v| v.to_str().ok()).is_some_and(|v| v.split(',').any(|t| t.trim() == tag || t.trim() == "*"));
+    if known {
+        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
+    }
+    Ok(([(header::ETAG, tag), (header::CONTENT_TYPE, "application/json".into())], text).into_response())
+}
+
+/// The rules that run, as SegmentRule JSON.
+#[utoipa::path(get, path = "/segments/rules", tag = "segments", responses((status = 200, body = Vec<SegmentRule>), (status = 304)))]
+pub async fn rules(State(app): State<App>, headers: HeaderMap) -> ApiResult<Response> {
+    cached(&headers, &rules_json(&app.current.load_full(), None))
+}
+
+/// The rules that run for one type of event, by the name that the rules use.
+#[utoipa::path(get, path = "/segments/rules/eventType/{eventType}", tag = "segments", params(("eventType" = String, Path)), responses((status = 200, body = Vec<SegmentRule>), (status = 304)))]
+pub async fn rules_of(State(app): State<App>, Path(event_type): Path<String>, headers: HeaderMap) -> ApiResult<Response> {
+    cached(&headers, &rules_json(&app.current.load_full(), Some(&event_type)))
+}
+
+/// Which members to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Slice {
+    /// Members at most, up to 1000.
+    limit: Option<usize>,
+    /// The cursor of the answer before.
+    cursor: Option<String>,
+}
+
+/// A member of a segment. Times are milliseconds since the epoch.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Member {
+    user_id: String,
+    value: Option<f64>,
+    since: i64,
+    window_start: i64,
+    window_end: i64,
+    expires_at: i64,
+}
+
+/// Some members of a segment, in the order of their ids.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Members {
+    items: Vec<Member>,
+    /// Where to go on; none at the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cursor: Option<String>,
+}
+
+/// Who is in a segment now.
+#[utoipa::path(get, path = "/segments/{id}/members", tag = "segments", params(("id" = String, Path), Slice), responses((status = 200, body = Members), (status = "4XX", body = Problem)))]
+pub async fn members(State(app): State<App>, Path(id): Path<String>, Query(slice): Query<Slice>) -> ApiResult<Json<Members>> {
+    let stored = found(&app.current.load_full(), &id)?;
+    let limit = slice.limit.unwrap_or(100).clamp(1, 1000);
+    let found = blocking(move || app.profiles.members(&stored.name, slice.cursor.as_deref(), limit).map(|found| (stored.name, found))).await??;
+    let (name, found) = found;
+    let cursor = (found.len() == limit).then(|| found.last().map(|(user, _)| user.clone())).flatten();
+    let member = |(user_id, profile): (String, cohort_connectors::embedded::profiles::Profile)| {
+        let result = profile.results.values().find(|r| r.segment == name);
+        Member {
+            user_id,
+            value: result.and_then(|r| r.value),
+            since: result.map_or(0, |r| r.since),
+            window_start: result.map_or(0, |r| r.window_start),
+            window_end: result.map_or(0, |r| r.window_end),
+            expires_at: profile.expires_at,
+        }
+    };
+    Ok(Json(Members { items: found.into_iter().map(member).collect(), cursor }))
+}
+
+/// Runs what blocks.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> ApiResult<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|e| Problem::internal(&e))
+}
+
+/// What happened to a segment in a minute.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Minute {
+    /// Its start, ms since the epoch.
+    minute: i64,
+    entered: u64,
+    exited: u64,
+    /// Members at its end.
+    size: u64,
+}
+
+/// Size and movement of a segment.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Stats {
+    size: u64,
+    freshness: Freshness,
+    /// The last 24 hours, those minutes in which anything happened.
+    minutes: Vec<Minute>,
+}
+
+/// How many are in a segment, and how that came about.
+#[utoipa::path(get, path = "/segments/{id}/stats", tag = "segments", params(("id" = String, Path)), responses((status = 200, body = Stats), (status = "4XX", body = Problem)))]
+pub async fn stats(State(app): State<App>, Path(id): Path<String>) -> ApiResult<Json<Stats>> {
+    let stored = found(&app.current.load_full(), &id)?;
+    let now = (app.clock)();
+    let minutes = app.profiles.activity(&stored.name, now - 86_400_000, now + 60_000)?;
+    let minutes = minutes.into_iter().map(|a| Minute { minute: a.minute, entered: a.entered, exited: a.exited, size: a.size }).collect();
+    Ok(Json(Stats { size: app.profiles.size(&stored.name)?, freshness: freshness(&app), minutes }))
+}
+
+/// All versions of a segment, newest first.
+#[utoipa::path(get, path = "/segments/{id}/versions", tag = "segments", params(("id" = String, Path)), responses((status = 200, body = Vec<Change>), (status = "4XX", body = Problem)))]
+pub async fn versions(State(app): State<App>, Path(id): Path<String>) -> ApiResult<Json<Vec<Change>>> {
+    let id = app.current.load().find(&id).map_or(id, |s| s.id.clone());
+    let versions = app.catalog.versions(&id).await?;
+    if versions.is_empty() { Err(Problem::no_segment(&id)) } else { Ok(Json(versions)) }
+}
+
+/// Which changes to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct AuditSlice {
+    /// Changes at most, up to 1000.
+    limit: Option<i64>,
+    /// Only changes before this revision.
+    before: Option<i64>,
+}
+
+/// Who changed what, newest first.
+#[utoipa::path(get, path = "/audit", tag = "segments", params(AuditSlice), responses((status = 200, body = Vec<Change>), (status = "4XX", body = Problem)))]
+pub async fn audit(State(app): State<App>, Extension(caller): Extension<Caller>, Query(slice): Query<AuditSlice>) -> ApiResult<Json<Vec<Change>>> {
+    caller.may(Role::Admin)?;
+    Ok(Json(app.catalog.audit(slice.limit.unwrap_or(100).clamp(1, 1000), slice.before).await?))
+}
+
+/// A segment to try out, and over which events.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PreviewInput {
+    /// Events appended from then on, ms since the epoch; all that are kept by default.
+    from: Option<i64>,
+    /// Events appended until then.
+    to: Option<i64>,
+    /// The segment, as for creating it.
+    #[serde(flatten)]
+    #[schema(value_type = Object)]
+    segment: Map<String, Value>,
+}
+
+/// A point of a size over time.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Point {
+    /// Event time, ms since the epoch.
+    time: i64,
+    size: u64,
+}
+
+/// What a segment would have been.
+#[derive(Debug, Default, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Preview {
+    /// Members at the end.
+    size: u64,
+    /// Some of them.
+    sample: Vec<String>,
+    /// Size by event time.
+    over_time: Vec<Point>,
+    /// Users who became members, each time.
+    entered: u64,
+    /// Users who ceased to be members, each time.
+    exited: u64,
+    /// Events read.
+    rows: u64,
+    /// Whether it was ended before all events were read.
+    partial: bool,
+    millis: u64,
+    /// Members of the running segment of that name who would not be, and the reverse.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    difference: Option<Difference>,
+}
+
+/// How a preview differs from what runs.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Difference {
+    added: u64,
+    removed: u64,
+    added_sample: Vec<String>,
+    removed_sample: Vec<String>,
+}
+
+const PREVIEW_SECONDS: u64 = 20;
+
+/// Runs a segment that does not run over retained events.
+#[utoipa::path(post, path = "/segments/preview", tag = "segments", request_body = PreviewInput, responses((status = 200, body = Preview), (status = "4XX", body = Problem)))]
+pub async fn preview(State(app): State<App>, Body(input): Body<PreviewInput>) -> ApiResult<Json<Preview>> {
+    let body = Value::Object(input.segment);
+    let draft = draft(&body, Some("preview"))?;
+    let mut text = source("preview", &draft.name, &draft.body);
+    text.id = None;
+    let by_sql = text.kind == SourceKind::Sql;
+    let text = SourceText { name: if by_sql { "sql".into() } else { text.name.clone() }, ..text };
+    let (program, _) = app.compile_beside(text).await.map_err(|p| if by_sql && !draft.body["sql"].as_str().is_some_and(|s| s.trim_start().to_lowercase().starts_with("create")) { Problem { line: p.line.map(|l| l.saturating_sub(1)).filter(|l| *l > 0), ..p } } else { p })?;
+    let preview = blocking(move || run_preview(&app, &program, &draft.name, input.from, input.to)).await?;
+    preview.map(Json).map_err(|e| Problem::internal(&e))
+}
+
+fn run_preview(app: &App, program: &Arc<cohort_compiler::Program>, name: &str, from: Option<i64>, to: Option<i64>) -> Result<Preview, String> {
+    let (started, mut preview) = (Instant::now(), Preview::default());
+    let Some(segment) = program.segments.iter().position(|s| s.name == name).map(|i| i as u32) else { return Err("no segment".into()) };
+    let mut members = std::collections::BTreeSet::new();
+    let mut sizes: std::collections::BTreeMap<i64, i64> = Default::default();
+    for partition in 0..app.log.partitions() {
+        let at = |time: i64| app.log.offset_at(partition, time).map_err(|e| e.to_string());
+        let (first, next) = app.log.range(partition);
+        let (first, until) = (from.map_or(Ok(first), at)?, to.map_or(Ok(next), at)?);
+        let mut reader = Reader::new(&app.log, partition, first, program, app.settings());
+        let (mut inside, mut partial) = (std::collections::HashSet::new(), false);
+        reader.run(until, |state, rows| {
+            for row in rows.iter().filter(|r| r.segment == segment) {
+                let member = row.qualified || (row.kind == cohort_engine::ResultKind::Change && state.membership().get(row.segment, row.user).is_some());
+                let minute = row.timestamp - row.timestamp.rem_euclid(60_000);
+                if member && inside.insert(row.user) {
+                    preview.entered += 1;
+                    *sizes.entry(minute).or_default() += 1;
+                } else if !member && inside.remove(&row.user) {
+                    preview.exited += 1;
+                    *sizes.entry(minute).or_default() -= 1;
+                }
+            }
+            partial = started.elapsed().as_secs() >= PREVIEW_SECONDS;
+            !partial
+        })?;
+        preview.rows += reader.events;
+        preview.partial |= partial;
+        members.extend(reader.state.membership().iter().filter(|(s, ..)| *s == segment).map(|(_, user, _)| reader.state.users().name(user).to_string()));
+    }
+    let mut size = 0;
+    preview.over_time = sizes.into_iter().map(|(time, change)| { size += change; Point { time, size: size.max(0) as u64 } }).collect();
+    preview.size = members.len() as u64;
+    preview.sample = members.iter().take(20).cloned().collect();
+    if app.current.load().compiled(name).is_some() {
+        preview.difference = Some(difference(app, name, &members)?);
+    }
+    preview.millis = started.elapsed().as_millis() as u64;
+    Ok(preview)
+}
+
+fn difference(app: &App, name: &str, members: &std::collections::BTreeSet<String>) -> Result<Difference, String> {
+    let running = app.profiles.members(name, None, usize::MAX).map_err(|e| e.to_string())?;
+    let running: std::collections::BTreeSet<String> = running.into_iter().map(|(user, _)| user).collect();
+    let (added, removed): (Vec<_>, Vec<_>) = (members.difference(&running).collect(), running.difference(members).collect());
+    let sample = |users: &[&String]| users.iter().take(20).map(|u| (*u).clone()).collect();
+    Ok(Difference { added: added.len() as u64, removed: removed.len() as u64, added_sample: sample(&added), removed_sample: sample(&removed) })
+}

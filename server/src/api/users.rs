@@ -1,0 +1,263 @@
+//! What a user is in, and why.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use cohort_compiler::{CompileOptions, SourceKind, SourceText, compile};
+use cohort_connectors::replay::partition_of;
+use cohort_engine::decode::json::JsonDecoder;
+use cohort_engine::decode::{EventBatch, Topics};
+use cohort_engine::events::projection;
+use cohort_engine::membership::NEVER;
+use cohort_engine::partition::why::Why;
+use cohort_engine::source::RawBatch;
+use cohort_engine::window::why::{Amount, Standing};
+use cohort_engine::{Partition, Settings};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
+
+use super::App;
+use super::extract::Path;
+use super::problem::{ApiResult, Problem};
+use super::segments::blocking;
+
+/// A membership. Times are milliseconds since the epoch.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Membership {
+    /// The segment's name.
+    segment: String,
+    /// Its id, if it is still there.
+    segment_id: Option<String>,
+    value: Option<f64>,
+    /// Time of the result by which the user entered.
+    since: i64,
+    window_start: i64,
+    window_end: i64,
+    expires_at: i64,
+}
+
+/// What a user is in.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UserSegments {
+    user_id: String,
+    segments: Vec<Membership>,
+    last_updated: Option<i64>,
+}
+
+/// The segments that a user is in now; none for a user who is not known.
+#[utoipa::path(get, path = "/users/{userId}/segments", tag = "users", params(("userId" = String, Path)), responses((status = 200, body = UserSegments), (status = "4XX", body = Problem)))]
+pub async fn segments(State(app): State<App>, Path(user_id): Path<String>) -> ApiResult<Json<UserSegments>> {
+    let profile = app.profiles.get(&user_id)?;
+    let current = app.current.load();
+    let membership = |r: &cohort_connectors::embedded::profiles::RuleResult, expires_at: i64| Membership {
+        segment: r.segment.clone(),
+        segment_id: current.find(&r.segment).map(|s| s.id.clone()),
+        value: r.value,
+        since: r.since,
+        window_start: r.window_start,
+        window_end: r.window_end,
+        expires_at,
+    };
+    let segments = profile.iter().flat_map(|p| p.results.values().filter(|r| p.segments.contains(&r.segment)).map(|r| membership(r, p.expires_at)));
+    Ok(Json(UserSegments { user_id, segments: segments.collect(), last_updated: profile.as_ref().map(|p| p.last_updated) }))
+}
+
+/// An aggregate that decides.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AggregateValue {
+    /// The aggregate, as SQL.
+    aggregate: String,
+    /// Its value.
+    #[schema(value_type = Object)]
+    value: Value,
+}
+
+/// A window that decides. Times are milliseconds since the epoch.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Window {
+    window_start: i64,
+    window_end: i64,
+    /// Whether it has closed.
+    closed: bool,
+    newest_event: i64,
+    qualifies: bool,
+    value: Option<f64>,
+    aggregates: Vec<AggregateValue>,
+    /// `>`, `>=`, …
+    #[serde(skip_serializing_if = "Option::is_none")]
+    operator: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    threshold: Option<f64>,
+    /// How far the value is from the threshold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    distance: Option<f64>,
+}
+
+/// A segment that a derived one reads.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Input {
+    segment: String,
+    member: bool,
+    condition: String,
+    windows: Vec<Window>,
+    #[schema(no_recursion)]
+    inputs: Vec<Input>,
+}
+
+/// Why a user is in a segment, or not.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WhyAnswer {
+    user_id: String,
+    segment: String,
+    member: bool,
+    /// In a sentence.
+    summary: String,
+    /// What decides.
+    condition: String,
+    /// End of the last closed window in which the user qualified, if that makes them a member.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    member_until_window_after: Option<i64>,
+    /// The user's windows.
+    windows: Vec<Window>,
+    /// The segments that are read.
+    inputs: Vec<Input>,
+    /// The newest events that the segment takes in.
+    #[schema(value_type = Vec<Object>)]
+    events: Vec<Value>,
+}
+
+fn window(s: &Standing) -> Window {
+    let amount = |a: &Amount| match a {
+        Amount::Number(n) => json!(n),
+        Amount::Text(t) => json!(t),
+        Amount::Null => Value::Null,
+    };
+    Window {
+        window_start: s.window.0,
+        window_end: s.window.1,
+        closed: s.closed,
+        newest_event: s.newest,
+        qualifies: s.qualifies,
+        value: s.value,
+        aggregates: s.aggregates.iter().map(|(name, a)| AggregateValue { aggregate: name.clone(), value: amount(a) }).collect(),
+        operator: s.bar.as_ref().map(|b| b.compare),
+        threshold: s.bar.as_ref().map(|b| b.threshold),
+        distance: s.bar.as_ref().and_then(|b| b.distance),
+    }
+}
+
+fn input(program: &cohort_compiler::Program, (segment, why): &(u32, Why)) -> Input {
+    let s = &program.segments[*segment as usize];
+    Input {
+        segment: s.name.clone(),
+        member: why.member.is_some(),
+        condition: s.condition.clone(),
+        windows: why.standings.iter().map(window).collect(),
+        inputs: why.inputs.iter().map(|i| input(program, i)).collect(),
+    }
+}
+
+/// Windows, values, thresholds and events that decided it, in or out.
+#[utoipa::path(get, path = "/users/{userId}/segments/{segment}/why", tag = "users", params(("userId" = String, Path), ("segment" = String, Path)), responses((status = 200, body = WhyAnswer), (status = "4XX", body = Problem)))]
+pub async fn why(State(app): State<App>, Path((user_id, segment)): Path<(String, String)>) -> ApiResult<Json<WhyAnswer>> {
+    let current = app.current.load_full();
+    let name = current.find(&segment).map(|s| s.name.clone()).ok_or_else(|| Problem::no_segment(&segment))?;
+    if current.compiled(&name).is_none() {
+        return Err(Problem::new(axum::http::StatusCode::CONFLICT, "segment-paused", format!("segment {name:?} does not run")));
+    }
+    blocking(move || answer(&app, user_id, name)).await?.map(Json)
+}
+
+fn answer(app: &App, user_id: String, name: String) -> ApiResult<WhyAnswer> {
+    let partition = partition_of(user_id.as_bytes(), app.log.partitions());
+    let (user, segment) = (user_id.clone(), name.clone());
+    let asked = app.runtime.ask(partition, Duration::from_secs(5), move |p| {
+        let program = std::sync::Arc::clone(p.state.program());
+        let id = program.segments.iter().position(|s| s.name == segment)? as u32;
+        Some(p.state.why(id, &user).map(|why| (program, id, why)))
+    });
+    let busy = || Problem::new(axum::http::StatusCode::SERVICE_UNAVAILABLE, "busy", "the worker of this user does not answer").hint("try again");
+    let (program, id, why) = match asked {
+        Some(Some(found)) => found.map_err(|e| Problem::internal(&e))?,
+        Some(None) | None => return Err(busy()),
+    };
+    let s = &program.segments[id as usize];
+    let windows: Vec<Window> = why.standings.iter().map(window).collect();
+    let member = why.member.is_some();
+    Ok(WhyAnswer {
+        summary: summary(&user_id, &name, member, &windows, &why, &program),
+        condition: s.condition.clone(),
+        member,
+        member_until_window_after: why.member.map(|m| m.closed_end).filter(|t| *t != NEVER),
+        inputs: why.inputs.iter().map(|i| input(&program, i)).collect(),
+        events: newest_events(app, partition, &user_id, s).map_err(|e| Problem::internal(&e))?,
+        windows,
+        user_id,
+        segment: name,
+    })
+}
+
+fn summary(user: &str, segment: &str, member: bool, windows: &[Window], why: &Why, program: &cohort_compiler::Program) -> String {
+    let place = if member { "is in" } else { "is not in" };
+    let mut text = format!("{user} {place} {segment}");
+    if !why.inputs.is_empty() {
+        let name = |i: &(u32, Why)| format!("{} {}", if i.1.member.is_some() { "in" } else { "not in" }, program.segments[i.0 as usize].name);
+        text += &format!(": {}", why.inputs.iter().map(name).collect::<Vec<_>>().join(", "));
+    } else if let Some(w) = windows.iter().rev().find(|w| w.qualifies == member).or(windows.last()) {
+        let values: Vec<String> = w.aggregates.iter().map(|a| format!("{} is {}", a.aggregate, a.value)).collect();
+        text += &format!(": {}", values.join(", "));
+        if let (Some(operator), Some(threshold)) = (w.operator, w.threshold) {
+            text += &format!(", and it takes {operator} {threshold}");
+            if let Some(distance) = w.distance.filter(|_| !w.qualifies) {
+                text += &format!(" ({distance} away)");
+            }
+        }
+    } else if member {
+        text += ": by a window that has closed";
+    } else {
+        text += ": none of their events is in an open window of it";
+    }
+    text
+}
+
+/// Records of a partition that are searched for a user's events.
+const SEARCHED: i64 = 200_000;
+const STEP: i64 = 20_000;
+const SHOWN: usize = 10;
+
+/// The newest events of a user that a segment takes in.
+fn newest_events(app: &App, partition: u32, user: &str, segment: &cohort_compiler::program::Segment) -> Result<Vec<Value>, String> {
+    // A segment over others has no filter of its own.
+    let text = SourceText { name: "why".into(), kind: SourceKind::Sql, text: segment.sql.clone(), id: None };
+    let Ok(program) = compile(&[text], &CompileOptions::default()) else { return Ok(vec![]) };
+    let program = std::sync::Arc::new(program);
+    let mut state = Partition::new(std::sync::Arc::clone(&program), Settings::default());
+    let mut decoder = JsonDecoder::new(projection(&program));
+    let (first, mut until) = app.log.range(partition);
+    let least = first.max(until - SEARCHED);
+    let (mut found, mut batch, mut events, mut rejected) = (vec![], RawBatch::default(), EventBatch::default(), vec![]);
+    while until > least && found.len() < SHOWN {
+        let from = least.max(until - STEP);
+        app.log.read(partition, from, (until - from) as usize, &mut batch).map_err(|e| e.to_string())?;
+        let topics = Topics::Each(&batch.topic_of, &batch.topics);
+        decoder.decode(&batch.data, &batch.spans, topics, &mut events, &mut rejected);
+        let takes = state.takes(&events).map_err(|e| e.to_string())?;
+        for i in (0..events.len()).rev().filter(|&i| takes[i] && events.users.get(i) == user.as_bytes()) {
+            let record = events.records[i] as usize;
+            let mut event: Map<String, Value> = serde_json::from_slice(batch.payload(record)).unwrap_or_default();
+            event.insert("topic".into(), json!(&**batch.topic(record)));
+            event.insert("offset".into(), json!(batch.offsets[record]));
+            found.push(Value::Object(event));
+        }
+        until = from;
+    }
+    found.truncate(SHOWN);
+    Ok(found)
+}

@@ -1,0 +1,202 @@
+//! `cohort serve` and `cohort demo`: the service until it is told to stop.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+use axum_server::Handle;
+use axum_server::tls_rustls::RustlsConfig;
+use cohort_connectors::embedded::log::Record;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
+use serde_json::json;
+
+use crate::api;
+use crate::api::auth::Tokens;
+use crate::catalog::Edit;
+use crate::config::Config;
+use crate::generate::{Generator, GeneratorConfig};
+use crate::service::{Service, system_clock};
+
+/// Flags of `cohort serve`.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// Where the configuration comes from.
+#[derive(clap::Args)]
+pub struct ConfigArgs {
+    /// The configuration, as TOML.
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// A key of the configuration with its value, for instance --set server.listen=127.0.0.1:9000.
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair)]
+    set: Vec<(String, String)>,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    text.split_once('=').map(|(k, v)| (k.trim().to_string(), v.trim().to_string())).ok_or_else(|| format!("{text:?} is not KEY=VALUE"))
+}
+
+impl ConfigArgs {
+    fn load(&self, more: &[(&str, &str)]) -> Result<Config> {
+        let mut flags: Vec<(String, String)> = more.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        flags.extend(self.set.clone());
+        Config::load(self.config.as_deref(), &flags).map_err(|e| super::Usage(e.to_string()).into())
+    }
+}
+
+/// Runs `cohort serve`.
+pub fn run(args: &Args) -> Result<()> {
+    let config = args.config.load(&[])?;
+    runtime()?.block_on(serve(config, None))
+}
+
+/// Prints the effective configuration.
+pub fn print_config(args: &ConfigArgs) -> Result<()> {
+    print!("{}", args.load(&[])?.effective());
+    Ok(())
+}
+
+/// Flags of `cohort demo`.
+#[derive(clap::Args)]
+pub struct DemoArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Events a second.
+    #[arg(long, default_value_t = 2_000)]
+    rate: u64,
+    /// Users.
+    #[arg(long, default_value_t = 5_000)]
+    users: u64,
+}
+
+/// Runs `cohort demo`.
+pub fn demo(args: &DemoArgs) -> Result<()> {
+    if args.rate == 0 || args.users == 0 {
+        return Err(super::Usage("--rate and --users must be at least 1".into()).into());
+    }
+    let config = args.config.load(&[("time.out_of_orderness", "2s"), ("time.idle_timeout", "5s")])?;
+    runtime()?.block_on(serve(config, Some((args.rate, args.users))))
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    let threads = std::thread::available_parallelism().map_or(2, usize::from).max(2);
+    tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build().context("tokio")
+}
+
+async fn serve(config: Config, demo: Option<(u64, u64)>) -> Result<()> {
+    let tokens = Tokens::new(&config.server.tokens).map_err(|e| super::Usage(format!("server.tokens: {e}")))?;
+    let metrics = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0])?
+        .install_recorder()
+        .map_err(|e| anyhow!("metrics: {e}"))?;
+    let server = config.server.clone();
+    // Bound before anything else, so that an address in use is found at once.
+    let listener = std::net::TcpListener::bind(server.listen).with_context(|| format!("server.listen: {}", server.listen))?;
+    let address = listener.local_addr()?;
+    let service = Service::start(config, system_clock()).await?;
+    let router = api::router(&service, tokens, metrics);
+    let handle = Handle::new();
+    tokio::spawn(stop_on_signal(handle.clone()));
+    let scheme = if server.tls.is_some() { "https" } else { "http" };
+    eprintln!("cohort listens on {scheme}://{address} (API {scheme}://{address}/docs)");
+    if let Some((rate, users)) = demo {
+        sample_segments(&service).await?;
+        start_generator(&service, rate, users);
+        eprintln!("demo: {rate} events/s of {users} users; open {scheme}://{address}/ and press Ctrl-C to end");
+    }
+    let app = router.into_make_service();
+    let served = match &server.tls {
+        Some(tls) => {
+            let _ = rustls::crypto::ring::default_provider().install_default();
+            let tls = RustlsConfig::from_pem_file(&tls.certificate, &tls.key).await.context("server.tls")?;
+            axum_server::from_tcp_rustls(listener, tls)?.handle(handle).serve(app).await
+        }
+        None => axum_server::from_tcp(listener)?.handle(handle).serve(app).await,
+    };
+    service.stop().await;
+    served.context("server")
+}
+
+/// Ends the server on Ctrl-C and SIGTERM: requests have a moment to end.
+async fn stop_on_signal(handle: Handle<std::net::SocketAddr>) {
+    let interrupt = tokio::signal::ctrl_c();
+    #[cfg(unix)]
+    {
+        let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else { return };
+        tokio::select! {
+            _ = interrupt => {}
+            _ = terminate.recv() => {}
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = interrupt.await;
+    tracing::info!("stopping");
+    handle.graceful_shutdown(Some(Duration::from_secs(2)));
+}
+
+const SAMPLES: &str = include_str!("../../../queries/demo.sql");
+
+/// Creates the sample segments that are not there yet.
+async fn sample_segments(service: &Arc<Service>) -> Result<()> {
+    let pieces = cohort_compiler::statement::pieces(SAMPLES).map_err(|f| anyhow!(f.message))?;
+    let mut edits = vec![];
+    for piece in pieces {
+        let draft = crate::service::segments::draft(&json!({"sql": piece.text}), None).map_err(|p| anyhow!(p.detail))?;
+        if service.current.load().find(&draft.name).is_none() {
+            edits.push(Edit::Create { name: draft.name, body: draft.body, description: draft.description, origin: "api".into(), active: true });
+        }
+    }
+    if !edits.is_empty() {
+        service.edit(edits, "demo").await.map_err(|p| anyhow!(p.detail))?;
+    }
+    Ok(())
+}
+
+/// Appends events at a steady rate. Every quarter of a minute another set of users is busy, so that numbers move.
+fn start_generator(service: &Arc<Service>, rate: u64, users: u64) {
+    let weak = Arc::downgrade(service);
+    std::thread::spawn(move || {
+        let period = Duration::from_millis(100);
+        let (mut seed, mut owed) = (1, 0.0);
+        let mut next = Instant::now();
+        loop {
+            next += period;
+            std::thread::sleep(next.saturating_duration_since(Instant::now()));
+            let Some(service) = weak.upgrade() else { return };
+            owed += rate as f64 * period.as_secs_f64();
+            let events = owed as u64;
+            owed -= events as f64;
+            let now = (service.clock)();
+            let phase = (now / 15_000) % 4;
+            let config = GeneratorConfig {
+                events,
+                users,
+                seed,
+                from_ms: now - 100,
+                span_ms: 100,
+                disorder_ms: 500,
+                user_prefix: format!("user_{}", ["a", "b", "c", "d"][phase as usize]),
+                ..GeneratorConfig::default()
+            };
+            seed += 1;
+            if let Err(error) = append(&service, config, now) {
+                tracing::warn!(error, "generator");
+            }
+        }
+    });
+}
+
+fn append(service: &Service, config: GeneratorConfig, now: i64) -> Result<(), String> {
+    let mut generator = Generator::new(config);
+    let mut events = vec![];
+    while let Some(event) = generator.next_event() {
+        let payload = serde_json::to_vec(&event).map_err(|e| e.to_string())?;
+        events.push((event.topic().name(), event.user_id.clone(), payload));
+    }
+    let records: Vec<Record<'_>> = events.iter().map(|(topic, user, payload)| Record { topic, user: user.as_bytes(), payload }).collect();
+    service.log.append(&records, now).map(|_| ()).map_err(|e| e.to_string())
+}

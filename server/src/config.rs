@@ -1,0 +1,401 @@
+//! The configuration: defaults, then a TOML file, then `COHORT_SECTION__KEY` of the environment, then flags. Every
+//! error names the key and where it was set.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use figment::providers::{Env, Format, Serialized, Toml};
+use figment::{Figment, Profile};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::catalog::redacted;
+
+/// A length of time, written `30s`, `5m`, `1h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span(pub i64);
+
+/// A number of bytes, written `512MiB`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size(pub u64);
+
+impl Span {
+    /// As the standard library has it.
+    pub fn duration(self) -> std::time::Duration {
+        std::time::Duration::from_millis(self.0.max(0) as u64)
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(d)?;
+        crate::commands::duration(&text).map(Span).map_err(serde::de::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(d)?;
+        crate::commands::size(&text).map(|n| Size(n as u64)).map_err(serde::de::Error::custom)
+    }
+}
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
+        let unit = units.into_iter().find(|(ms, _)| self.0 != 0 && self.0 % ms == 0);
+        s.serialize_str(&unit.map_or(format!("{}ms", self.0), |(ms, unit)| format!("{}{unit}", self.0 / ms)))
+    }
+}
+
+impl Serialize for Size {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+        let unit = units.into_iter().find(|(bytes, _)| self.0 != 0 && self.0 % bytes == 0);
+        s.serialize_str(&unit.map_or(format!("{}", self.0), |(bytes, unit)| format!("{}{unit}", self.0 / bytes)))
+    }
+}
+
+/// What a token may do; each role may do what those before it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Look.
+    Read,
+    /// Change segments, send events.
+    Write,
+    /// Everything.
+    Admin,
+}
+
+/// A bearer token; the secret itself comes from the environment or a file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Token {
+    /// Who holds it, for the audit log.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// Variable of the environment with the secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_env: Option<String>,
+    /// File with the secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_file: Option<PathBuf>,
+}
+
+/// Certificate and key, as PEM files.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The certificate chain.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+/// `[server]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    /// Address to listen on.
+    pub listen: SocketAddr,
+    /// Who may do what; without tokens everyone may do everything.
+    pub tokens: Vec<Token>,
+    /// HTTPS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
+    /// Origins whose pages may call the API; none by default.
+    pub cors: Vec<String>,
+    /// How long a request may take.
+    pub request_timeout: Span,
+}
+
+/// Where events come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SourceKind {
+    /// The embedded log.
+    Embedded,
+}
+
+/// `[source]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// Which source.
+    pub kind: SourceKind,
+    /// The topics that events may have.
+    pub topics: Vec<String>,
+    /// Partitions of the embedded log.
+    pub partitions: u32,
+    /// How long the embedded log keeps events.
+    pub retention: Span,
+    /// How many bytes it keeps at most.
+    pub retention_bytes: Size,
+}
+
+/// `[time]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Time {
+    /// How far the watermark lies behind the newest event.
+    pub out_of_orderness: Span,
+    /// How long after its end a window takes events.
+    pub allowed_lateness: Span,
+    /// How long a partition without events holds time back.
+    pub idle_timeout: Span,
+    /// How far ahead of the clock an event may be.
+    pub max_future: Span,
+}
+
+/// `[engine]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Engine {
+    /// The most records of a micro-batch.
+    pub batch_rows: usize,
+    /// How long a micro-batch waits for more records.
+    pub batch_linger: Span,
+    /// Worker threads; 0 for one per core.
+    pub workers: usize,
+    /// The most memory that state may take.
+    pub memory_limit: Size,
+}
+
+/// `[checkpoint]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Checkpoint {
+    /// Folder, as a `file:` URL.
+    pub url: String,
+    /// How often state is saved.
+    pub interval: Span,
+    /// How many checkpoints are kept.
+    pub keep: usize,
+}
+
+/// `[catalog]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CatalogSection {
+    /// `sqlite:FILE` or `postgres://…`
+    pub url: String,
+    /// How often changes of other instances are looked for.
+    pub refresh: Span,
+}
+
+/// `[rules]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rules {
+    /// A feed of rules to follow; none by default.
+    pub url: String,
+    /// How often it is read.
+    pub refresh: Span,
+}
+
+/// Where results go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SinkKind {
+    /// The embedded profile store.
+    Embedded,
+}
+
+/// `[sink]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sink {
+    /// Which sink.
+    pub kind: SinkKind,
+    /// How long after its last write a profile expires.
+    pub ttl: Span,
+}
+
+/// `[dead_letters]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeadLetters {
+    /// Their topic.
+    pub topic: String,
+    /// How many are kept.
+    pub keep: u64,
+}
+
+/// All of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Folder of the embedded stores.
+    pub data: PathBuf,
+    /// HTTP.
+    pub server: Server,
+    /// Events.
+    pub source: Source,
+    /// Time.
+    pub time: Time,
+    /// Evaluation.
+    pub engine: Engine,
+    /// State.
+    pub checkpoint: Checkpoint,
+    /// Segments.
+    pub catalog: CatalogSection,
+    /// A feed of rules.
+    pub rules: Rules,
+    /// Results.
+    pub sink: Sink,
+    /// Records that were not accepted.
+    pub dead_letters: DeadLetters,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            data: "./cohort-data".into(),
+            server: Server {
+                listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+                tokens: vec![],
+                tls: None,
+                cors: vec![],
+                request_timeout: Span(30_000),
+            },
+            source: Source {
+                kind: SourceKind::Embedded,
+                topics: ["order_events", "activity_events", "install_events"].map(String::from).to_vec(),
+                partitions: 2,
+                retention: Span(86_400_000),
+                retention_bytes: Size(4 << 30),
+            },
+            time: Time { out_of_orderness: Span(30_000), allowed_lateness: Span(0), idle_timeout: Span(30_000), max_future: Span(3_600_000) },
+            engine: Engine { batch_rows: 65_536, batch_linger: Span(50), workers: 0, memory_limit: Size(1 << 30) },
+            checkpoint: Checkpoint { url: String::new(), interval: Span(60_000), keep: 3 },
+            catalog: CatalogSection { url: String::new(), refresh: Span(2_000) },
+            rules: Rules { url: String::new(), refresh: Span(30_000) },
+            sink: Sink { kind: SinkKind::Embedded, ttl: Span(3_600_000) },
+            dead_letters: DeadLetters { topic: "segment_dead_letters".into(), keep: 10_000 },
+        }
+    }
+}
+
+/// What is wrong with the configuration, all of it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct ConfigErrors(pub Vec<String>);
+
+/// Where a value came from and what is wrong, for people.
+fn explain(error: figment::Error) -> Vec<String> {
+    let one = |e: figment::Error| {
+        let key = e.path.join(".");
+        let place = e.metadata.as_ref().map(|m| match &m.source {
+            Some(figment::Source::File(path)) => format!(" in {}", path.display()),
+            _ if m.name.contains("environment") => format!(" in the environment (COHORT_{})", e.path.join("__").to_uppercase()),
+            _ => " on the command line".to_string(),
+        });
+        let what = match &e.kind {
+            figment::error::Kind::UnknownField(field, known) => format!("unknown key {field:?}; keys here are {}", known.join(", ")),
+            figment::error::Kind::UnknownVariant(found, known) => format!("{found:?} is not one of {}", known.join(", ")),
+            figment::error::Kind::InvalidType(found, wanted) => format!("found {found}, expected {wanted}"),
+            kind => kind.to_string(),
+        };
+        let key = if key.is_empty() { "configuration".to_string() } else { key };
+        format!("{key}{}: {what}", place.unwrap_or_default())
+    };
+    error.into_iter().map(one).collect()
+}
+
+impl Config {
+    /// Reads the layers. `flags` are dotted keys with their values.
+    ///
+    /// # Errors
+    /// All that is wrong with them.
+    pub fn load(file: Option<&Path>, flags: &[(String, String)]) -> Result<Config, ConfigErrors> {
+        let mut layers = Figment::from(Serialized::defaults(Config::default()));
+        if let Some(file) = file {
+            if !file.is_file() {
+                return Err(ConfigErrors(vec![format!("--config {}: there is no such file", file.display())]));
+            }
+            layers = layers.merge(Toml::file(file));
+        }
+        // COHORT_TOKEN and the like are secrets by their own names, not keys.
+        layers = layers.merge(Env::prefixed("COHORT_").split("__").filter(|key| key == "data" || key.as_str().contains('.')));
+        for (key, value) in flags {
+            let value: figment::value::Value = value.parse().unwrap_or_else(|_: std::convert::Infallible| value.clone().into());
+            layers = layers.merge((key.as_str(), value));
+        }
+        let mut config: Config = layers.select(Profile::Default).extract().map_err(|e| ConfigErrors(explain(e)))?;
+        if config.checkpoint.url.is_empty() {
+            config.checkpoint.url = format!("file:{}", config.data.join("checkpoints").display());
+        }
+        if config.catalog.url.is_empty() {
+            config.catalog.url = format!("sqlite:{}", config.data.join("catalog.db").display());
+        }
+        let problems = config.problems();
+        if problems.is_empty() { Ok(config) } else { Err(ConfigErrors(problems)) }
+    }
+
+    /// What the types do not say.
+    fn problems(&self) -> Vec<String> {
+        let mut problems = vec![];
+        let mut check = |bad: bool, message: String| {
+            if bad {
+                problems.push(message);
+            }
+        };
+        let s = &self.server;
+        let open = !s.listen.ip().is_loopback() && s.tokens.is_empty();
+        check(open, format!("server.listen: {} can be reached from elsewhere, which needs server.tokens", s.listen));
+        check(self.source.partitions == 0, "source.partitions: must be at least 1".into());
+        check(self.source.partitions > 1024, "source.partitions: must be at most 1024".into());
+        check(self.source.topics.is_empty(), "source.topics: name at least one topic".into());
+        check(self.engine.batch_rows == 0, "engine.batch_rows: must be at least 1".into());
+        check(self.checkpoint.keep == 0, "checkpoint.keep: must be at least 1".into());
+        check(self.checkpoint.interval.0 < 100, "checkpoint.interval: must be at least 100ms".into());
+        check(self.catalog.refresh.0 < 100, "catalog.refresh: must be at least 100ms".into());
+        check(self.sink.ttl.0 < 1_000, "sink.ttl: must be at least 1s".into());
+        check(!self.checkpoint.url.starts_with("file:"), format!("checkpoint.url: {:?} is not a file: URL", redacted(&self.checkpoint.url)));
+        let known = self.catalog.url.starts_with("sqlite:") || self.catalog.url.starts_with("postgres");
+        check(!known, format!("catalog.url: {:?} is neither sqlite:FILE nor postgres://…", redacted(&self.catalog.url)));
+        let web = self.rules.url.is_empty() || self.rules.url.starts_with("http://") || self.rules.url.starts_with("https://");
+        check(!web, "rules.url: must begin with http:// or https://".into());
+        for (i, token) in s.tokens.iter().enumerate() {
+            check(s.tokens[..i].iter().any(|t| t.name == token.name), format!("server.tokens: {:?} is there twice", token.name));
+            if let Err(problem) = token.secret() {
+                check(true, format!("server.tokens: {}: {problem}", token.name));
+            }
+        }
+        for file in s.tls.iter().flat_map(|tls| [("certificate", &tls.certificate), ("key", &tls.key)]) {
+            check(!file.1.is_file(), format!("server.tls.{}: there is no file {}", file.0, file.1.display()));
+        }
+        problems
+    }
+
+    /// The folder of checkpoints.
+    pub fn checkpoint_folder(&self) -> PathBuf {
+        let path = self.checkpoint.url.trim_start_matches("file:");
+        PathBuf::from(if path.starts_with("//") { &path[2..] } else { path })
+    }
+
+    /// The configuration as TOML, without secrets.
+    pub fn effective(&self) -> String {
+        let mut shown = self.clone();
+        shown.catalog.url = redacted(&shown.catalog.url);
+        shown.rules.url = redacted(&shown.rules.url);
+        toml::to_string_pretty(&shown).unwrap_or_else(|e| e.to_string())
+    }
+}
+
+impl Token {
+    /// The secret.
+    ///
+    /// # Errors
+    /// When it is nowhere, or empty.
+    pub fn secret(&self) -> Result<String, String> {
+        let secret = match (&self.secret_env, &self.secret_file) {
+            (Some(name), None) => std::env::var(name).map_err(|_| format!("secret_env: {name} is not in the environment"))?,
+            (None, Some(path)) => std::fs::read_to_string(path).map_err(|e| format!("secret_file: {}: {e}", path.display()))?,
+            _ => return Err("give either secret_env or secret_file".into()),
+        };
+        let secret = secret.trim().to_string();
+        if secret.is_empty() { Err("the secret is empty".into()) } else { Ok(secret) }
+    }
+}

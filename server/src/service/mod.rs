@@ -1,0 +1,238 @@
+//! The running service: the live engine with its stores, the catalog, and what the API asks of them.
+//!
+//! [`segments`] changes what runs, [`history`] runs programs over retained events, [`results`] passes results on to
+//! those who watch, [`query`] answers SELECT.
+
+pub mod history;
+pub mod query;
+pub mod results;
+pub mod segments;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use arc_swap::ArcSwap;
+use cohort_compiler::{CompileCache, CompileOptions, compile_cached};
+use cohort_connectors::checkpoint::ObjectCheckpoints;
+use cohort_connectors::embedded::Store;
+use cohort_connectors::embedded::dead_letters::DeadLetters;
+use cohort_connectors::embedded::log::{EventLog, LogOptions};
+use cohort_connectors::embedded::profiles::Profiles;
+use cohort_connectors::embedded::source::EmbeddedSource;
+use cohort_engine::Settings;
+use cohort_engine::checkpoint::CheckpointStore;
+use cohort_engine::runtime::{Parts, Runtime};
+use cohort_engine::source::Source;
+use cohort_engine::worker::{Clock, Deployment, WorkerSettings};
+use object_store::local::LocalFileSystem;
+use tokio::runtime::Handle;
+
+use crate::catalog::Catalog;
+use crate::config::Config;
+use results::Results;
+use segments::{Current, source};
+
+/// All that the service consists of.
+pub struct Service {
+    /// How it is configured.
+    pub config: Config,
+    /// The segments.
+    pub catalog: Catalog,
+    /// The events.
+    pub log: EventLog,
+    /// The memberships.
+    pub profiles: Profiles,
+    /// Records that were not accepted.
+    pub dead_letters: DeadLetters,
+    /// The workers.
+    pub runtime: Runtime,
+    /// What runs.
+    pub current: ArcSwap<Current>,
+    /// The newest results.
+    pub results: Results,
+    /// What time it is.
+    pub clock: Clock,
+    /// When the service started, ms since the epoch.
+    pub started_at: i64,
+    store: Store,
+    editing: tokio::sync::Mutex<()>,
+    /// Compilations of what is to run.
+    cache: Arc<tokio::sync::Mutex<CompileCache>>,
+    /// Compilations of what is only asked about.
+    asking: Arc<tokio::sync::Mutex<CompileCache>>,
+}
+
+/// Milliseconds since the epoch, by the system's clock.
+pub fn system_clock() -> Clock {
+    Arc::new(|| {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
+    })
+}
+
+impl Service {
+    /// Opens the stores, restores the state, and starts to read.
+    ///
+    /// # Errors
+    /// When a store cannot be opened, or the state cannot be restored.
+    pub async fn start(config: Config, clock: Clock) -> Result<Arc<Self>> {
+        std::fs::create_dir_all(&config.data).with_context(|| format!("data: {}", config.data.display()))?;
+        let store = Store::open(&config.data.join("store")).with_context(|| format!("data: {} (is another cohort using it?)", config.data.display()))?;
+        let options =
+            LogOptions { partitions: config.source.partitions, retention_ms: config.source.retention.0, retention_bytes: config.source.retention_bytes.0 };
+        let log = EventLog::open(&store, options)?;
+        let profiles = Profiles::open(&store, config.sink.ttl.0, Arc::clone(&clock))?;
+        let dead_letters = DeadLetters::open(&store, config.dead_letters.keep)?;
+        let catalog = Catalog::open(&config.catalog.url).await?;
+        let results = Results::default();
+        let (revision, stored) = catalog.all().await?;
+        let mut cache = CompileCache::default();
+        let sources: Vec<_> = stored.iter().filter(|s| s.active).map(|s| source(&s.id, &s.name, &s.body)).collect();
+        let program = compile_cached(&sources, &CompileOptions::default(), &mut cache).context("the catalog does not compile")?;
+        let deployment = Deployment::new(revision, Arc::new(program));
+        let checkpoints: Arc<dyn CheckpointStore> = Arc::new(checkpoints(&config)?);
+        let parts = Parts {
+            sources: sources_of(&log, &config),
+            sinks: vec![Box::new(profiles.clone()), results.sink(Arc::clone(&clock))],
+            dead_letters: Box::new(dead_letters.clone()),
+            store: checkpoints,
+            settings: worker_settings(&config),
+            clock: Arc::clone(&clock),
+        };
+        let started_at = clock();
+        let current = Current::new(revision, Arc::clone(&deployment.program), stored, started_at);
+        let (runtime, cache) = start_runtime(parts, deployment, catalog.clone(), cache).await?;
+        let service = Arc::new(Service {
+            catalog,
+            log,
+            profiles,
+            dead_letters,
+            runtime,
+            current: ArcSwap::from_pointee(current),
+            results,
+            clock,
+            started_at,
+            store,
+            editing: tokio::sync::Mutex::new(()),
+            cache: Arc::new(tokio::sync::Mutex::new(cache)),
+            asking: Arc::default(),
+            config,
+        });
+        service.housekeeping();
+        Ok(service)
+    }
+
+    /// Time and memory of evaluation.
+    pub fn settings(&self) -> Settings {
+        worker_settings(&self.config).state
+    }
+
+    /// Starts what has to be done now and then.
+    fn housekeeping(self: &Arc<Self>) {
+        let (log, clock) = (self.log.clone(), Arc::clone(&self.clock));
+        every(Duration::from_secs(10), "retention", move || log.enforce_retention(clock()).map_err(|e| e.to_string()));
+        let store = self.store.clone();
+        every(Duration::from_secs(1), "sync", move || store.sync().map_err(|e| e.to_string()));
+        let profiles = self.profiles.clone();
+        let mut after: Option<String> = None;
+        every(Duration::from_secs(1), "expiry", move || {
+            after = profiles.expire(after.as_deref(), 20_000).map_err(|e| e.to_string())?;
+            Ok(())
+        });
+        let weak = Arc::downgrade(self);
+        let refresh = self.config.catalog.refresh.duration();
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(refresh).await;
+                let Some(service) = weak.upgrade() else { return };
+                if let Err(problem) = service.refresh().await {
+                    tracing::warn!(problem = problem.detail, "catalog refresh");
+                }
+            }
+        });
+    }
+
+    /// Stops reading, saves all state, and writes what is left.
+    pub async fn stop(self: &Arc<Self>) {
+        let service = Arc::clone(self);
+        let stopped = tokio::task::spawn_blocking(move || {
+            service.runtime.stop();
+            service.store.sync()
+        });
+        if let Ok(Err(error)) = stopped.await {
+            tracing::error!(%error, "stop");
+        }
+    }
+}
+
+/// Does something again and again, on a thread for work that blocks.
+fn every(period: Duration, what: &'static str, mut work: impl FnMut() -> Result<(), String> + Send + 'static) {
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(period).await;
+            let run = move || {
+                let outcome = work();
+                (outcome, work)
+            };
+            let Ok((outcome, next)) = tokio::task::spawn_blocking(run).await else { return };
+            if let Err(error) = outcome {
+                tracing::error!(error, what, "housekeeping");
+            }
+            work = next;
+        }
+    });
+}
+
+fn checkpoints(config: &Config) -> Result<ObjectCheckpoints> {
+    let folder = config.checkpoint_folder();
+    std::fs::create_dir_all(&folder).with_context(|| format!("checkpoint.url: {}", folder.display()))?;
+    let store = LocalFileSystem::new_with_prefix(&folder).with_context(|| format!("checkpoint.url: {}", folder.display()))?;
+    Ok(ObjectCheckpoints::new(Arc::new(store), object_store::path::Path::default(), config.checkpoint.keep, Handle::current()))
+}
+
+/// A source for each worker: worker `w` owns partitions `w`, `w + workers`, ….
+fn sources_of(log: &EventLog, config: &Config) -> Vec<Box<dyn Source>> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = if config.engine.workers == 0 { cores } else { config.engine.workers };
+    let workers = (workers as u32).clamp(1, log.partitions());
+    let owned = |w: u32| (w..log.partitions()).step_by(workers as usize).collect();
+    (0..workers).map(|w| Box::new(EmbeddedSource::new(log.clone(), owned(w))) as Box<dyn Source>).collect()
+}
+
+fn worker_settings(config: &Config) -> WorkerSettings {
+    let state = Settings {
+        out_of_orderness: config.time.out_of_orderness.0,
+        allowed_lateness: config.time.allowed_lateness.0,
+        memory_limit: usize::try_from(config.engine.memory_limit.0).unwrap_or(usize::MAX) / config.source.partitions.max(1) as usize,
+    };
+    WorkerSettings {
+        state,
+        batch_rows: config.engine.batch_rows,
+        linger: config.engine.batch_linger.duration(),
+        idle_timeout: config.time.idle_timeout.0,
+        max_future: config.time.max_future.0,
+        checkpoint_interval: config.checkpoint.interval.duration(),
+    }
+}
+
+/// Starts the workers; programs of older revisions are compiled as they are asked for.
+async fn start_runtime(parts: Parts, newest: Deployment, catalog: Catalog, mut cache: CompileCache) -> Result<(Runtime, CompileCache)> {
+    let handle = Handle::current();
+    let start = move || {
+        let newest_revision = newest.revision;
+        let mut older = |revision: i64| {
+            if revision == newest_revision {
+                return Some(newest.clone());
+            }
+            let segments = handle.block_on(catalog.active_at(revision)).inspect_err(|error| tracing::error!(%error, revision, "catalog")).ok()?;
+            let sources: Vec<_> = segments.iter().map(|(id, name, body)| source(id, name, body)).collect();
+            let program = compile_cached(&sources, &CompileOptions::default(), &mut cache);
+            let program = program.inspect_err(|error| tracing::error!(%error, revision, "an older program does not compile")).ok()?;
+            Some(Deployment::new(revision, Arc::new(program)))
+        };
+        let runtime = Runtime::start(parts, &newest, &mut older);
+        runtime.map(|runtime| (runtime, cache)).map_err(|e| anyhow!(e))
+    };
+    tokio::task::spawn_blocking(start).await?
+}

@@ -1,0 +1,325 @@
+//! SELECT over what the service knows: memberships, results, segments, and the newest events of each stream.
+//! Read-only, with limits of rows and time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use datafusion::arrow::array::{ArrayRef, BooleanArray, Float64Array, MapBuilder, RecordBatch, StringArray, StringBuilder, TimestampMillisecondArray};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::{DataFusionError, ScalarValue};
+use datafusion::datasource::TableType;
+use datafusion::datasource::memory::MemorySourceConfig;
+use datafusion::execution::context::SQLOptions;
+use datafusion::logical_expr::{BinaryExpr, Expr, Operator, TableProviderFilterPushDown};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use futures::StreamExt;
+use serde_json::{Map, Value};
+
+use super::Service;
+use crate::api::problem::{ApiResult, Problem};
+
+/// Rows of the answer, at most.
+pub const MAX_ROWS: usize = 10_000;
+/// Rows read of a table, at most.
+const MAX_READ: usize = 200_000;
+const MAX_TIME: Duration = Duration::from_secs(10);
+
+/// The answer to a SELECT.
+#[derive(Debug, serde::Serialize, utoipa::ToSchema)]
+pub struct Table {
+    /// Names of the columns.
+    pub columns: Vec<String>,
+    /// The rows, by column name.
+    pub rows: Vec<Map<String, Value>>,
+    /// Whether there are more rows than are shown.
+    pub truncated: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    Memberships,
+    Results,
+    Segments,
+    /// Newest events, of all topics or one.
+    Events(Option<&'static str>),
+}
+
+const TABLES: [(&str, Kind); 7] = [
+    ("memberships", Kind::Memberships),
+    ("results", Kind::Results),
+    ("segments", Kind::Segments),
+    ("events", Kind::Events(None)),
+    ("order_events", Kind::Events(Some("order_events"))),
+    ("activity_events", Kind::Events(Some("activity_events"))),
+    ("install_events", Kind::Events(Some("install_events"))),
+];
+
+struct Known {
+    service: Arc<Service>,
+    kind: Kind,
+    schema: SchemaRef,
+}
+
+impl std::fmt::Debug for Known {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}", self.kind)
+    }
+}
+
+fn time() -> DataType {
+    DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()))
+}
+
+fn schema(kind: Kind) -> SchemaRef {
+    let field = |name: &str, kind: DataType| Field::new(name, kind, true);
+    let fields = match kind {
+        Kind::Memberships => vec![
+            field("user_id", DataType::Utf8),
+            field("segment", DataType::Utf8),
+            field("value", DataType::Float64),
+            field("since", time()),
+            field("window_start", time()),
+            field("window_end", time()),
+            field("expires_at", time()),
+        ],
+        Kind::Results => vec![
+            field("user_id", DataType::Utf8),
+            field("segment", DataType::Utf8),
+            field("event", DataType::Utf8),
+            field("qualified", DataType::Boolean),
+            field("value", DataType::Float64),
+            field("timestamp", time()),
+            field("window_start", time()),
+            field("window_end", time()),
+        ],
+        Kind::Segments => vec![
+            field("name", DataType::Utf8),
+            field("id", DataType::Utf8),
+            field("active", DataType::Boolean),
+            field("emit", DataType::Utf8),
+            field("window", DataType::Utf8),
+            field("sql", DataType::Utf8),
+        ],
+        Kind::Events(_) => vec![
+            field("user_id", DataType::Utf8),
+            field("event_type", DataType::Utf8),
+            field("event_time", time()),
+            field("value", DataType::Float64),
+            field("session_id", DataType::Utf8),
+            field("metadata", cohort_compiler::catalog::metadata_type()),
+            field("topic", DataType::Utf8),
+        ],
+    };
+    Arc::new(Schema::new(fields))
+}
+
+/// The text that a column must equal, by one of the filters.
+fn wanted(filters: &[Expr], column: &str) -> Option<String> {
+    filters.iter().find_map(|filter| {
+        let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = filter else { return None };
+        let (Expr::Column(c), Expr::Literal(ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)), _)) = (&**left, &**right) else { return None };
+        (c.name == column).then(|| text.clone())
+    })
+}
+
+#[async_trait::async_trait]
+impl TableProvider for Known {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::View
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> datafusion::common::Result<Vec<TableProviderFilterPushDown>> {
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+
+    async fn scan(
+        &self,
+        _: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        _: Option<usize>,
+    ) -> datafusion::common::Result<Arc<dyn ExecutionPlan>> {
+        let (service, kind, filters) = (Arc::clone(&self.service), self.kind, filters.to_vec());
+        let read = move || service.read(kind, wanted(&filters, "user_id"), wanted(&filters, "segment"));
+        let columns = tokio::task::spawn_blocking(read).await.map_err(|e| DataFusionError::External(Box::new(e)))?;
+        let columns = columns.map_err(DataFusionError::Execution)?;
+        let batch = RecordBatch::try_new(self.schema(), columns)?;
+        let source = MemorySourceConfig::try_new_exec(&[vec![batch]], self.schema(), projection.cloned())?;
+        Ok(source)
+    }
+}
+
+fn texts<'a>(values: impl Iterator<Item = Option<&'a str>>) -> ArrayRef {
+    Arc::new(values.collect::<StringArray>())
+}
+
+fn times(values: impl Iterator<Item = i64>) -> ArrayRef {
+    Arc::new(TimestampMillisecondArray::from_iter_values(values).with_timezone("UTC"))
+}
+
+impl Service {
+    fn read(&self, kind: Kind, user: Option<String>, segment: Option<String>) -> Result<Vec<ArrayRef>, String> {
+        match kind {
+            Kind::Memberships => self.read_memberships(user, segment).map_err(|e| e.to_string()),
+            Kind::Results => Ok(self.read_results(user, segment)),
+            Kind::Segments => Ok(self.read_segments()),
+            Kind::Events(topic) => self.read_events(topic, user.as_deref()),
+        }
+    }
+
+    fn read_memberships(&self, user: Option<String>, segment: Option<String>) -> Result<Vec<ArrayRef>, cohort_connectors::embedded::EmbeddedError> {
+        let profiles: Vec<_> = match (user, segment) {
+            (Some(user), _) => self.profiles.get(&user)?.map(|p| (user, p)).into_iter().collect(),
+            (None, Some(segment)) => self.profiles.members(&segment, None, MAX_READ)?,
+            (None, None) => self.profiles.scan().take(MAX_READ).collect::<Result<_, _>>()?,
+        };
+        let rows: Vec<_> = profiles
+            .iter()
+            .flat_map(|(user, p)| p.results.values().filter(|r| p.segments.contains(&r.segment)).map(move |r| (user.as_str(), r, p.expires_at)))
+            .take(MAX_READ)
+            .collect();
+        Ok(vec![
+            texts(rows.iter().map(|r| Some(r.0))),
+            texts(rows.iter().map(|r| Some(r.1.segment.as_str()))),
+            Arc::new(rows.iter().map(|r| r.1.value).collect::<Float64Array>()),
+            times(rows.iter().map(|r| r.1.since)),
+            times(rows.iter().map(|r| r.1.window_start)),
+            times(rows.iter().map(|r| r.1.window_end)),
+            times(rows.iter().map(|r| r.2)),
+        ])
+    }
+
+    fn read_results(&self, user: Option<String>, segment: Option<String>) -> Vec<ArrayRef> {
+        let fits = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|w| w == is);
+        let rows = self.results.recent(MAX_READ, |r| fits(&user, &r.user_id) && fits(&segment, &r.segment_id));
+        vec![
+            texts(rows.iter().map(|r| Some(r.user_id.as_str()))),
+            texts(rows.iter().map(|r| Some(r.segment_id.as_str()))),
+            texts(rows.iter().map(|r| Some(r.event))),
+            Arc::new(rows.iter().map(|r| Some(r.qualified)).collect::<BooleanArray>()),
+            Arc::new(rows.iter().map(|r| r.value).collect::<Float64Array>()),
+            times(rows.iter().map(|r| r.timestamp)),
+            times(rows.iter().map(|r| r.window_start)),
+            times(rows.iter().map(|r| r.window_end)),
+        ]
+    }
+
+    fn read_segments(&self) -> Vec<ArrayRef> {
+        let current = self.current.load();
+        let compiled = |name: &str| current.compiled(name).map(|i| &current.program.segments[i]);
+        let rows: Vec<_> = current.segments.iter().map(|s| (s, compiled(&s.name))).collect();
+        let emits: Vec<Option<String>> = rows.iter().map(|r| r.1.map(|c| format!("{:?}", c.emit).to_uppercase())).collect();
+        let windows: Vec<Option<String>> = rows.iter().map(|r| r.1.map(|c| c.window.to_string())).collect();
+        vec![
+            texts(rows.iter().map(|r| Some(r.0.name.as_str()))),
+            texts(rows.iter().map(|r| Some(r.0.id.as_str()))),
+            Arc::new(rows.iter().map(|r| Some(r.0.active)).collect::<BooleanArray>()),
+            texts(emits.iter().map(Option::as_deref)),
+            texts(windows.iter().map(Option::as_deref)),
+            texts(rows.iter().map(|r| r.1.map(|c| c.sql.as_str()))),
+        ]
+    }
+
+    fn read_events(&self, topic: Option<&str>, user: Option<&str>) -> Result<Vec<ArrayRef>, String> {
+        let events = self.newest_events(MAX_READ, |record_topic, event| topic.is_none_or(|t| t == record_topic) && user.is_none_or(|u| event["userId"] == *u))?;
+        let text = |key: &'static str| texts(events.iter().map(move |(_, e)| e[key].as_str()));
+        let mut metadata = MapBuilder::new(
+            Some(datafusion::arrow::array::MapFieldNames { entry: "entries".into(), key: "key".into(), value: "value".into() }),
+            StringBuilder::new(),
+            StringBuilder::new(),
+        );
+        for (_, event) in &events {
+            let map = event["metadata"].as_object();
+            for (key, value) in map.into_iter().flatten() {
+                metadata.keys().append_value(key);
+                metadata.values().append_option(match value {
+                    Value::Null => None,
+                    Value::String(s) => Some(s.clone()),
+                    other => Some(other.to_string()),
+                });
+            }
+            metadata.append(map.is_some()).map_err(|e| e.to_string())?;
+        }
+        let metadata = datafusion::arrow::compute::cast(&(Arc::new(metadata.finish()) as ArrayRef), &cohort_compiler::catalog::metadata_type());
+        Ok(vec![
+            text("userId"),
+            text("eventType"),
+            times(events.iter().map(|(_, e)| e["timestamp"].as_i64().unwrap_or(0))),
+            Arc::new(events.iter().map(|(_, e)| e["value"].as_f64()).collect::<Float64Array>()),
+            text("sessionId"),
+            metadata.map_err(|e| e.to_string())?,
+            texts(events.iter().map(|(topic, _)| Some(&**topic))),
+        ])
+    }
+
+    /// The newest events that are wanted, newest first, among the newest of each partition.
+    pub fn newest_events(&self, limit: usize, wanted: impl Fn(&str, &Value) -> bool) -> Result<Vec<(Arc<str>, Value)>, String> {
+        let share = limit.div_ceil(self.log.partitions() as usize);
+        let mut found = vec![];
+        for partition in 0..self.log.partitions() {
+            let (first, next) = self.log.range(partition);
+            let mut batch = cohort_engine::source::RawBatch::default();
+            self.log.read(partition, first.max(next - share as i64), share, &mut batch).map_err(|e| e.to_string())?;
+            for record in 0..batch.len() {
+                let Ok(event) = serde_json::from_slice::<Value>(batch.payload(record)) else { continue };
+                if wanted(batch.topic(record), &event) {
+                    found.push((Arc::clone(batch.topic(record)), event));
+                }
+            }
+        }
+        found.sort_by_key(|(_, e)| std::cmp::Reverse(e["timestamp"].as_i64()));
+        Ok(found)
+    }
+
+    /// Runs a SELECT.
+    pub async fn select(self: &Arc<Self>, sql: &str) -> ApiResult<Table> {
+        let config = SessionConfig::new().with_target_partitions(1).set_bool("datafusion.sql_parser.collect_spans", true);
+        let context = SessionContext::new_with_config(config);
+        for (name, kind) in TABLES {
+            let table = Known { service: Arc::clone(self), kind, schema: schema(kind) };
+            context.register_table(name, Arc::new(table)).map_err(|e| Problem::internal(&e))?;
+        }
+        let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+        let plan = context.sql_with_options(sql, read_only).await.map_err(|e| refused(&e))?;
+        let run = async {
+            let columns = plan.schema().fields().iter().map(|f| f.name().clone()).collect();
+            let mut stream = plan.execute_stream().await.map_err(|e| refused(&e))?;
+            let (mut rows, mut truncated) = (vec![], false);
+            while let Some(batch) = stream.next().await {
+                let batch = batch.map_err(|e| refused(&e))?;
+                let room = MAX_ROWS - rows.len();
+                truncated |= batch.num_rows() > room;
+                rows.extend(json_rows(&batch.slice(0, batch.num_rows().min(room)))?);
+                if truncated {
+                    break;
+                }
+            }
+            Ok(Table { columns, rows, truncated })
+        };
+        match tokio::time::timeout(MAX_TIME, run).await {
+            Ok(table) => table,
+            Err(_) => Err(Problem::new(axum::http::StatusCode::REQUEST_TIMEOUT, "query-too-slow", format!("the query ran longer than {} s", MAX_TIME.as_secs()))),
+        }
+    }
+}
+
+fn json_rows(batch: &RecordBatch) -> ApiResult<Vec<Map<String, Value>>> {
+    let mut writer = arrow_json::ArrayWriter::new(vec![]);
+    writer.write(batch).and_then(|()| writer.finish()).map_err(|e| Problem::internal(&e))?;
+    let bytes = writer.into_inner();
+    if bytes.is_empty() { Ok(vec![]) } else { serde_json::from_slice(&bytes).map_err(|e| Problem::internal(&e)) }
+}
+
+/// A DataFusion error for the author of the query.
+fn refused(error: &DataFusionError) -> Problem {
+    let span = error.diagnostic().and_then(|d| d.span);
+    let problem = Problem::new(axum::http::StatusCode::BAD_REQUEST, "invalid-query", cohort_compiler::bind::plain_message(error));
+    let names = TABLES.map(|(name, _)| name).join(", ");
+    Problem { line: span.map(|s| s.start.line), column: span.map(|s| s.start.column), hint: Some(format!("SELECT reads {names}")), ..problem }
+}

@@ -1,0 +1,115 @@
+//! Results for those who watch: the newest are kept, and each goes to everyone who listens. A listener who is too
+//! slow misses some and is told how many; nobody waits for one.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cohort_engine::ResultKind;
+use cohort_engine::sink::{ResultBatch, Sink, SinkError};
+use cohort_engine::worker::Clock;
+use serde::Serialize;
+use tokio::sync::broadcast;
+
+/// A result as the API shows it.
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SegmentResult {
+    /// The user.
+    pub user_id: String,
+    /// The segment, by its name.
+    pub segment_id: String,
+    /// The rule.
+    pub rule_id: String,
+    /// Whether the user qualifies.
+    pub qualified: bool,
+    /// The value.
+    pub value: Option<f64>,
+    /// Time of the result, ms since the epoch.
+    pub timestamp: i64,
+    /// Start of the window.
+    pub window_start: i64,
+    /// End of the window.
+    pub window_end: i64,
+    /// `entered` and `exited` for changes of membership, else `result`.
+    pub event: &'static str,
+}
+
+/// Batches that a listener may be behind.
+const BEHIND: usize = 256;
+/// Results that are kept.
+const KEPT: usize = 100_000;
+
+/// The newest results; clones share them.
+#[derive(Clone)]
+pub struct Results {
+    sender: broadcast::Sender<Arc<Vec<SegmentResult>>>,
+    recent: Arc<Mutex<VecDeque<SegmentResult>>>,
+}
+
+impl Default for Results {
+    fn default() -> Self {
+        Results { sender: broadcast::channel(BEHIND).0, recent: Arc::default() }
+    }
+}
+
+impl Results {
+    /// Listens from now on.
+    pub fn listen(&self) -> broadcast::Receiver<Arc<Vec<SegmentResult>>> {
+        self.sender.subscribe()
+    }
+
+    /// The newest results, newest first.
+    pub fn recent(&self, limit: usize, wanted: impl Fn(&SegmentResult) -> bool) -> Vec<SegmentResult> {
+        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.iter().rev().filter(|r| wanted(r)).take(limit).cloned().collect()
+    }
+
+    /// A sink that feeds them; `clock` times results from the arrival of their events.
+    pub fn sink(&self, clock: Clock) -> Box<dyn Sink> {
+        Box::new(Watched { results: self.clone(), clock })
+    }
+}
+
+struct Watched {
+    results: Results,
+    clock: Clock,
+}
+
+fn shown(batch: &ResultBatch, row: usize) -> SegmentResult {
+    let (name, r) = (batch.name(row), batch.rows[row]);
+    let event = match (r.kind, batch.member[row]) {
+        (_, false) => "exited",
+        (ResultKind::Change, true) if r.qualified => "entered",
+        _ => "result",
+    };
+    SegmentResult {
+        user_id: batch.user(row).to_string(),
+        segment_id: name.segment.to_string(),
+        rule_id: name.rule.to_string(),
+        qualified: r.qualified,
+        value: r.value.filter(|v| v.is_finite()),
+        timestamp: r.timestamp,
+        window_start: r.window_start,
+        window_end: r.window_end,
+        event,
+    }
+}
+
+impl Sink for Watched {
+    fn write(&mut self, batches: &[ResultBatch]) -> Result<(), SinkError> {
+        let now = (self.clock)();
+        let latency = metrics::histogram!("cohort_end_to_end_seconds");
+        for batch in batches.iter().filter(|b| b.arrived > 0) {
+            latency.record_many((now - batch.arrived).max(0) as f64 / 1000.0, batch.rows.len());
+        }
+        let rows = batches.iter().flat_map(|b| (0..b.rows.len()).map(move |row| shown(b, row)));
+        let rows: Vec<SegmentResult> = rows.collect();
+        let mut recent = self.results.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.extend(rows.iter().skip(rows.len().saturating_sub(KEPT)).cloned());
+        let excess = recent.len().saturating_sub(KEPT);
+        recent.drain(..excess);
+        drop(recent);
+        let _ = self.results.sender.send(Arc::new(rows));
+        Ok(())
+    }
+}

@@ -1,0 +1,348 @@
+//! Segments that come, change and go while the engine runs: each change is compiled together with all that runs,
+//! then kept in the catalog, then deployed. What does not compile changes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use cohort_compiler::program::SegmentKind;
+use cohort_compiler::statement::{self, Statement};
+use cohort_compiler::{CompileCache, CompileOptions, Diagnostics, Program, SourceKind, SourceText, compile_cached};
+use cohort_engine::worker::Deployment;
+use serde_json::{Value, json};
+
+use super::Service;
+use super::history::LogBackfill;
+use crate::api::problem::{ApiResult, Problem};
+use crate::catalog::{Edit, Stored};
+
+/// What runs, and what is in the catalog.
+pub struct Current {
+    /// Revision of the catalog.
+    pub revision: i64,
+    /// What runs.
+    pub program: Arc<Program>,
+    /// All segments, in the order of their creation.
+    pub segments: Vec<Stored>,
+    /// Name or id → place in `segments`.
+    places: BTreeMap<String, usize>,
+    /// Name → place in the program's segments.
+    compiled: BTreeMap<String, usize>,
+    /// When it was deployed, ms since the epoch.
+    pub since: i64,
+}
+
+impl Current {
+    /// What runs as of a revision.
+    pub fn new(revision: i64, program: Arc<Program>, segments: Vec<Stored>, since: i64) -> Self {
+        let mut places: BTreeMap<String, usize> = segments.iter().enumerate().map(|(i, s)| (s.name.clone(), i)).collect();
+        segments.iter().enumerate().for_each(|(i, s)| {
+            places.insert(s.id.clone(), i);
+        });
+        let compiled = program.segments.iter().enumerate().map(|(i, s)| (s.name.clone(), i)).collect();
+        Current { revision, program, segments, places, compiled, since }
+    }
+
+    /// The segment of a name or id.
+    pub fn find(&self, name: &str) -> Option<&Stored> {
+        self.places.get(name).map(|&i| &self.segments[i])
+    }
+
+    /// Its place in the program, when it runs.
+    pub fn compiled(&self, name: &str) -> Option<usize> {
+        self.compiled.get(name).copied()
+    }
+
+    /// The running segments that read one of these, by name.
+    pub fn readers_of(&self, name: &str) -> Vec<String> {
+        let Some(id) = self.compiled(name) else { return vec![] };
+        // Hidden segments stand for the one they belong to.
+        let own = |s: &str| s == name || s.starts_with(&format!("{name}/"));
+        let mut readers = BTreeSet::new();
+        for segment in &self.program.segments {
+            if let SegmentKind::Derived(d) = &segment.kind
+                && d.inputs.contains(&(id as u32))
+                && !own(&segment.name)
+            {
+                readers.insert(segment.name.split('/').next().unwrap_or(&segment.name).to_string());
+            }
+        }
+        readers.into_iter().collect()
+    }
+}
+
+/// The text that a segment is compiled from.
+pub fn source(id: &str, name: &str, body: &Value) -> SourceText {
+    let id = Some(id.to_string());
+    match body.get("sql").and_then(Value::as_str) {
+        Some(sql) => SourceText { name: name.into(), kind: SourceKind::Sql, text: statement_of(name, sql), id },
+        None => {
+            let mut object = body.as_object().cloned().unwrap_or_default();
+            object.insert("name".into(), json!(name));
+            object.insert("id".into(), json!(id));
+            SourceText { name: name.into(), kind: SourceKind::Json, text: Value::Object(object).to_string(), id }
+        }
+    }
+}
+
+fn is_create(sql: &str) -> bool {
+    sql.trim_start().get(..6).is_some_and(|w| w.eq_ignore_ascii_case("create"))
+}
+
+/// A query as the statement that creates its segment.
+fn statement_of(name: &str, sql: &str) -> String {
+    if is_create(sql) { sql.to_string() } else { format!("CREATE SEGMENT \"{}\" AS\n{}", name.replace('"', "\"\""), sql.trim_end().trim_end_matches(';')) }
+}
+
+/// A segment to create or to replace, as the API takes it.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    /// Its name.
+    pub name: String,
+    /// What it is made from.
+    pub body: Value,
+    /// What it is for.
+    pub description: String,
+}
+
+/// Checks the form of a body; whether it compiles is seen later.
+pub fn draft(body: &Value, known_name: Option<&str>) -> ApiResult<Draft> {
+    let object = body.as_object().ok_or_else(|| Problem::bad_request("a segment is a JSON object"))?;
+    let text = |key: &str| match object.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(s)) => Ok(Some(s.trim().to_string()).filter(|s| !s.is_empty())),
+        Some(other) => Err(Problem::bad_request(format!("{key} must be a text, not {other}"))),
+    };
+    let (mut name, sql) = (text("name")?, text("sql")?);
+    let description = text("description")?.unwrap_or_default();
+    if let Some(sql) = sql.as_deref().filter(|sql| is_create(sql)) {
+        let own = created_name(sql)?;
+        if name.as_ref().is_some_and(|n| *n != own) {
+            return Err(Problem::bad_request(format!("name says {:?}, and the SQL creates {own:?}", name.unwrap_or_default())));
+        }
+        name = Some(own);
+    }
+    let name = name.or_else(|| known_name.map(String::from));
+    let name = name.ok_or_else(|| Problem::bad_request("a segment needs a name").hint("\"name\": \"High Spenders\", or CREATE SEGMENT name AS …"))?;
+    if name.len() > 128 || name.contains(['/', '\0']) {
+        return Err(Problem::bad_request("a name has at most 128 bytes, and no '/'"));
+    }
+    let body = match sql {
+        Some(sql) => json!({"name": name, "sql": sql}),
+        None => {
+            let mut kept = object.clone();
+            ["id", "description", "sql", "active", "emit", "createdAt", "updatedAt", "warnings"].iter().for_each(|key| {
+                kept.shift_remove(*key);
+            });
+            kept.insert("name".into(), json!(name));
+            Value::Object(kept)
+        }
+    };
+    Ok(Draft { name, body, description })
+}
+
+fn created_name(sql: &str) -> ApiResult<String> {
+    let (mut statements, findings) = statement::parse(sql);
+    if !findings.is_empty() {
+        return Err(Diagnostics(findings.into_iter().map(|f| f.in_file("sql")).collect()).into());
+    }
+    match (statements.pop().map(|p| p.statement), statements.is_empty()) {
+        (Some(Statement::Create(create)), true) => Ok(create.name),
+        _ => Err(Problem::bad_request("sql must be one query or one CREATE SEGMENT")),
+    }
+}
+
+/// The lines and columns of a query that was wrapped into a statement, as its author counts them.
+fn unwrapped(found: Diagnostics, name: &str, body: &Value) -> Diagnostics {
+    let sql = body.get("sql").and_then(Value::as_str);
+    let shift = |mut d: cohort_compiler::Diagnostic| {
+        if sql.is_none() {
+            (d.line, d.column) = (0, 0);
+        } else if sql.is_some_and(|sql| !is_create(sql)) && d.file == name && d.line > 0 {
+            d.line -= 1;
+            d.column = if d.line == 0 { 0 } else { d.column };
+        }
+        d
+    };
+    Diagnostics(found.0.into_iter().map(shift).collect())
+}
+
+impl Service {
+    /// Compiles segments.
+    pub async fn compile(&self, cache: Arc<tokio::sync::Mutex<CompileCache>>, sources: Vec<SourceText>) -> ApiResult<Result<Program, Diagnostics>> {
+        let started = std::time::Instant::now();
+        let work = move || compile_cached(&sources, &CompileOptions::default(), &mut cache.blocking_lock());
+        let compiled = tokio::task::spawn_blocking(work).await.map_err(|e| Problem::internal(&e));
+        metrics::histogram!("cohort_compile_seconds").record(started.elapsed().as_secs_f64());
+        compiled
+    }
+
+    /// Makes changes to the catalog and deploys them; nothing happens unless all segments compile together.
+    pub async fn edit(&self, edits: Vec<Edit>, by: &str) -> ApiResult<Arc<Current>> {
+        let _one_at_a_time = self.editing.lock().await;
+        self.refresh_locked().await?;
+        let current = self.current.load_full();
+        let mut segments = current.segments.clone();
+        for edit in &edits {
+            preview_edit(&mut segments, edit)?;
+        }
+        self.refuse_used(&current, &edits)?;
+        let sources = segments.iter().filter(|s| s.active).map(|s| source(&s.id, &s.name, &s.body)).collect();
+        let program = match self.compile(Arc::clone(&self.cache), sources).await? {
+            Ok(program) => program,
+            Err(found) => return Err(self.finding(found, &edits)),
+        };
+        let revision = self.catalog.apply(&edits, by, (self.clock)()).await?;
+        let (now, stored) = self.catalog.all().await?;
+        if now == revision {
+            self.deploy(revision, Arc::new(program), stored).await
+        } else {
+            // Another instance was faster.
+            self.refresh_locked().await?;
+        }
+        Ok(self.current.load_full())
+    }
+
+    fn finding(&self, found: Diagnostics, edits: &[Edit]) -> Problem {
+        let body = edits.iter().find_map(|e| match e {
+            Edit::Create { name, body, .. } | Edit::Replace { name, body, .. } => Some((name, body)),
+            _ => None,
+        });
+        match body {
+            Some((name, body)) => unwrapped(found, name, body).into(),
+            None => found.into(),
+        }
+    }
+
+    /// Refuses to take away what others read.
+    fn refuse_used(&self, current: &Current, edits: &[Edit]) -> ApiResult<()> {
+        let gone: BTreeSet<&str> = edits
+            .iter()
+            .filter_map(|e| match e {
+                Edit::Drop { id } | Edit::SetActive { id, active: false } => current.find(id).map(|s| s.name.as_str()),
+                Edit::Replace { id, name, .. } => current.find(id).filter(|s| s.name != *name).map(|s| s.name.as_str()),
+                _ => None,
+            })
+            .collect();
+        for name in &gone {
+            let readers: Vec<String> = current.readers_of(name).into_iter().filter(|r| !gone.contains(r.as_str())).collect();
+            if !readers.is_empty() {
+                let detail = format!("segment {name:?} is used by {}", readers.join(", "));
+                return Err(Problem::new(axum::http::StatusCode::CONFLICT, "segment-in-use", detail).with_segments(readers));
+            }
+        }
+        Ok(())
+    }
+
+    /// Has the workers run a program from their next batch on.
+    async fn deploy(&self, revision: i64, program: Arc<Program>, segments: Vec<Stored>) {
+        let old = self.current.load_full();
+        let mut deployment = Deployment::new(revision, Arc::clone(&program));
+        let fresh: Vec<&str> = fresh_backfills(&old.program, &program);
+        if !fresh.is_empty() {
+            let longest = program.segments.iter().filter(|s| fresh.contains(&s.name.as_str())).map(|s| s.backfill_ms).max().unwrap_or(0);
+            let backfill = LogBackfill::new(&self.log, Arc::clone(&program), self.settings(), (self.clock)() - longest);
+            let prepare = move || backfill.prepare().map(|()| backfill);
+            match tokio::task::spawn_blocking(prepare).await {
+                Ok(Ok(backfill)) => deployment.backfill = Some(Arc::new(backfill)),
+                Ok(Err(error)) => tracing::error!(error, "backfill"),
+                Err(error) => tracing::error!(%error, "backfill"),
+            }
+        }
+        self.runtime.deploy(&deployment);
+        self.current.store(Arc::new(Current::new(revision, program, segments, (self.clock)())));
+    }
+
+    /// Takes over what other instances changed.
+    pub async fn refresh(&self) -> ApiResult<()> {
+        if self.catalog.revision().await? == self.current.load().revision {
+            return Ok(());
+        }
+        let _one_at_a_time = self.editing.lock().await;
+        self.refresh_locked().await
+    }
+
+    async fn refresh_locked(&self) -> ApiResult<()> {
+        if self.catalog.revision().await? == self.current.load().revision {
+            return Ok(());
+        }
+        let (revision, segments) = self.catalog.all().await?;
+        let sources = segments.iter().filter(|s| s.active).map(|s| source(&s.id, &s.name, &s.body)).collect();
+        match self.compile(Arc::clone(&self.cache), sources).await? {
+            Ok(program) => self.deploy(revision, Arc::new(program), segments).await,
+            Err(found) => {
+                tracing::error!(error = %found, "the catalog does not compile; what ran before goes on");
+                return Err(found.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Compiles a text together with what runs; segments of the same names are replaced. A `SELECT` becomes a segment
+    /// of the name given. Returns the program and the names of the text's segments.
+    pub async fn compile_beside(&self, text: SourceText) -> ApiResult<(Arc<Program>, Vec<String>)> {
+        let own: BTreeSet<String> = match text.kind {
+            SourceKind::Sql => statement::parse(&text.text).0.into_iter().filter_map(|p| if let Statement::Create(c) = p.statement { Some(c.name) } else { None }).collect(),
+            SourceKind::Json => cohort_compiler::rule::parse(&text.text).0.into_iter().filter(|s| !s.hidden).map(|s| s.name).collect(),
+        };
+        let current = self.current.load_full();
+        let others = current.segments.iter().filter(|s| s.active && !own.contains(&s.name));
+        let mut sources: Vec<SourceText> = others.map(|s| source(&s.id, &s.name, &s.body)).collect();
+        let name = text.name.clone();
+        sources.push(text);
+        let cache = Arc::clone(&self.asking);
+        match self.compile(cache, sources).await? {
+            Ok(program) => Ok((Arc::new(program), own.into_iter().collect())),
+            Err(Diagnostics(mut found)) => {
+                // What is wrong with the text comes first.
+                found.sort_by_key(|d| d.file != name);
+                Err(Diagnostics(found).into())
+            }
+        }
+    }
+}
+
+/// The segments that are new, or mean something new, and ask for retained events.
+fn fresh_backfills<'a>(old: &Program, new: &'a Program) -> Vec<&'a str> {
+    let known = |s: &&cohort_compiler::program::Segment| old.segments.iter().any(|o| o.name == s.name && o.sql == s.sql);
+    new.segments.iter().filter(|s| s.backfill_ms > 0).filter(|s| !known(s)).map(|s| s.name.as_str()).collect()
+}
+
+/// Does to a list what an edit will do to the catalog.
+fn preview_edit(segments: &mut Vec<Stored>, edit: &Edit) -> ApiResult<()> {
+    let place = |segments: &[Stored], id: &str| segments.iter().position(|s| s.id == *id).ok_or_else(|| Problem::no_segment(id));
+    match edit {
+        Edit::Create { name, body, description, origin, active } => {
+            if segments.iter().any(|s| s.name == *name) {
+                return Err(crate::catalog::CatalogError::NameTaken { name: name.clone() }.into());
+            }
+            segments.push(Stored {
+                id: format!("new {name}"),
+                name: name.clone(),
+                body: body.clone(),
+                description: description.clone(),
+                origin: origin.clone(),
+                active: *active,
+                version: 1,
+                created_at: 0,
+                updated_at: 0,
+                updated_by: String::new(),
+            });
+        }
+        Edit::Replace { id, name, body, description, .. } => {
+            let at = place(segments, id)?;
+            if segments.iter().enumerate().any(|(i, s)| i != at && s.name == *name) {
+                return Err(crate::catalog::CatalogError::NameTaken { name: name.clone() }.into());
+            }
+            (segments[at].name, segments[at].body, segments[at].description) = (name.clone(), body.clone(), description.clone());
+        }
+        Edit::SetActive { id, active } => {
+            let at = place(segments, id)?;
+            segments[at].active = *active;
+        }
+        Edit::Drop { id } => {
+            let at = place(segments, id)?;
+            segments.remove(at);
+        }
+    }
+    Ok(())
+}
