@@ -334,6 +334,8 @@ pub struct Worker {
     pub status: Arc<std::sync::Mutex<WorkerStatus>>,
     /// What it handed over so far.
     pub sent: u64,
+    /// Whether it was told to stop.
+    pub stopped: bool,
     /// Room for a batch.
     pub scratch: Scratch,
 }
@@ -387,7 +389,7 @@ impl Worker {
                 told = Instant::now();
             }
             let rest = if full { Duration::ZERO } else { self.settings.linger.saturating_sub(started.elapsed()) };
-            if !self.commands(rest)? {
+            if self.stopped || !self.commands(rest)? {
                 self.checkpoint(None)?;
                 self.say();
                 return Ok(());
@@ -470,6 +472,11 @@ impl Worker {
                     std::thread::sleep(SOURCE_RETRY);
                     return Ok(false);
                 }
+            }
+            // What was asked before these records came is done before them.
+            if !self.commands(Duration::ZERO)? {
+                self.stopped = true;
+                return Ok(true);
             }
             rows += batch.len();
             timeout = Duration::ZERO;

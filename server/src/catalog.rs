@@ -207,12 +207,6 @@ impl Catalog {
         }
     }
 
-    /// The segment of an id or a name.
-    pub async fn get(&self, id_or_name: &str) -> Result<Option<Stored>> {
-        let query = sqlx::query("SELECT * FROM segments WHERE id = $1 OR name = $1 ORDER BY CASE WHEN id = $1 THEN 0 ELSE 1 END");
-        query.bind(id_or_name).fetch_optional(&self.pool).await?.as_ref().map(stored).transpose()
-    }
-
     /// Makes changes, all or none; returns the revision after them.
     pub async fn apply(&self, edits: &[Edit], by: &str, at: i64) -> Result<i64> {
         let mut transaction = self.pool.begin().await?;

@@ -66,7 +66,12 @@ pub struct EventInput {
 pub async fn post(State(app): State<App>, Query(target): Query<Target>, headers: HeaderMap, body: Result<Bytes, axum::extract::rejection::BytesRejection>) -> ApiResult<Json<Accepted>> {
     let body = body?;
     let topic = topic_of(&app, target.topic)?;
-    let lines = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).is_some_and(|t| t.contains("ndjson") || t.contains("jsonl"));
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("application/json").to_ascii_lowercase();
+    let lines = kind.contains("ndjson") || kind.contains("jsonl");
+    if !lines && !kind.starts_with("application/json") {
+        let problem = Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", format!("the body is {kind}"));
+        return Err(problem.hint("send Content-Type: application/json or application/x-ndjson"));
+    }
     blocking(move || accept(&app, &body, lines, topic.as_deref())).await?.map(Json)
 }
 

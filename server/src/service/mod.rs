@@ -1,8 +1,9 @@
 //! The running service: the live engine with its stores, the catalog, and what the API asks of them.
 //!
-//! [`segments`] changes what runs, [`history`] runs programs over retained events, [`results`] passes results on to
+//! [`segments`] changes what runs, [`feed`] follows a feed of rules, [`history`] runs programs over retained events, [`results`] passes results on to
 //! those who watch, [`query`] answers SELECT.
 
+pub mod feed;
 pub mod history;
 pub mod query;
 pub mod results;
@@ -101,7 +102,7 @@ impl Service {
             clock: Arc::clone(&clock),
         };
         let started_at = clock();
-        let current = Current::new(revision, Arc::clone(&deployment.program), stored, started_at);
+        let current = Current::new(revision, Arc::clone(&deployment.program), stored);
         let (runtime, cache) = start_runtime(parts, deployment, catalog.clone(), cache).await?;
         let service = Arc::new(Service {
             catalog,
@@ -140,6 +141,9 @@ impl Service {
             after = profiles.expire(after.as_deref(), 20_000).map_err(|e| e.to_string())?;
             Ok(())
         });
+        if !self.config.rules.url.is_empty() {
+            tokio::spawn(feed::follow(Arc::downgrade(self)));
+        }
         let weak = Arc::downgrade(self);
         let refresh = self.config.catalog.refresh.duration();
         tokio::spawn(async move {

@@ -27,19 +27,17 @@ pub struct Current {
     places: BTreeMap<String, usize>,
     /// Name → place in the program's segments.
     compiled: BTreeMap<String, usize>,
-    /// When it was deployed, ms since the epoch.
-    pub since: i64,
 }
 
 impl Current {
     /// What runs as of a revision.
-    pub fn new(revision: i64, program: Arc<Program>, segments: Vec<Stored>, since: i64) -> Self {
+    pub fn new(revision: i64, program: Arc<Program>, segments: Vec<Stored>) -> Self {
         let mut places: BTreeMap<String, usize> = segments.iter().enumerate().map(|(i, s)| (s.name.clone(), i)).collect();
         segments.iter().enumerate().for_each(|(i, s)| {
             places.insert(s.id.clone(), i);
         });
         let compiled = program.segments.iter().enumerate().map(|(i, s)| (s.name.clone(), i)).collect();
-        Current { revision, program, segments, places, compiled, since }
+        Current { revision, program, segments, places, compiled }
     }
 
     /// The segment of a name or id.
@@ -104,9 +102,35 @@ pub struct Draft {
     pub description: String,
 }
 
+/// Fields of a segment; those from the ninth on are what the API answers with, and mean nothing.
+const KNOWN: [&str; 19] = [
+    "name",
+    "description",
+    "type",
+    "windowMinutes",
+    "rules",
+    "dependencies",
+    "logicalExpression",
+    "sql",
+    "active",
+    "id",
+    "emit",
+    "emitReason",
+    "window",
+    "version",
+    "createdAt",
+    "updatedAt",
+    "updatedBy",
+    "size",
+    "warnings",
+];
+
 /// Checks the form of a body; whether it compiles is seen later.
 pub fn draft(body: &Value, known_name: Option<&str>) -> ApiResult<Draft> {
     let object = body.as_object().ok_or_else(|| Problem::bad_request("a segment is a JSON object"))?;
+    if let Some(unknown) = object.keys().find(|k| !KNOWN.contains(&k.as_str())) {
+        return Err(Problem::bad_request(format!("a segment has no field {unknown:?}")).hint(format!("fields are {}", KNOWN[..8].join(", "))));
+    }
     let text = |key: &str| match object.get(key) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(s)) => Ok(Some(s.trim().to_string()).filter(|s| !s.is_empty())),
@@ -130,9 +154,7 @@ pub fn draft(body: &Value, known_name: Option<&str>) -> ApiResult<Draft> {
         Some(sql) => json!({"name": name, "sql": sql}),
         None => {
             let mut kept = object.clone();
-            ["id", "description", "sql", "active", "emit", "createdAt", "updatedAt", "warnings"].iter().for_each(|key| {
-                kept.shift_remove(*key);
-            });
+            kept.retain(|key, _| KNOWN[..7].contains(&key.as_str()) && key != "description");
             kept.insert("name".into(), json!(name));
             Value::Object(kept)
         }
@@ -249,7 +271,7 @@ impl Service {
             }
         }
         self.runtime.deploy(&deployment);
-        self.current.store(Arc::new(Current::new(revision, program, segments, (self.clock)())));
+        self.current.store(Arc::new(Current::new(revision, program, segments)));
     }
 
     /// Takes over what other instances changed.

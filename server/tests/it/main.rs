@@ -4,6 +4,7 @@
 
 mod examples;
 mod golden;
+mod live;
 mod model;
 mod oracle;
 mod oracle_gen;
