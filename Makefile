@@ -9,7 +9,7 @@ COHORT := $(TARGET)/release/cohort
 build:
 	cargo build --locked $(CARGO_FLAGS)
 
-demo: build
+demo: build ## the service with sample segments and live events
 	COHORT=$(COHORT) scripts/demo.sh
 
 test:

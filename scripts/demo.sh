@@ -1,18 +1,8 @@
 #!/usr/bin/env bash
-# Generates an hour of events and replays the sample segments over them.
+# Starts the service with sample segments and live events; Ctrl-C ends it. Set COHORT_DEMO_ARGS for other flags.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cohort=${COHORT:-target/release/cohort}
-mkdir -p demo-data
-echo "Generating an hour of events of 10,000 users …"
-"$cohort" generate --events 500000 --users 10000 --span 1h --to demo-data/events.jsonl
-echo "Replaying queries/segments.sql over them …"
-"$cohort" replay --input demo-data/events.jsonl --segments queries/segments.sql \
-  --output demo-data/results.ndjson --memberships demo-data/members.ndjson \
-  --dead-letters demo-data/dead-letters.ndjson --json demo-data/summary.json --table
-echo
-echo "What the segments share:"
-"$cohort" explain queries/segments.sql | head -1
-echo
-echo "All results: demo-data/results.ndjson    members at the end: demo-data/members.ndjson"
-echo "Summary: demo-data/summary.json          how it runs: $cohort explain queries/segments.sql"
+echo "Starting Cohort on embedded stores under ./demo-data …"
+# shellcheck disable=SC2086
+exec "$cohort" demo --set data=./demo-data ${COHORT_DEMO_ARGS:-}

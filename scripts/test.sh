@@ -21,7 +21,8 @@ if cargo clippy --version >/dev/null 2>&1; then
 else
   skipped+=("clippy")
 fi
-step "tests" cargo test --locked --release --workspace
+# With a PostgreSQL, for the catalog.
+step "tests" scripts/postgres.sh cargo test --locked --release --workspace
 # Two of the acceptance inputs, run as a user would.
 step "acceptance" scripts/acceptance.sh
 

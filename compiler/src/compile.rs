@@ -124,7 +124,8 @@ pub fn compile(sources: &[SourceText], options: &CompileOptions) -> Result<Progr
 /// All findings of all texts; nothing is compiled when there is one.
 pub fn compile_cached(sources: &[SourceText], options: &CompileOptions, cache: &mut CompileCache) -> Result<Program, Diagnostics> {
     cache.next();
-    let mut compiler = Compiler { sources, cache, pending: vec![], names: FxHashSet::default(), aliases: BTreeMap::new(), errors: vec![], functions: Functions::default() };
+    let mut compiler =
+        Compiler { sources, cache, pending: vec![], names: FxHashSet::default(), aliases: BTreeMap::new(), errors: vec![], functions: Functions::default() };
     compiler.collect();
     let order = compiler.order();
     let program = compiler.program(&order, options);

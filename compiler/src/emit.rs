@@ -67,6 +67,7 @@ fn not_monotone(expr: &Expr) -> Option<String> {
     match expr {
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::And | Operator::Or, right }) => not_monotone(left).or_else(|| not_monotone(right)),
         Expr::Column(c) if c.name.starts_with('p') => None,
+        Expr::IsTrue(e) => not_monotone(e),
         Expr::Literal(datafusion::scalar::ScalarValue::Boolean(Some(_)), _) => None,
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::Gt | Operator::GtEq, right }) if is_input_value(left) && is_number(right) => None,
         other => Some(format!("whether {}", other.human_display())),

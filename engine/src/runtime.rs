@@ -172,5 +172,17 @@ fn worker(
     clock: &Clock,
     status: Arc<Mutex<WorkerStatus>>,
 ) -> Worker {
-    Worker { source, partitions, commands, out, store: Arc::clone(store), settings, clock: Arc::clone(clock), status, sent: 0, stopped: false, scratch: Scratch::default() }
+    Worker {
+        source,
+        partitions,
+        commands,
+        out,
+        store: Arc::clone(store),
+        settings,
+        clock: Arc::clone(clock),
+        status,
+        sent: 0,
+        stopped: false,
+        scratch: Scratch::default(),
+    }
 }

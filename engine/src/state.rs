@@ -155,6 +155,15 @@ impl Rows {
         self.find_older_or_create(user, start, head)
     }
 
+    /// The row of a user that starts at `start`, if there is one.
+    pub fn find(&self, user: u32, start: i64) -> Option<u32> {
+        let mut at = self.head(user);
+        while at != NONE && self.start(at) > start {
+            at = self.older(at);
+        }
+        (at != NONE && self.start(at) == start).then_some(at)
+    }
+
     fn find_older_or_create(&mut self, user: u32, start: i64, head: u32) -> (u32, bool) {
         let mut at = head;
         while at != NONE && self.start(at) > start {

@@ -235,6 +235,12 @@ impl Running {
         WorkerError::Engine { partition: self.number, source }
     }
 
+    /// Whether everything before a noted change has been read.
+    fn is_reached(&self) -> bool {
+        let read = |(log, at): (&(Arc<str>, u32), &i64)| self.positions.get(log).copied().unwrap_or(0) >= *at;
+        self.noted.front().is_some_and(|(adoption, _)| adoption.positions.iter().all(read))
+    }
+
     /// Whether a noted change comes before the record at `offset` of `log`.
     fn is_due(&self, log: &Arc<str>, offset: i64) -> bool {
         let Some((adoption, _)) = self.noted.front() else { return false };
@@ -245,7 +251,13 @@ impl Running {
     fn adopt(&mut self, deployment: &Deployment) -> Result<Vec<ResultBatch>, EngineError> {
         let backfill = deployment.backfill.as_ref().map(|b| b.tables(self.number, &self.positions, self.state.closed()));
         let backfill = backfill.and_then(|tables| tables.inspect_err(|error| tracing::error!(error, "backfill")).ok());
-        let difference = self.state.adopt(Arc::clone(&deployment.program), backfill.as_ref())?;
+        let difference = match self.state.adopt(Arc::clone(&deployment.program), backfill.as_ref()) {
+            Err(error) if backfill.is_some() => {
+                tracing::error!(%error, "backfill; new groups begin empty");
+                self.state.adopt(Arc::clone(&deployment.program), None)?
+            }
+            outcome => outcome?,
+        };
         self.decoder = JsonDecoder::new(projection(&deployment.program));
         self.deployment = deployment.clone();
         let mut batches = vec![departed(self.number, &difference.departed, self.state.newest().unwrap_or(0))];
@@ -378,6 +390,11 @@ impl Worker {
         self.say();
         loop {
             let started = Instant::now();
+            for i in 0..self.partitions.len() {
+                while self.partitions[i].is_reached() {
+                    self.repeat_change(i)?;
+                }
+            }
             let full = self.micro_batch()?;
             let closed_idle = self.pass_time()?;
             if saved.elapsed() >= self.settings.checkpoint_interval || (closed_idle && saved.elapsed() >= Duration::from_secs(1)) {
@@ -492,11 +509,7 @@ impl Worker {
         let mut from = 0;
         while from < batch.len() {
             while self.partitions[i].is_due(&batch.log, batch.offsets[from]) {
-                let Some((adoption, deployment)) = self.partitions[i].noted.pop_front() else { break };
-                if adoption.positions.is_empty() {
-                    self.store.adopt(&Adoption { positions: self.partitions[i].positions.clone(), ..adoption })?;
-                }
-                self.adopt(i, &deployment)?;
+                self.repeat_change(i)?;
             }
             let running = &self.partitions[i];
             let to = (from + 1..batch.len()).find(|&r| running.is_due(&batch.log, batch.offsets[r])).unwrap_or(batch.len());
@@ -504,6 +517,15 @@ impl Worker {
             from = to;
         }
         Ok(())
+    }
+
+    /// Makes the next of the changes of program that were noted.
+    fn repeat_change(&mut self, i: usize) -> Result<(), WorkerError> {
+        let Some((adoption, deployment)) = self.partitions[i].noted.pop_front() else { return Ok(()) };
+        if adoption.positions.is_empty() {
+            self.store.adopt(&Adoption { positions: self.partitions[i].positions.clone(), ..adoption })?;
+        }
+        self.adopt(i, &deployment)
     }
 
     fn process(&mut self, i: usize, batch: &RawBatch, records: std::ops::Range<usize>) -> Result<(), WorkerError> {

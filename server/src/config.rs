@@ -252,13 +252,7 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             data: "./cohort-data".into(),
-            server: Server {
-                listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
-                tokens: vec![],
-                tls: None,
-                cors: vec![],
-                request_timeout: Span(30_000),
-            },
+            server: Server { listen: SocketAddr::from(([127, 0, 0, 1], 8080)), tokens: vec![], tls: None, cors: vec![], request_timeout: Span(30_000) },
             source: Source {
                 kind: SourceKind::Embedded,
                 topics: ["order_events", "activity_events", "install_events"].map(String::from).to_vec(),

@@ -342,11 +342,5 @@ fn find_end(blocks: &Keyspace, partition: u32) -> Result<End, EmbeddedError> {
     let (first, dropped) = (offset_of(&k)?, header.before);
     let (k, value) = last.map_or(Ok((k, value)), entry)?;
     let (header, _) = parse(&k, &value)?;
-    Ok(End {
-        first,
-        dropped,
-        next: offset_of(&k)? + header.records.len() as i64,
-        bytes: header.before + value.len() as u64,
-        arrived: header.arrived,
-    })
+    Ok(End { first, dropped, next: offset_of(&k)? + header.records.len() as i64, bytes: header.before + value.len() as u64, arrived: header.arrived })
 }

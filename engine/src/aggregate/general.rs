@@ -191,23 +191,25 @@ impl General {
         Ok(columns)
     }
 
-    /// Takes the states that were saved of `rows`.
+    /// Takes the states that were saved of `rows`, of those that there are.
     ///
     /// # Errors
     /// When they are not this aggregate's.
-    pub fn load(&mut self, table: &Table<'_>, rows: &[u32]) -> Result<(), EngineError> {
+    pub fn load(&mut self, table: &Table<'_>, rows: &[Option<u32>]) -> Result<(), EngineError> {
         let row = |i: &u32| rows.get(*i as usize).copied().ok_or_else(|| table.wrong("has states of rows that are not there"));
         let of = table.u32s("row")?.iter().map(row).collect::<Result<Vec<_>, _>>()?;
-        if of.is_empty() {
+        let there: Vec<u32> = (0u32..).zip(&of).filter(|(_, row)| row.is_some()).map(|(i, _)| i).collect();
+        if there.is_empty() {
             return Ok(());
         }
         let fields = self.slot.aggregate.state_fields().map_err(EngineError::evaluate(self.name()))?;
         let state = |(i, field): (usize, &FieldRef)| {
             let saved = table.column(&format!("state {i}")).filter(|c| c.data_type() == field.data_type());
-            saved.cloned().ok_or_else(|| table.wrong(format!("has no state {i} of type {}", field.data_type())))
+            let saved = saved.ok_or_else(|| table.wrong(format!("has no state {i} of type {}", field.data_type())))?;
+            take(saved, &UInt32Array::from(there.clone()), None).map_err(|e| table.wrong(e.to_string()))
         };
         let states = fields.iter().enumerate().map(state).collect::<Result<Vec<_>, _>>()?;
-        self.store(&of, states);
+        self.store(&of.into_iter().flatten().collect::<Vec<_>>(), states);
         Ok(())
     }
 

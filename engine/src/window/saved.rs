@@ -132,7 +132,7 @@ impl FamilyState {
                 cohort_compiler::window::WindowSpec::Session { gap } => self.sessions.schedule(row, newest[i].saturating_add(gap)),
                 _ => self.add_to_pane(start[i], row),
             }
-            rows.push(row);
+            rows.push(Some(row));
         }
         for (slot, general) in family.general.iter().zip(&mut self.general) {
             if let Some(table) = tables.get(&format!("states {} {}", family.key, slot.key)) {
@@ -151,14 +151,15 @@ impl FamilyState {
         let (Some(table), Some(known)) = (backfill.get(&name), saved.get(&name)) else { return Ok(()) };
         let slots = absent(&known, saved_slots(&table, &family.slot_keys, "slot")?, &family.slot_keys, "slot");
         let states: Vec<bool> = family.general.iter().map(|g| saved.get(&format!("states {} {}", family.key, g.key)).is_none()).collect();
+        if slots.iter().all(Option::is_none) && !states.contains(&true) {
+            return Ok(());
+        }
         let (user, start) = (table.u32s("user")?, table.i64s("start")?);
         let mut rows = Vec::with_capacity(table.rows());
         for i in 0..table.rows() {
-            let (row, is_new) = self.rows.find_or_create(user_id(&table, ids, user[i])?, start[i]);
-            if is_new {
-                return Err(table.wrong(format!("row {i} has no group that was saved")));
-            }
-            fill(self.rows.slots_mut(row), &slots, i);
+            // Groups that other segments do not have stay away: they would take them for users without events.
+            let row = self.rows.find(user_id(&table, ids, user[i])?, start[i]);
+            row.into_iter().for_each(|row| fill(self.rows.slots_mut(row), &slots, i));
             rows.push(row);
         }
         for ((slot, general), _) in family.general.iter().zip(&mut self.general).zip(states).filter(|(_, absent)| *absent) {

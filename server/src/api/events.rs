@@ -63,7 +63,12 @@ pub struct EventInput {
 
 /// Takes in one event, an array of events, or one event a line.
 #[utoipa::path(post, path = "/events", tag = "events", params(Target), request_body(content((EventInput = "application/json"), (String = "application/x-ndjson"))), responses((status = 200, body = Accepted), (status = "4XX", body = Problem)))]
-pub async fn post(State(app): State<App>, Query(target): Query<Target>, headers: HeaderMap, body: Result<Bytes, axum::extract::rejection::BytesRejection>) -> ApiResult<Json<Accepted>> {
+pub async fn post(
+    State(app): State<App>,
+    Query(target): Query<Target>,
+    headers: HeaderMap,
+    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+) -> ApiResult<Json<Accepted>> {
     let body = body?;
     let topic = topic_of(&app, target.topic)?;
     let kind = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("application/json").to_ascii_lowercase();

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
+use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -87,10 +87,13 @@ pub fn router(service: &App, tokens: Tokens, metrics: metrics_exporter_prometheu
     let tokens = Arc::new(tokens);
     let timeout = config.request_timeout.duration();
     let api = api
-        .route("/api/v1/openapi.json", get({
-            let document = document.clone();
-            || async move { Json(document) }
-        }))
+        .route(
+            "/api/v1/openapi.json",
+            get({
+                let document = document.clone();
+                || async move { Json(document) }
+            }),
+        )
         .layer(middleware::from_fn(move |request: Request, next: Next| limit_time(timeout, request, next)))
         .layer(middleware::from_fn_with_state(Arc::clone(&tokens), auth::check))
         .with_state(Arc::clone(service));
@@ -98,6 +101,7 @@ pub fn router(service: &App, tokens: Tokens, metrics: metrics_exporter_prometheu
     let mut router = Router::new()
         .merge(api)
         .merge(utoipa_swagger_ui::SwaggerUi::new("/docs").url("/docs/openapi.json", document))
+        .route("/", get(|| async { Html(include_str!("../../ui/index.html")) }))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(status::ready).with_state(Arc::clone(service)))
         .route("/metrics", get(status::metrics).with_state((Arc::clone(service), metrics, tokens)))

@@ -282,7 +282,12 @@ pub struct Status {
 
 /// Pauses or resumes a segment. A paused one has no members.
 #[utoipa::path(patch, path = "/segments/{id}/status", tag = "segments", params(("id" = String, Path)), request_body = Status, responses((status = 200, body = Segment), (status = "4XX", body = Problem)))]
-pub async fn set_status(State(app): State<App>, Extension(caller): Extension<Caller>, Path(id): Path<String>, Body(status): Body<Status>) -> ApiResult<Response> {
+pub async fn set_status(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    Body(status): Body<Status>,
+) -> ApiResult<Response> {
     let old = found(&app.current.load_full(), &id)?;
     let current = if old.active == status.active {
         app.current.load_full()
@@ -540,7 +545,13 @@ pub async fn preview(State(app): State<App>, Body(input): Body<PreviewInput>) ->
     text.id = None;
     let by_sql = text.kind == SourceKind::Sql;
     let text = SourceText { name: if by_sql { "sql".into() } else { text.name.clone() }, ..text };
-    let (program, _) = app.compile_beside(text).await.map_err(|p| if by_sql && !draft.body["sql"].as_str().is_some_and(|s| s.trim_start().to_lowercase().starts_with("create")) { Problem { line: p.line.map(|l| l.saturating_sub(1)).filter(|l| *l > 0), ..p } } else { p })?;
+    let (program, _) = app.compile_beside(text).await.map_err(|p| {
+        if by_sql && !draft.body["sql"].as_str().is_some_and(|s| s.trim_start().to_lowercase().starts_with("create")) {
+            Problem { line: p.line.map(|l| l.saturating_sub(1)).filter(|l| *l > 0), ..p }
+        } else {
+            p
+        }
+    })?;
     let preview = blocking(move || run_preview(&app, &program, &draft.name, input.from, input.to)).await?;
     preview.map(Json).map_err(|e| Problem::internal(&e))
 }
@@ -576,7 +587,13 @@ fn run_preview(app: &App, program: &Arc<cohort_compiler::Program>, name: &str, f
         members.extend(reader.state.membership().iter().filter(|(s, ..)| *s == segment).map(|(_, user, _)| reader.state.users().name(user).to_string()));
     }
     let mut size = 0;
-    preview.over_time = sizes.into_iter().map(|(time, change)| { size += change; Point { time, size: size.max(0) as u64 } }).collect();
+    preview.over_time = sizes
+        .into_iter()
+        .map(|(time, change)| {
+            size += change;
+            Point { time, size: size.max(0) as u64 }
+        })
+        .collect();
     preview.size = members.len() as u64;
     preview.sample = members.iter().take(20).cloned().collect();
     if app.current.load().compiled(name).is_some() {

@@ -89,7 +89,8 @@ async fn statement(app: &App, caller: &Caller, text: &str) -> ApiResult<Done> {
             match current.find(&create.name) {
                 Some(_) if create.if_not_exists => return Ok(done("exists", Some(create.name), None)),
                 Some(old) if create.or_replace => {
-                    let edit = Edit::Replace { id: old.id.clone(), name: create.name.clone(), body, description: old.description.clone(), expected_version: None };
+                    let edit =
+                        Edit::Replace { id: old.id.clone(), name: create.name.clone(), body, description: old.description.clone(), expected_version: None };
                     app.edit(vec![edit], &caller.name).await?;
                     Ok(done("replaced", Some(create.name), None))
                 }

@@ -227,7 +227,8 @@ impl Service {
     }
 
     fn read_events(&self, topic: Option<&str>, user: Option<&str>) -> Result<Vec<ArrayRef>, String> {
-        let events = self.newest_events(MAX_READ, |record_topic, event| topic.is_none_or(|t| t == record_topic) && user.is_none_or(|u| event["userId"] == *u))?;
+        let events =
+            self.newest_events(MAX_READ, |record_topic, event| topic.is_none_or(|t| t == record_topic) && user.is_none_or(|u| event["userId"] == *u))?;
         let text = |key: &'static str| texts(events.iter().map(move |(_, e)| e[key].as_str()));
         let mut metadata = MapBuilder::new(
             Some(datafusion::arrow::array::MapFieldNames { entry: "entries".into(), key: "key".into(), value: "value".into() }),
@@ -304,7 +305,9 @@ impl Service {
         };
         match tokio::time::timeout(MAX_TIME, run).await {
             Ok(table) => table,
-            Err(_) => Err(Problem::new(axum::http::StatusCode::REQUEST_TIMEOUT, "query-too-slow", format!("the query ran longer than {} s", MAX_TIME.as_secs()))),
+            Err(_) => {
+                Err(Problem::new(axum::http::StatusCode::REQUEST_TIMEOUT, "query-too-slow", format!("the query ran longer than {} s", MAX_TIME.as_secs())))
+            }
         }
     }
 }

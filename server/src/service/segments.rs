@@ -303,7 +303,9 @@ impl Service {
     /// of the name given. Returns the program and the names of the text's segments.
     pub async fn compile_beside(&self, text: SourceText) -> ApiResult<(Arc<Program>, Vec<String>)> {
         let own: BTreeSet<String> = match text.kind {
-            SourceKind::Sql => statement::parse(&text.text).0.into_iter().filter_map(|p| if let Statement::Create(c) = p.statement { Some(c.name) } else { None }).collect(),
+            SourceKind::Sql => {
+                statement::parse(&text.text).0.into_iter().filter_map(|p| if let Statement::Create(c) = p.statement { Some(c.name) } else { None }).collect()
+            }
             SourceKind::Json => cohort_compiler::rule::parse(&text.text).0.into_iter().filter(|s| !s.hidden).map(|s| s.name).collect(),
         };
         let current = self.current.load_full();

@@ -356,7 +356,8 @@ async fn plans_previews_and_pages() {
     let live = Live::start(data.path(), &["source.partitions=2", "time.out_of_orderness=1s"]);
     live.post("/segments", high_spenders()).await;
     let at = now();
-    let events: Vec<Value> = (0..30).flat_map(|u| [purchase(&format!("u{u:02}"), at, 200.0), purchase(&format!("u{u:02}"), at, 400.0 - f64::from(u) * 10.0)]).collect();
+    let events: Vec<Value> =
+        (0..30).flat_map(|u| [purchase(&format!("u{u:02}"), at, 200.0), purchase(&format!("u{u:02}"), at, 400.0 - f64::from(u) * 10.0)]).collect();
     live.post("/events", json!(events)).await;
     live.settled().await;
     let first = live.get("/segments/High%20Spenders/members?limit=4").await.body;
@@ -487,11 +488,26 @@ async fn a_new_segment_is_backfilled() {
 
 /// Segments of every window kind, over and over created, replaced and dropped.
 const SHOP: [(&str, &str); 6] = [
-    ("spenders", "SELECT user_id, sum(value) AS value FROM TUMBLE(events, event_time, INTERVAL '20 seconds') WHERE event_type = 'purchase' GROUP BY user_id, window_start, window_end HAVING sum(value) > 40"),
-    ("busy", "SELECT user_id, count(*) AS value FROM HOP(events, event_time, INTERVAL '5 seconds', INTERVAL '30 seconds') GROUP BY user_id, window_start, window_end HAVING count(*) >= 6"),
-    ("quiet", "SELECT user_id, count(*) AS value FROM TUMBLE(events, event_time, INTERVAL '20 seconds') GROUP BY user_id, window_start, window_end HAVING count(*) <= 2"),
-    ("visits", "SELECT user_id, max(value) AS value FROM SESSION(events, event_time, INTERVAL '7 seconds') GROUP BY user_id, window_start, window_end HAVING count(*) >= 4"),
-    ("various", "SELECT user_id, count(DISTINCT session_id) AS value FROM TUMBLE(events, event_time, INTERVAL '20 seconds') GROUP BY user_id, window_start, window_end HAVING count(DISTINCT session_id) >= 3"),
+    (
+        "spenders",
+        "SELECT user_id, sum(value) AS value FROM TUMBLE(events, event_time, INTERVAL '20 seconds') WHERE event_type = 'purchase' GROUP BY user_id, window_start, window_end HAVING sum(value) > 40",
+    ),
+    (
+        "busy",
+        "SELECT user_id, count(*) AS value FROM HOP(events, event_time, INTERVAL '5 seconds', INTERVAL '30 seconds') GROUP BY user_id, window_start, window_end HAVING count(*) >= 6",
+    ),
+    (
+        "quiet",
+        "SELECT user_id, count(*) AS value FROM TUMBLE(events, event_time, INTERVAL '20 seconds') GROUP BY user_id, window_start, window_end HAVING count(*) <= 2",
+    ),
+    (
+        "visits",
+        "SELECT user_id, max(value) AS value FROM SESSION(events, event_time, INTERVAL '7 seconds') GROUP BY user_id, window_start, window_end HAVING count(*) >= 4",
+    ),
+    (
+        "various",
+        "SELECT user_id, count(DISTINCT session_id) AS value FROM TUMBLE(events, event_time, INTERVAL '20 seconds') GROUP BY user_id, window_start, window_end HAVING count(DISTINCT session_id) >= 3",
+    ),
     ("busy_spenders", "SELECT a.user_id, a.value + b.value AS value FROM spenders a JOIN busy b USING (user_id)"),
 ];
 
@@ -528,8 +544,8 @@ fn story(seed: u64) -> Vec<Step> {
             steps.push(Step::Put("quiet", SHOP[2].1.to_string()));
         }
     }
-    // Everything that is open closes.
-    let last: Vec<Value> = (0..60).map(|u| json!({"userId": format!("u{u}"), "eventType": "end", "timestamp": time + 60_000})).collect();
+    // The last windows close, and no later one.
+    let last: Vec<Value> = (0..60).map(|u| json!({"userId": format!("u{u}"), "eventType": "end", "timestamp": time - time % 20_000 + 23_000})).collect();
     steps.push(Step::Events(last));
     steps
 }

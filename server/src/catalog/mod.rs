@@ -288,18 +288,20 @@ async fn apply_one(transaction: &mut Transaction<'_, Any>, edit: &Edit, revision
     if matches!(action, "replace" | "pause" | "resume") {
         update(transaction, &stored, version, by, at).await?;
     }
-    sqlx::query("INSERT INTO changes (revision, segment_id, name, action, version, body, active, changed_by, changed_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)")
-        .bind(revision)
-        .bind(&stored.id)
-        .bind(&stored.name)
-        .bind(action)
-        .bind(version)
-        .bind(stored.body.to_string())
-        .bind(i64::from(stored.active))
-        .bind(by)
-        .bind(at)
-        .execute(&mut **transaction)
-        .await?;
+    sqlx::query(
+        "INSERT INTO changes (revision, segment_id, name, action, version, body, active, changed_by, changed_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+    )
+    .bind(revision)
+    .bind(&stored.id)
+    .bind(&stored.name)
+    .bind(action)
+    .bind(version)
+    .bind(stored.body.to_string())
+    .bind(i64::from(stored.active))
+    .bind(by)
+    .bind(at)
+    .execute(&mut **transaction)
+    .await?;
     Ok(())
 }
 
@@ -363,3 +365,6 @@ fn change(row: &AnyRow) -> Result<Change> {
         at: row.try_get("changed_at")?,
     })
 }
+
+#[cfg(test)]
+mod tests;
