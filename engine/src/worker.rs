@@ -445,7 +445,8 @@ impl Worker {
     fn deploy(&mut self, deployment: Deployment) -> Result<(), WorkerError> {
         for i in 0..self.partitions.len() {
             let running = &mut self.partitions[i];
-            if running.deployment.revision >= deployment.revision {
+            let newest = running.noted.back().map_or(running.deployment.revision, |(noted, _)| noted.revision);
+            if newest >= deployment.revision {
                 continue;
             }
             let adoption = Adoption { partition: running.number, revision: deployment.revision, positions: running.positions.clone() };

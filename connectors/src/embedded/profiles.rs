@@ -296,6 +296,10 @@ fn change(profile: &mut Profile, batch: &ResultBatch, row: usize) {
     }
     let entered = profile.segments.insert(name.segment.to_string());
     let before = profile.results.get(&*name.rule).filter(|_| !entered);
+    // A window that closes may be older than one that is open and has been reported.
+    if before.is_some_and(|r| r.timestamp > result.timestamp) {
+        return;
+    }
     let since = before.map_or(result.timestamp, |r| r.since);
     let kept = RuleResult {
         segment: name.segment.to_string(),

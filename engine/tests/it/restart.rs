@@ -72,6 +72,35 @@ proptest! {
     }
 
     #[test]
+    fn what_a_sink_keeps_survives_kills(
+        events in events(false),
+        lives in prop::collection::vec((sizes(), 1usize..12, 0usize..12), 1..6),
+        last in sizes(),
+    ) {
+        // Each life reads on from the last checkpoint in batches of its own, and ends some batches after another
+        // checkpoint; the sink keeps what it was given.
+        let program = program(&some_segments(|_| true));
+        let (mut run, mut saved, mut read) = (Run::new(&program), encoded(&Run::new(&program).partition.save().expect("saved state")), 0);
+        for (sizes, until_checkpoint, until_kill) in lives {
+            run.restore(&saved);
+            let start = read;
+            let mut at = start;
+            for (n, batch) in batches(&events[start..], &sizes).into_iter().enumerate().take(until_checkpoint + until_kill) {
+                if n == until_checkpoint {
+                    (saved, read) = (encoded(&run.partition.save().expect("saved state")), at);
+                }
+                run.batch(batch);
+                at += batch.len();
+            }
+        }
+        run.restore(&saved);
+        for batch in batches(&events[read..], &last) {
+            run.batch(batch);
+        }
+        prop_assert_eq!(&run.sink, &run.members());
+    }
+
+    #[test]
     fn a_change_of_program_disturbs_no_other_segment(
         events in events(false),
         sizes in sizes(),

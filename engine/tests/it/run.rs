@@ -147,6 +147,11 @@ impl Run {
         difference
     }
 
+    /// Goes on from saved state; the sink is as it was.
+    pub fn restore(&mut self, tables: &Tables) {
+        self.partition = Partition::restore(Arc::clone(self.partition.program()), settings(), tables).expect("restored state").0;
+    }
+
     /// Goes on with another program.
     pub fn adopt(&mut self, program: &Arc<Program>, backfill: Option<&Tables>) -> Vec<Line> {
         let difference = self.partition.adopt(Arc::clone(program), backfill).expect("another program");

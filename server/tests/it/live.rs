@@ -589,9 +589,11 @@ async fn step(live: &Live, step: &Step, before: i64) -> Result<(), reqwest::Erro
     Ok(())
 }
 
-/// Members with what they are members by, and the segments.
+/// Members with what they are members by, and the segments. Where a window is open, it is told as it stood when the
+/// user entered, which depends on how batches were cut.
 async fn outcome(live: &Live) -> (Vec<Value>, Vec<Value>) {
-    let members = "SELECT user_id, segment, value, window_start, window_end FROM memberships ORDER BY segment, user_id";
+    let members = "SELECT user_id, segment, CASE WHEN closed THEN value END AS value, CASE WHEN closed THEN window_end END AS window_end
+                   FROM (SELECT *, segment IN ('quiet') AS closed FROM memberships) ORDER BY segment, user_id";
     (live.select(members).await, live.select("SELECT name, sql FROM segments ORDER BY name").await)
 }
 
