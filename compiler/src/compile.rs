@@ -47,7 +47,7 @@ pub struct SourceText {
 #[derive(Default)]
 pub struct CompileCache {
     statements: FxHashMap<String, Vec<Parsed>>,
-    bases: FxHashMap<String, (BaseQuery, Arc<str>)>,
+    bases: FxHashMap<String, (Arc<BaseQuery>, Arc<str>)>,
     /// Of the last compilation; what it did not use is forgotten at the next.
     used: CompileCacheUse,
 }
@@ -55,7 +55,7 @@ pub struct CompileCache {
 #[derive(Default)]
 struct CompileCacheUse {
     statements: FxHashMap<String, Vec<Parsed>>,
-    bases: FxHashMap<String, (BaseQuery, Arc<str>)>,
+    bases: FxHashMap<String, (Arc<BaseQuery>, Arc<str>)>,
 }
 
 impl CompileCache {
@@ -75,7 +75,7 @@ impl CompileCache {
         (parsed, findings)
     }
 
-    fn base(&mut self, sql: &str) -> Option<(BaseQuery, Arc<str>)> {
+    fn base(&mut self, sql: &str) -> Option<(Arc<BaseQuery>, Arc<str>)> {
         if let Some((sql, base)) = self.bases.remove_entry(sql) {
             self.used.bases.insert(sql, base);
         }
@@ -102,7 +102,7 @@ struct Pending {
     hidden: bool,
     file: usize,
     at: Position,
-    query: Box<Query>,
+    query: Arc<Query>,
     emit: Option<Emit>,
     retain_ms: i64,
     backfill_ms: i64,
@@ -295,7 +295,8 @@ impl Compiler<'_> {
         let index: BTreeMap<String, usize> = self.pending.iter().enumerate().map(|(i, p)| (p.name.clone(), i)).collect();
         let mut reads: Vec<Vec<(usize, Position)>> = vec![];
         for pending in &self.pending {
-            let names = bind::tables(&pending.query);
+            // What is known to be over a stream reads no segment.
+            let names = if self.cache.bases.contains_key(&pending.sql) { vec![] } else { bind::tables(&pending.query) };
             let resolve = |name: &String| index.get(name).or_else(|| self.aliases.get(name).and_then(|n| index.get(n))).copied();
             reads.push(names.iter().filter_map(|(name, at)| Some((resolve(name)?, *at))).collect());
         }
@@ -374,18 +375,24 @@ impl Compiler<'_> {
     /// Compiles one segment; `Err(None)` when one that it reads failed.
     fn segment(&mut self, i: usize, names: &BTreeSet<String>, built: &mut Built, options: &CompileOptions) -> Result<(), Option<Finding>> {
         let aliases = &self.aliases;
-        let pending = &mut self.pending[i];
+        let pending = &self.pending[i];
         let (normal, logical_plan) = match self.cache.base(&pending.sql) {
-            Some((base, plan)) => (Normal::Base(base), plan),
+            Some((base, plan)) => (Planned::Base(base), plan),
             None => {
                 let mut catalog = Catalog::new(&self.functions, names);
-                let logical = bind::plan(&mut pending.query, &mut catalog, &self.functions).map_err(Some)?;
+                let mut query = (*pending.query).clone();
+                let logical = bind::plan(&mut query, &mut catalog, &self.functions).map_err(Some)?;
                 let normal = normalize(&logical, &catalog).map_err(Some)?;
                 let plan: Arc<str> = logical.display_indent().to_string().into();
-                if let Normal::Base(base) = &normal {
-                    self.cache.used.bases.insert(pending.sql.clone(), (base.clone(), Arc::clone(&plan)));
-                }
-                (normal, plan)
+                let planned = match normal {
+                    Normal::Derived(query) => Planned::Derived(query),
+                    Normal::Base(query) => {
+                        let query = Arc::new(query);
+                        self.cache.used.bases.insert(pending.sql.clone(), (Arc::clone(&query), Arc::clone(&plan)));
+                        Planned::Base(query)
+                    }
+                };
+                (planned, plan)
             }
         };
         let id = built.segments.len() as SegmentId;
@@ -407,14 +414,14 @@ impl Compiler<'_> {
             condition: String::new(),
         };
         let (default, base) = match normal {
-            Normal::Base(query) => {
+            Planned::Base(query) => {
                 segment.window = query.window;
                 segment.hold_ms = query.window.step();
                 segment.condition = query.having.as_ref().map_or("always".into(), |h| h.human_display().to_string());
                 let base = built.sharing.add(id, &query).map_err(Some)?;
                 (emit::default_for_having(query.having.as_ref()), Some(base))
             }
-            Normal::Derived(query) => {
+            Planned::Derived(query) => {
                 // One that failed, or is part of a circle, has its own finding.
                 let built_name = |n: &String| built.ids.contains_key(aliases.get(n).unwrap_or(n));
                 if !query.inputs.iter().all(built_name) {
@@ -431,6 +438,12 @@ impl Compiler<'_> {
         built.bases.push(base);
         Ok(())
     }
+}
+
+/// A query that has been planned, now or before.
+enum Planned {
+    Base(Arc<BaseQuery>),
+    Derived(DerivedQuery),
 }
 
 #[derive(Clone, Copy, PartialEq)]

@@ -3,6 +3,8 @@
 //! A text is cut into statements at the semicolons between tokens, so that one wrong statement hides no
 //! other. Queries inside a statement are parsed by sqlparser; their tokens keep their place in the text.
 
+use std::sync::Arc;
+
 use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
@@ -80,7 +82,7 @@ pub struct CreateSegment {
     /// The WITH options, keys in lower case.
     pub options: Vec<(String, String, Position)>,
     /// The query.
-    pub query: Box<ast::Query>,
+    pub query: Arc<ast::Query>,
     /// The EMIT clause.
     pub emit: Option<Emit>,
 }
@@ -245,7 +247,7 @@ fn create(parser: &mut Parser<'_>, emit: Option<Emit>) -> Result<CreateSegment, 
     if !parser.parse_keyword(Keyword::AS) {
         return Err(unexpected(parser, "AS and a query (or WITH and options)"));
     }
-    let query = parser.parse_query().map_err(finding)?;
+    let query = parser.parse_query().map_err(finding)?.into();
     Ok(CreateSegment { name, name_at, or_replace, if_not_exists, options, query, emit })
 }
 
@@ -261,7 +263,7 @@ fn explain(parser: &mut Parser<'_>, emit: Option<Emit>) -> Result<Statement, Fin
         ExplainTarget::Segment(name(parser)?.0)
     } else {
         let at = position(parser.peek_token().span.start);
-        let query = parser.parse_query().map_err(finding)?;
+        let query = parser.parse_query().map_err(finding)?.into();
         let (or_replace, if_not_exists) = (false, false);
         ExplainTarget::Create(Box::new(CreateSegment { name: "query".into(), name_at: at, or_replace, if_not_exists, options: vec![], query, emit }))
     };

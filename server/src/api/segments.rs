@@ -213,7 +213,7 @@ pub async fn list(State(app): State<App>, Query(filter): Query<Filter>) -> ApiRe
             && filter.r#type.as_deref().is_none_or(|t| kind(s).eq_ignore_ascii_case(t))
             && text.as_deref().is_none_or(|t| s.name.to_lowercase().contains(t) || s.description.to_lowercase().contains(t))
     };
-    let found: Vec<&Stored> = current.segments.iter().filter(fits).collect();
+    let found: Vec<&Stored> = current.segments.iter().map(|s| &***s).filter(fits).collect();
     let items = found.iter().skip(page.saturating_mul(size)).take(size).map(|s| Segment::new(&app, &current, s)).collect::<ApiResult<_>>()?;
     Ok(Json(Page { items, page, size, total: found.len() }))
 }

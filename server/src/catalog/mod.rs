@@ -207,8 +207,8 @@ impl Catalog {
         }
     }
 
-    /// Makes changes, all or none; returns the revision after them.
-    pub async fn apply(&self, edits: &[Edit], by: &str, at: i64) -> Result<i64> {
+    /// Makes changes, all or none; returns the revision after them, and each segment as it is after its change.
+    pub async fn apply(&self, edits: &[Edit], by: &str, at: i64) -> Result<(i64, Vec<Stored>)> {
         let mut transaction = self.pool.begin().await?;
         // First the counter: that takes the lock by which changes come one after the other.
         let last: i64 = sqlx::query("UPDATE catalog_state SET revision = revision + $1 WHERE id = 1 RETURNING revision")
@@ -216,11 +216,12 @@ impl Catalog {
             .fetch_one(&mut *transaction)
             .await?
             .try_get(0)?;
+        let mut changed = Vec::with_capacity(edits.len());
         for (revision, edit) in (last - edits.len() as i64 + 1..).zip(edits) {
-            apply_one(&mut transaction, edit, revision, by, at).await?;
+            changed.push(apply_one(&mut transaction, edit, revision, by, at).await?);
         }
         transaction.commit().await?;
-        Ok(last)
+        Ok((last, changed))
     }
 
     /// All versions of a segment, newest first.
@@ -252,7 +253,7 @@ impl Catalog {
     }
 }
 
-async fn apply_one(transaction: &mut Transaction<'_, Any>, edit: &Edit, revision: i64, by: &str, at: i64) -> Result<()> {
+async fn apply_one(transaction: &mut Transaction<'_, Any>, edit: &Edit, revision: i64, by: &str, at: i64) -> Result<Stored> {
     let (stored, action) = match edit {
         Edit::Create { name, body, description, origin, active } => {
             let stored = Stored {
@@ -302,7 +303,7 @@ async fn apply_one(transaction: &mut Transaction<'_, Any>, edit: &Edit, revision
     .bind(at)
     .execute(&mut **transaction)
     .await?;
-    Ok(())
+    Ok(if action == "create" { stored } else { Stored { version, updated_at: at, updated_by: by.to_string(), ..stored } })
 }
 
 async fn find(transaction: &mut Transaction<'_, Any>, id: &str) -> Result<Stored> {

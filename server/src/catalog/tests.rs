@@ -29,7 +29,7 @@ async fn segments_are_kept_with_their_history() {
     on_each(|url| async move {
         let catalog = Catalog::open(&url).await.expect("a catalog");
         assert_eq!(catalog.all().await.expect("all"), (0, vec![]));
-        assert_eq!(catalog.apply(&[create("a"), create("ünï")], "me", 5).await.expect("created"), 2);
+        assert_eq!(catalog.apply(&[create("a"), create("ünï")], "me", 5).await.expect("created").0, 2);
         let (revision, all) = catalog.all().await.expect("all");
         assert_eq!((revision, all.iter().map(|s| s.name.as_str()).collect::<Vec<_>>()), (2, vec!["a", "ünï"]));
         let id = all[0].id.clone();
@@ -42,9 +42,9 @@ async fn segments_are_kept_with_their_history() {
         };
         assert!(matches!(catalog.apply(&[replace("b", Some(7))], "you", 6).await, Err(CatalogError::Stale { version: 1, .. })));
         assert!(matches!(catalog.apply(&[replace("ünï", None)], "you", 6).await, Err(CatalogError::NameTaken { .. })));
-        assert_eq!(catalog.apply(&[replace("b", Some(1))], "you", 6).await.expect("replaced"), 3);
-        assert_eq!(catalog.apply(&[Edit::SetActive { id: id.clone(), active: false }], "you", 7).await.expect("paused"), 4);
-        assert_eq!(catalog.apply(&[Edit::Drop { id: id.clone() }], "me", 8).await.expect("dropped"), 5);
+        assert_eq!(catalog.apply(&[replace("b", Some(1))], "you", 6).await.expect("replaced").0, 3);
+        assert_eq!(catalog.apply(&[Edit::SetActive { id: id.clone(), active: false }], "you", 7).await.expect("paused").0, 4);
+        assert_eq!(catalog.apply(&[Edit::Drop { id: id.clone() }], "me", 8).await.expect("dropped").0, 5);
         assert!(matches!(catalog.apply(&[Edit::Drop { id: id.clone() }], "me", 8).await, Err(CatalogError::Unknown { .. })));
         assert_eq!(catalog.revision().await.expect("a revision"), 5);
         let actions: Vec<_> = catalog.versions(&id).await.expect("versions").into_iter().map(|c| (c.action, c.version, c.by)).collect();

@@ -32,7 +32,7 @@ use tokio::runtime::Handle;
 use crate::catalog::Catalog;
 use crate::config::Config;
 use results::Results;
-use segments::{Current, source};
+use segments::{Current, Listed, source, sources};
 
 /// All that the service consists of.
 pub struct Service {
@@ -89,8 +89,8 @@ impl Service {
         let results = Results::default();
         let (revision, stored) = catalog.all().await?;
         let mut cache = CompileCache::default();
-        let sources: Vec<_> = stored.iter().filter(|s| s.active).map(|s| source(&s.id, &s.name, &s.body)).collect();
-        let program = compile_cached(&sources, &CompileOptions::default(), &mut cache).context("the catalog does not compile")?;
+        let stored: Vec<_> = stored.into_iter().map(Listed::new).collect();
+        let program = compile_cached(&sources(&stored), &CompileOptions::default(), &mut cache).context("the catalog does not compile")?;
         let deployment = Deployment::new(revision, Arc::new(program));
         let checkpoints: Arc<dyn CheckpointStore> = Arc::new(checkpoints(&config)?);
         let parts = Parts {

@@ -1,7 +1,7 @@
 //! Segments that come, change and go while the engine runs: each change is compiled together with all that runs,
 //! then kept in the catalog, then deployed. What does not compile changes nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use cohort_compiler::program::SegmentKind;
@@ -15,6 +15,32 @@ use super::history::LogBackfill;
 use crate::api::problem::{ApiResult, Problem};
 use crate::catalog::{Edit, Stored};
 
+/// A segment of the catalog, with the text that it is compiled from.
+pub struct Listed {
+    stored: Stored,
+    source: SourceText,
+}
+
+impl Listed {
+    /// A segment of the catalog.
+    pub fn new(stored: Stored) -> Arc<Self> {
+        Arc::new(Listed { source: source(&stored.id, &stored.name, &stored.body), stored })
+    }
+}
+
+impl std::ops::Deref for Listed {
+    type Target = Stored;
+
+    fn deref(&self) -> &Stored {
+        &self.stored
+    }
+}
+
+/// The texts of the segments that are to run.
+pub fn sources(segments: &[Arc<Listed>]) -> Vec<SourceText> {
+    segments.iter().filter(|s| s.active).map(|s| s.source.clone()).collect()
+}
+
 /// What runs, and what is in the catalog.
 pub struct Current {
     /// Revision of the catalog.
@@ -22,17 +48,17 @@ pub struct Current {
     /// What runs.
     pub program: Arc<Program>,
     /// All segments, in the order of their creation.
-    pub segments: Vec<Stored>,
+    pub segments: Vec<Arc<Listed>>,
     /// Name or id → place in `segments`.
-    places: BTreeMap<String, usize>,
+    places: HashMap<String, usize>,
     /// Name → place in the program's segments.
-    compiled: BTreeMap<String, usize>,
+    compiled: HashMap<String, usize>,
 }
 
 impl Current {
     /// What runs as of a revision.
-    pub fn new(revision: i64, program: Arc<Program>, segments: Vec<Stored>) -> Self {
-        let mut places: BTreeMap<String, usize> = segments.iter().enumerate().map(|(i, s)| (s.name.clone(), i)).collect();
+    pub fn new(revision: i64, program: Arc<Program>, segments: Vec<Arc<Listed>>) -> Self {
+        let mut places: HashMap<String, usize> = segments.iter().enumerate().map(|(i, s)| (s.name.clone(), i)).collect();
         segments.iter().enumerate().for_each(|(i, s)| {
             places.insert(s.id.clone(), i);
         });
@@ -42,7 +68,7 @@ impl Current {
 
     /// The segment of a name or id.
     pub fn find(&self, name: &str) -> Option<&Stored> {
-        self.places.get(name).map(|&i| &self.segments[i])
+        self.places.get(name).map(|&i| &self.segments[i].stored)
     }
 
     /// Its place in the program, when it runs.
@@ -208,15 +234,17 @@ impl Service {
             preview_edit(&mut segments, edit)?;
         }
         self.refuse_used(&current, &edits)?;
-        let sources = segments.iter().filter(|s| s.active).map(|s| source(&s.id, &s.name, &s.body)).collect();
-        let program = match self.compile(Arc::clone(&self.cache), sources).await? {
+        let program = match self.compile(Arc::clone(&self.cache), sources(&segments)).await? {
             Ok(program) => program,
             Err(found) => return Err(self.finding(found, &edits)),
         };
-        let revision = self.catalog.apply(&edits, by, (self.clock)()).await?;
-        let (now, stored) = self.catalog.all().await?;
-        if now == revision {
-            self.deploy(revision, Arc::new(program), stored).await
+        let (revision, changed) = self.catalog.apply(&edits, by, (self.clock)()).await?;
+        if revision == current.revision + edits.len() as i64 {
+            let mut segments = current.segments.clone();
+            for (edit, stored) in edits.iter().zip(changed) {
+                take_over(&mut segments, edit, stored);
+            }
+            self.deploy(revision, Arc::new(program), segments).await;
         } else {
             // Another instance was faster.
             self.refresh_locked().await?;
@@ -256,7 +284,7 @@ impl Service {
     }
 
     /// Has the workers run a program from their next batch on.
-    async fn deploy(&self, revision: i64, program: Arc<Program>, segments: Vec<Stored>) {
+    async fn deploy(&self, revision: i64, program: Arc<Program>, segments: Vec<Arc<Listed>>) {
         let old = self.current.load_full();
         let mut deployment = Deployment::new(revision, Arc::clone(&program));
         let fresh: Vec<&str> = fresh_backfills(&old.program, &program);
@@ -288,8 +316,8 @@ impl Service {
             return Ok(());
         }
         let (revision, segments) = self.catalog.all().await?;
-        let sources = segments.iter().filter(|s| s.active).map(|s| source(&s.id, &s.name, &s.body)).collect();
-        match self.compile(Arc::clone(&self.cache), sources).await? {
+        let segments: Vec<Arc<Listed>> = segments.into_iter().map(Listed::new).collect();
+        match self.compile(Arc::clone(&self.cache), sources(&segments)).await? {
             Ok(program) => self.deploy(revision, Arc::new(program), segments).await,
             Err(found) => {
                 tracing::error!(error = %found, "the catalog does not compile; what ran before goes on");
@@ -310,7 +338,7 @@ impl Service {
         };
         let current = self.current.load_full();
         let others = current.segments.iter().filter(|s| s.active && !own.contains(&s.name));
-        let mut sources: Vec<SourceText> = others.map(|s| source(&s.id, &s.name, &s.body)).collect();
+        let mut sources: Vec<SourceText> = others.map(|s| s.source.clone()).collect();
         let name = text.name.clone();
         sources.push(text);
         let cache = Arc::clone(&self.asking);
@@ -331,15 +359,26 @@ fn fresh_backfills<'a>(old: &Program, new: &'a Program) -> Vec<&'a str> {
     new.segments.iter().filter(|s| s.backfill_ms > 0).filter(|s| !known(s)).map(|s| s.name.as_str()).collect()
 }
 
+/// Does to a list what an edit did to the catalog.
+fn take_over(segments: &mut Vec<Arc<Listed>>, edit: &Edit, stored: Stored) {
+    let at = segments.iter().position(|s| s.id == stored.id);
+    match (edit, at) {
+        (Edit::Drop { .. }, Some(at)) => drop(segments.remove(at)),
+        (Edit::Drop { .. }, None) => {}
+        (_, Some(at)) => segments[at] = Listed::new(stored),
+        (_, None) => segments.push(Listed::new(stored)),
+    }
+}
+
 /// Does to a list what an edit will do to the catalog.
-fn preview_edit(segments: &mut Vec<Stored>, edit: &Edit) -> ApiResult<()> {
-    let place = |segments: &[Stored], id: &str| segments.iter().position(|s| s.id == *id).ok_or_else(|| Problem::no_segment(id));
-    match edit {
+fn preview_edit(segments: &mut Vec<Arc<Listed>>, edit: &Edit) -> ApiResult<()> {
+    let taken = |name: &str| Problem::from(crate::catalog::CatalogError::NameTaken { name: name.to_string() });
+    let (id, changed) = match edit {
         Edit::Create { name, body, description, origin, active } => {
             if segments.iter().any(|s| s.name == *name) {
-                return Err(crate::catalog::CatalogError::NameTaken { name: name.clone() }.into());
+                return Err(taken(name));
             }
-            segments.push(Stored {
+            let stored = Stored {
                 id: format!("new {name}"),
                 name: name.clone(),
                 body: body.clone(),
@@ -350,23 +389,23 @@ fn preview_edit(segments: &mut Vec<Stored>, edit: &Edit) -> ApiResult<()> {
                 created_at: 0,
                 updated_at: 0,
                 updated_by: String::new(),
-            });
+            };
+            segments.push(Listed::new(stored));
+            return Ok(());
         }
-        Edit::Replace { id, name, body, description, .. } => {
-            let at = place(segments, id)?;
+        Edit::Replace { id, .. } | Edit::SetActive { id, .. } | Edit::Drop { id } => (id, segments.iter().position(|s| s.id == *id)),
+    };
+    let at = changed.ok_or_else(|| Problem::no_segment(id))?;
+    let old = segments[at].stored.clone();
+    match edit {
+        Edit::Replace { name, body, description, .. } => {
             if segments.iter().enumerate().any(|(i, s)| i != at && s.name == *name) {
-                return Err(crate::catalog::CatalogError::NameTaken { name: name.clone() }.into());
+                return Err(taken(name));
             }
-            (segments[at].name, segments[at].body, segments[at].description) = (name.clone(), body.clone(), description.clone());
+            segments[at] = Listed::new(Stored { name: name.clone(), body: body.clone(), description: description.clone(), ..old });
         }
-        Edit::SetActive { id, active } => {
-            let at = place(segments, id)?;
-            segments[at].active = *active;
-        }
-        Edit::Drop { id } => {
-            let at = place(segments, id)?;
-            segments.remove(at);
-        }
+        Edit::SetActive { active, .. } => segments[at] = Listed::new(Stored { active: *active, ..old }),
+        _ => drop(segments.remove(at)),
     }
     Ok(())
 }
