@@ -385,7 +385,7 @@ impl Compiler<'_> {
                 let normal = normalize(&logical, &catalog).map_err(Some)?;
                 let plan: Arc<str> = logical.display_indent().to_string().into();
                 let planned = match normal {
-                    Normal::Derived(query) => Planned::Derived(query),
+                    Normal::Derived(query) => Planned::Derived(Box::new(query)),
                     Normal::Base(query) => {
                         let query = Arc::new(query);
                         self.cache.used.bases.insert(pending.sql.clone(), (Arc::clone(&query), Arc::clone(&plan)));
@@ -427,7 +427,7 @@ impl Compiler<'_> {
                 if !query.inputs.iter().all(built_name) {
                     return Err(None);
                 }
-                (derived(&mut segment, id, query, pending.window_ms, built, aliases).map_err(Some)?, None)
+                (derived(&mut segment, id, *query, pending.window_ms, built, aliases).map_err(Some)?, None)
             }
         };
         let asked = options.emit.map(|e| (e, "asked for by the command line".to_string()));
@@ -443,7 +443,7 @@ impl Compiler<'_> {
 /// A query that has been planned, now or before.
 enum Planned {
     Base(Arc<BaseQuery>),
-    Derived(DerivedQuery),
+    Derived(Box<DerivedQuery>),
 }
 
 #[derive(Clone, Copy, PartialEq)]

@@ -94,12 +94,15 @@ impl Deployment {
     }
 }
 
+/// A question about a worker's partitions.
+pub type Question = Box<dyn FnOnce(&mut [Running]) + Send>;
+
 /// What a worker is asked between two batches.
 pub enum Command {
     /// To run another program from the next batch on.
     Deploy(Deployment),
     /// Anything about its partitions.
-    Ask(Box<dyn FnOnce(&mut [Running]) + Send>),
+    Ask(Question),
     /// To save its state now; the sender hears when it is published.
     Checkpoint(SyncSender<()>),
     /// To save its state and end.

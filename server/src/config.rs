@@ -50,7 +50,7 @@ impl Serialize for Span {
 impl Serialize for Size {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-        let unit = units.into_iter().find(|(bytes, _)| self.0 != 0 && self.0 % bytes == 0);
+        let unit = units.into_iter().find(|(bytes, _)| self.0 != 0 && self.0.is_multiple_of(*bytes));
         s.serialize_str(&unit.map_or(format!("{}", self.0), |(bytes, unit)| format!("{}{unit}", self.0 / bytes)))
     }
 }
@@ -366,7 +366,7 @@ impl Config {
     /// The folder of checkpoints.
     pub fn checkpoint_folder(&self) -> PathBuf {
         let path = self.checkpoint.url.trim_start_matches("file:");
-        PathBuf::from(if path.starts_with("//") { &path[2..] } else { path })
+        PathBuf::from(path.strip_prefix("//").unwrap_or(path))
     }
 
     /// The configuration as TOML, without secrets.

@@ -176,7 +176,7 @@ impl Partition {
 
     /// Takes memberships of segments that mean what they meant. Returns all saved segments, and all members of
     /// those that do not.
-    fn load_members(&mut self, ids: &UserIds, tables: &Tables, wanted: &dyn Fn(u32) -> bool) -> Result<(Vec<Saved>, Vec<(u32, u32, Member)>), EngineError> {
+    fn load_members(&mut self, ids: &UserIds, tables: &Tables, wanted: &dyn Fn(u32) -> bool) -> Result<(Vec<Saved>, Vec<OldMember>), EngineError> {
         let (Some(segments), Some(members), Some(due)) = (tables.get("segments"), tables.get("members"), tables.get("due")) else {
             return Ok((vec![], vec![]));
         };
@@ -185,12 +185,12 @@ impl Partition {
         let (names, rules, saved_prints) = (segments.texts("name")?, segments.texts("rule")?, segments.texts("fingerprint")?);
         let hidden = segments.u32s("hidden")?;
         let mut saved = vec![];
-        for i in 0..segments.rows() {
+        for (i, &hidden) in hidden.iter().enumerate() {
             let now = by_name.get(names.value(i)).copied();
             saved.push(Saved {
                 name: names.value(i).to_string(),
                 rule_id: rules.value(i).to_string(),
-                hidden: hidden[i] != 0,
+                hidden: hidden != 0,
                 now,
                 kept: now.filter(|&id| prints[id as usize] == saved_prints.value(i) && wanted(id)),
             });
@@ -238,7 +238,7 @@ impl Partition {
     }
 
     /// Entries of users that were not members before, and exits of members that are none now.
-    fn difference(&self, rows: Vec<ResultRow>, kept: &FxHashSet<u32>, segments: &[Saved], old: Vec<(u32, u32, Member)>) -> Difference {
+    fn difference(&self, rows: Vec<ResultRow>, kept: &FxHashSet<u32>, segments: &[Saved], old: Vec<OldMember>) -> Difference {
         let mut difference = Difference::default();
         let before: FxHashSet<(u32, u32)> = old.iter().filter_map(|(s, user, _)| Some((segments[*s as usize].now?, *user))).collect();
         difference.rows = rows.into_iter().filter(|r| !before.contains(&(r.segment, r.user))).collect();
@@ -259,6 +259,9 @@ impl Partition {
         difference
     }
 }
+
+/// A member of a segment that means something else now: saved segment, user, membership.
+type OldMember = (u32, u32, Member);
 
 /// A segment as it was saved.
 struct Saved {

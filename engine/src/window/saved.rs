@@ -26,7 +26,7 @@ fn numbers(values: impl Iterator<Item = i64>) -> Int64Array {
 }
 
 /// A column for each slot; `slots` are the slots of each row.
-fn slot_columns<'a>(keys: &[String], kind: &str, slots: &[&'a [u64]]) -> Vec<(String, ArrayRef)> {
+fn slot_columns(keys: &[String], kind: &str, slots: &[&[u64]]) -> Vec<(String, ArrayRef)> {
     let values = |i: usize| UInt64Array::from_iter_values(slots.iter().map(|s| s[i]));
     keys.iter().enumerate().map(|(i, key)| column(format!("{kind} {key}"), values(i))).collect()
 }

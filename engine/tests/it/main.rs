@@ -1,4 +1,6 @@
 //! The engine over random events: state that is saved and restored, programs that change while events come.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod restart;
 mod run;

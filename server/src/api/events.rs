@@ -89,8 +89,11 @@ fn topic_of(app: &App, topic: Option<String>) -> ApiResult<Option<String>> {
     }
 }
 
+/// Start and end of each record.
+type Spans = Vec<(u32, u32)>;
+
 /// The records of a body: lines, the items of an array, or the one object.
-fn records(body: &[u8], lines: bool) -> ApiResult<(Vec<u8>, Vec<(u32, u32)>)> {
+fn records(body: &[u8], lines: bool) -> ApiResult<(Vec<u8>, Spans)> {
     let (mut data, mut spans) = (vec![], vec![]);
     let first = body.iter().find(|b| !b.is_ascii_whitespace());
     if !lines && first == Some(&b'[') {

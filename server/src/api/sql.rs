@@ -87,7 +87,7 @@ async fn statement(app: &App, caller: &Caller, text: &str) -> ApiResult<Done> {
             caller.may(Role::Write)?;
             let body = json!({"name": create.name, "sql": text});
             match current.find(&create.name) {
-                Some(_) if create.if_not_exists => return Ok(done("exists", Some(create.name), None)),
+                Some(_) if create.if_not_exists => Ok(done("exists", Some(create.name), None)),
                 Some(old) if create.or_replace => {
                     let edit =
                         Edit::Replace { id: old.id.clone(), name: create.name.clone(), body, description: old.description.clone(), expected_version: None };
