@@ -26,6 +26,9 @@ step "tests" scripts/postgres.sh cargo test --locked --release --workspace
 # Two of the acceptance inputs, run as a user would.
 step "acceptance" scripts/acceptance.sh
 
+# The API against its own document.
+step "schemathesis" scripts/schemathesis.sh
+
 # Licences, bans and sources of dependencies; advisories where a database of them was fetched before.
 deny_version=0.20.2
 tools=${COHORT_TOOLS:-$HOME/.cache/cohort/tools}

@@ -16,6 +16,7 @@ use datafusion::common::Result;
 
 use crate::aggregate::fixed::ArgumentColumn;
 use crate::decode::{EventBatch, MapColumn, Projection, TextBuffer, TextColumnSpec, TextField};
+use crate::evaluate::evaluate;
 
 /// What a program needs decoded.
 pub fn projection(program: &Program) -> Projection {
@@ -99,7 +100,7 @@ pub fn arguments(program: &Program, events: &EventBatch, batch: Option<&RecordBa
                 column.valid.clone_from(&events.values_valid);
             }
             (Argument::Expression(e), Some(batch)) => {
-                let array = e.evaluate(batch)?.into_array(batch.num_rows())?;
+                let array = evaluate(e, batch)?;
                 column.valid = (0..array.len()).map(|i| array.is_valid(i)).collect();
                 column.values.clear();
                 if array.data_type() == &DataType::Float64 {
@@ -118,11 +119,11 @@ pub fn arguments(program: &Program, events: &EventBatch, batch: Option<&RecordBa
 
 /// Outcomes of the program's masks for a batch: null is false.
 pub fn masks(program: &Program, batch: &RecordBatch) -> Result<Vec<Vec<bool>>> {
-    let evaluate = |mask: &cohort_compiler::program::Mask| {
-        let array = mask.expression.evaluate(batch)?.into_array(batch.num_rows())?;
+    let outcome = |mask: &cohort_compiler::program::Mask| {
+        let array = evaluate(&mask.expression, batch)?;
         let array = cast(&array, &DataType::Boolean)?;
         let outcome = array.as_any().downcast_ref::<BooleanArray>().map(|b| (0..b.len()).map(|i| b.is_valid(i) && b.value(i)).collect());
         Ok(outcome.unwrap_or_else(|| vec![false; batch.num_rows()]))
     };
-    program.masks.iter().map(evaluate).collect()
+    program.masks.iter().map(outcome).collect()
 }

@@ -7,6 +7,7 @@ pub mod checkpoint;
 pub mod decode;
 pub mod derived;
 pub mod error;
+pub mod evaluate;
 pub mod events;
 pub mod having;
 pub mod membership;

@@ -22,6 +22,7 @@ use crate::aggregate::fixed::ArgumentColumn;
 use crate::decode::EventBatch;
 use crate::derived::{self, Key};
 use crate::error::EngineError;
+use crate::evaluate::evaluate;
 use crate::events;
 use crate::membership::{Member, Membership, NEVER};
 use crate::result::{ResultKind, ResultRow};
@@ -279,8 +280,7 @@ impl Partition {
             if let Some(batch) = &context.batch {
                 state.apply_general(|slot| {
                     let general = &family.general[slot];
-                    let evaluate = |e: &Arc<dyn datafusion::physical_expr::PhysicalExpr>| e.evaluate(batch)?.into_array(batch.num_rows());
-                    general.arguments.iter().map(evaluate).collect::<Result<Vec<_>, _>>().map_err(EngineError::evaluate(general.aggregate.name()))
+                    general.arguments.iter().map(|e| evaluate(e, batch)).collect::<Result<Vec<_>, _>>().map_err(EngineError::evaluate(general.aggregate.name()))
                 })?;
             }
             state.changes(&self.users, &mut changes)?;

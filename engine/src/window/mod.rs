@@ -27,6 +27,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use crate::aggregate::fixed::{self, ArgumentColumn};
 use crate::aggregate::general::General;
 use crate::error::EngineError;
+use crate::evaluate::evaluate;
 use crate::having::{ViewIndex, passes, view};
 use crate::result::{ResultKind, ResultRow};
 use crate::state::Rows;
@@ -531,7 +532,7 @@ impl Groups {
 /// Evaluates a boolean expression.
 pub fn booleans(e: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> Result<BooleanArray, EngineError> {
     let what = || format!("{e}");
-    let array = e.evaluate(batch).and_then(|v| v.into_array(batch.num_rows())).map_err(EngineError::evaluate(what()))?;
+    let array = evaluate(e, batch).map_err(EngineError::evaluate(what()))?;
     let array = cast(&array, &DataType::Boolean).map_err(|s| EngineError::Evaluate { what: what(), source: s.into() })?;
     Ok(array.as_any().downcast_ref::<BooleanArray>().cloned().unwrap_or_else(|| BooleanArray::new_null(batch.num_rows())))
 }
@@ -539,7 +540,7 @@ pub fn booleans(e: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> Result<Boolea
 /// Evaluates a numeric expression.
 pub fn floats(e: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> Result<Float64Array, EngineError> {
     let what = || format!("{e}");
-    let array = e.evaluate(batch).and_then(|v| v.into_array(batch.num_rows())).map_err(EngineError::evaluate(what()))?;
+    let array = evaluate(e, batch).map_err(EngineError::evaluate(what()))?;
     let array = cast(&array, &DataType::Float64).map_err(|s| EngineError::Evaluate { what: what(), source: s.into() })?;
     Ok(array.as_any().downcast_ref::<Float64Array>().cloned().unwrap_or_else(|| Float64Array::new_null(batch.num_rows())))
 }

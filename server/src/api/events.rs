@@ -62,7 +62,7 @@ pub struct EventInput {
 }
 
 /// Takes in one event, an array of events, or one event a line.
-#[utoipa::path(post, path = "/events", tag = "events", params(Target), request_body(content((EventInput = "application/json"), (String = "application/x-ndjson"))), responses((status = 200, body = Accepted), (status = "4XX", body = Problem)))]
+#[utoipa::path(post, path = "/events", tag = "events", params(Target), request_body(content((EventInput = "application/json"), (String = "application/x-ndjson"))), responses((status = 200, body = Accepted), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn post(
     State(app): State<App>,
     Query(target): Query<Target>,
@@ -200,7 +200,7 @@ pub struct Generated {
 }
 
 /// Generates events of the last seconds and takes them in.
-#[utoipa::path(post, path = "/events/generate", tag = "events", request_body = GenerateInput, responses((status = 200, body = Generated), (status = "4XX", body = Problem)))]
+#[utoipa::path(post, path = "/events/generate", tag = "events", request_body = GenerateInput, responses((status = 200, body = Generated), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn generate(State(app): State<App>, Body(input): Body<GenerateInput>) -> ApiResult<Json<Generated>> {
     if !(1..=1000).contains(&input.count) {
         return Err(Problem::bad_request(format!("count must be 1 to 1000, not {}", input.count)));
@@ -296,7 +296,7 @@ pub struct Letter {
 }
 
 /// The newest dead letters.
-#[utoipa::path(get, path = "/events/dead-letters", tag = "events", params(LetterFilter), responses((status = 200, body = Vec<Letter>), (status = "4XX", body = Problem)))]
+#[utoipa::path(get, path = "/events/dead-letters", tag = "events", params(LetterFilter), responses((status = 200, body = Vec<Letter>), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn dead_letters(State(app): State<App>, Query(filter): Query<LetterFilter>) -> ApiResult<Json<Vec<Letter>>> {
     let limit = filter.limit.unwrap_or(100).clamp(1, 1000);
     let newest = blocking(move || {

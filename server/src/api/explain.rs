@@ -109,7 +109,7 @@ impl Plan {
 }
 
 /// What runs, with rows and times so far.
-#[utoipa::path(get, path = "/explain", tag = "explain", params(Wanted), responses((status = 200, body = Plan), (status = "4XX", body = Problem)))]
+#[utoipa::path(get, path = "/explain", tag = "explain", params(Wanted), responses((status = 200, body = Plan), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn running(State(app): State<App>, Query(wanted): Query<Wanted>) -> ApiResult<Response> {
     let plan = of_running(&app, wanted.segment.as_deref(), wanted.format.unwrap_or_default()).await?;
     match (wanted.format, &plan.plan) {
@@ -155,7 +155,7 @@ fn measure(graph: &mut Graph, program: &Program, scan: Measured, families: &[Mea
 }
 
 /// How a text would run beside what runs now.
-#[utoipa::path(post, path = "/explain", tag = "explain", request_body = ExplainInput, responses((status = 200, body = Plan), (status = "4XX", body = Problem)))]
+#[utoipa::path(post, path = "/explain", tag = "explain", request_body = ExplainInput, responses((status = 200, body = Plan), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn text(State(app): State<App>, Body(input): Body<ExplainInput>) -> ApiResult<Json<Value>> {
     of_text(&app, &input.sql, input.format, input.analyze).await.map(Json)
 }

@@ -29,7 +29,7 @@ pub struct Follow {
 
 /// Results from now on: events `entered`, `exited` and `result`. A client that is too slow gets an event `lagged`
 /// with the number of batches that it missed.
-#[utoipa::path(get, path = "/results/stream", tag = "results", params(Follow), responses((status = 200, body = SegmentResult, content_type = "text/event-stream"), (status = "4XX", body = Problem)))]
+#[utoipa::path(get, path = "/results/stream", tag = "results", params(Follow), responses((status = 200, body = SegmentResult, content_type = "text/event-stream"), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn stream(State(app): State<App>, Query(follow): Query<Follow>) -> ApiResult<Sse<impl Stream<Item = Result<Event, Infallible>>>> {
     let segment = match follow.segment {
         Some(name) => Some(app.current.load().find(&name).map(|s| s.name.clone()).ok_or_else(|| Problem::no_segment(&name))?),

@@ -202,7 +202,7 @@ pub struct Page {
 }
 
 /// Lists segments.
-#[utoipa::path(get, path = "/segments", tag = "segments", params(Filter), responses((status = 200, body = Page), (status = "4XX", body = Problem)))]
+#[utoipa::path(get, path = "/segments", tag = "segments", params(Filter), responses((status = 200, body = Page), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn list(State(app): State<App>, Query(filter): Query<Filter>) -> ApiResult<Json<Page>> {
     let current = app.current.load_full();
     let (page, size) = (filter.page.unwrap_or(0), filter.size.unwrap_or(50).clamp(1, 1000));
@@ -230,7 +230,7 @@ fn tagged(app: &App, current: &Current, name: &str, status: StatusCode) -> ApiRe
 }
 
 /// Creates a segment; it runs from the next batch on.
-#[utoipa::path(post, path = "/segments", tag = "segments", request_body = SegmentInput, responses((status = 201, body = Segment), (status = "4XX", body = Problem)))]
+#[utoipa::path(post, path = "/segments", tag = "segments", request_body = SegmentInput, responses((status = 201, body = Segment), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn create(State(app): State<App>, Extension(caller): Extension<Caller>, Body(body): Body<Value>) -> ApiResult<Response> {
     let draft = draft(&body, None)?;
     let active = body.get("active").and_then(Value::as_bool).unwrap_or(true);
@@ -245,13 +245,13 @@ pub async fn create(State(app): State<App>, Extension(caller): Extension<Caller>
 }
 
 /// One segment, by id or name.
-#[utoipa::path(get, path = "/segments/{id}", tag = "segments", params(("id" = String, Path)), responses((status = 200, body = Segment), (status = 304), (status = "4XX", body = Problem)))]
+#[utoipa::path(get, path = "/segments/{id}", tag = "segments", params(("id" = String, Path)), responses((status = 200, body = Segment), (status = 304), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn get(State(app): State<App>, Path(id): Path<String>) -> ApiResult<Response> {
     tagged(&app, &app.current.load_full(), &id, StatusCode::OK)
 }
 
 /// Gives a segment another meaning; the difference in members is emitted.
-#[utoipa::path(put, path = "/segments/{id}", tag = "segments", params(("id" = String, Path)), request_body = SegmentInput, responses((status = 200, body = Segment), (status = "4XX", body = Problem)))]
+#[utoipa::path(put, path = "/segments/{id}", tag = "segments", params(("id" = String, Path)), request_body = SegmentInput, responses((status = 200, body = Segment), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn replace(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
@@ -281,7 +281,7 @@ pub struct Status {
 }
 
 /// Pauses or resumes a segment. A paused one has no members.
-#[utoipa::path(patch, path = "/segments/{id}/status", tag = "segments", params(("id" = String, Path)), request_body = Status, responses((status = 200, body = Segment), (status = "4XX", body = Problem)))]
+#[utoipa::path(patch, path = "/segments/{id}/status", tag = "segments", params(("id" = String, Path)), request_body = Status, responses((status = 200, body = Segment), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn set_status(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
@@ -298,7 +298,7 @@ pub async fn set_status(
 }
 
 /// Drops a segment; its members leave.
-#[utoipa::path(delete, path = "/segments/{id}", tag = "segments", params(("id" = String, Path)), responses((status = 204), (status = "4XX", body = Problem)))]
+#[utoipa::path(delete, path = "/segments/{id}", tag = "segments", params(("id" = String, Path)), responses((status = 204), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn drop(State(app): State<App>, Extension(caller): Extension<Caller>, Path(id): Path<String>) -> ApiResult<StatusCode> {
     let old = found(&app.current.load_full(), &id)?;
     app.edit(vec![Edit::Drop { id: old.id }], &caller.name).await?;
@@ -396,7 +396,7 @@ pub struct Members {
 }
 
 /// Who is in a segment now.
-#[utoipa::path(get, path = "/segments/{id}/members", tag = "segments", params(("id" = String, Path), Slice), responses((status = 200, body = Members), (status = "4XX", body = Problem)))]
+#[utoipa::path(get, path = "/segments/{id}/members", tag = "segments", params(("id" = String, Path), Slice), responses((status = 200, body = Members), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn members(State(app): State<App>, Path(id): Path<String>, Query(slice): Query<Slice>) -> ApiResult<Json<Members>> {
     let stored = found(&app.current.load_full(), &id)?;
     let limit = slice.limit.unwrap_or(100).clamp(1, 1000);
@@ -445,7 +445,7 @@ pub struct Stats {
 }
 
 /// How many are in a segment, and how that came about.
-#[utoipa::path(get, path = "/segments/{id}/stats", tag = "segments", params(("id" = String, Path)), responses((status = 200, body = Stats), (status = "4XX", body = Problem)))]
+#[utoipa::path(get, path = "/segments/{id}/stats", tag = "segments", params(("id" = String, Path)), responses((status = 200, body = Stats), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn stats(State(app): State<App>, Path(id): Path<String>) -> ApiResult<Json<Stats>> {
     let stored = found(&app.current.load_full(), &id)?;
     let now = (app.clock)();
@@ -455,7 +455,7 @@ pub async fn stats(State(app): State<App>, Path(id): Path<String>) -> ApiResult<
 }
 
 /// All versions of a segment, newest first.
-#[utoipa::path(get, path = "/segments/{id}/versions", tag = "segments", params(("id" = String, Path)), responses((status = 200, body = Vec<Change>), (status = "4XX", body = Problem)))]
+#[utoipa::path(get, path = "/segments/{id}/versions", tag = "segments", params(("id" = String, Path)), responses((status = 200, body = Vec<Change>), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn versions(State(app): State<App>, Path(id): Path<String>) -> ApiResult<Json<Vec<Change>>> {
     let id = app.current.load().find(&id).map_or(id, |s| s.id.clone());
     let versions = app.catalog.versions(&id).await?;
@@ -473,7 +473,7 @@ pub struct AuditSlice {
 }
 
 /// Who changed what, newest first.
-#[utoipa::path(get, path = "/audit", tag = "segments", params(AuditSlice), responses((status = 200, body = Vec<Change>), (status = "4XX", body = Problem)))]
+#[utoipa::path(get, path = "/audit", tag = "segments", params(AuditSlice), responses((status = 200, body = Vec<Change>), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn audit(State(app): State<App>, Extension(caller): Extension<Caller>, Query(slice): Query<AuditSlice>) -> ApiResult<Json<Vec<Change>>> {
     caller.may(Role::Admin)?;
     Ok(Json(app.catalog.audit(slice.limit.unwrap_or(100).clamp(1, 1000), slice.before).await?))
@@ -537,7 +537,7 @@ pub struct Difference {
 const PREVIEW_SECONDS: u64 = 20;
 
 /// Runs a segment that does not run over retained events.
-#[utoipa::path(post, path = "/segments/preview", tag = "segments", request_body = PreviewInput, responses((status = 200, body = Preview), (status = "4XX", body = Problem)))]
+#[utoipa::path(post, path = "/segments/preview", tag = "segments", request_body = PreviewInput, responses((status = 200, body = Preview), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn preview(State(app): State<App>, Body(input): Body<PreviewInput>) -> ApiResult<Json<Preview>> {
     let body = Value::Object(input.segment);
     let draft = draft(&body, Some("preview"))?;

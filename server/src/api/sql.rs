@@ -47,7 +47,7 @@ pub struct Outcomes {
 }
 
 /// Runs statements, one after the other; the first that fails ends it, and what those before it did stays.
-#[utoipa::path(post, path = "/sql", tag = "sql", request_body = SqlInput, responses((status = 200, body = Outcomes), (status = "4XX", body = Problem)))]
+#[utoipa::path(post, path = "/sql", tag = "sql", request_body = SqlInput, responses((status = 200, body = Outcomes), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn run(State(app): State<App>, Extension(caller): Extension<Caller>, Body(input): Body<SqlInput>) -> ApiResult<Json<Outcomes>> {
     let mut results = vec![];
     let pieces = statement::pieces(&input.sql).map_err(|f| Problem::from(Diagnostics(vec![f.in_file("sql")])))?;

@@ -49,7 +49,7 @@ pub struct UserSegments {
 }
 
 /// The segments that a user is in now; none for a user who is not known.
-#[utoipa::path(get, path = "/users/{userId}/segments", tag = "users", params(("userId" = String, Path)), responses((status = 200, body = UserSegments), (status = "4XX", body = Problem)))]
+#[utoipa::path(get, path = "/users/{userId}/segments", tag = "users", params(("userId" = String, Path)), responses((status = 200, body = UserSegments), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn segments(State(app): State<App>, Path(user_id): Path<String>) -> ApiResult<Json<UserSegments>> {
     let profile = app.profiles.get(&user_id)?;
     let current = app.current.load();
@@ -165,7 +165,7 @@ fn input(program: &cohort_compiler::Program, (segment, why): &(u32, Why)) -> Inp
 }
 
 /// Windows, values, thresholds and events that decided it, in or out.
-#[utoipa::path(get, path = "/users/{userId}/segments/{segment}/why", tag = "users", params(("userId" = String, Path), ("segment" = String, Path)), responses((status = 200, body = WhyAnswer), (status = "4XX", body = Problem)))]
+#[utoipa::path(get, path = "/users/{userId}/segments/{segment}/why", tag = "users", params(("userId" = String, Path), ("segment" = String, Path)), responses((status = 200, body = WhyAnswer), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn why(State(app): State<App>, Path((user_id, segment)): Path<(String, String)>) -> ApiResult<Json<WhyAnswer>> {
     let current = app.current.load_full();
     let name = current.find(&segment).map(|s| s.name.clone()).ok_or_else(|| Problem::no_segment(&segment))?;

@@ -2,6 +2,7 @@
 //! [`peers`] only decode them, [`yardsticks`] are the loops that people write by hand.
 
 pub mod calibrate;
+pub mod live;
 pub mod peers;
 pub mod rules;
 pub mod run;

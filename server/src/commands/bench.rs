@@ -56,8 +56,12 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
+    if args.scenario == "live" && !args.list {
+        return live(args);
+    }
     if args.list {
         SCENARIOS.iter().for_each(|s| println!("{:<16} {}", s.name, s.about));
+        println!("{:<16} the service on embedded stores: time from an event's arrival to its result in the sink", "live");
         return Ok(());
     }
     if !SCENARIOS.iter().any(|s| s.name == args.scenario) {
@@ -171,4 +175,25 @@ fn by_hand(args: &Args, workload: &Workload, all: &[u8]) -> Result<Vec<Value>> {
         );
     }
     Ok(rows)
+}
+
+/// The live scenario: for each number of rules a service of its own.
+fn live(args: &Args) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let mut runs = vec![];
+    for &rules in &args.rules {
+        let report = runtime.block_on(crate::bench::live::run(rules, args.users, args.seed))?;
+        eprintln!("live, {rules} rules: {} events/s can be sustained", report["sustainedEventsPerSecond"]);
+        for step in report["steps"].as_array().into_iter().flatten() {
+            eprintln!(
+                "  at {} %: p50 {} ms, p95 {} ms, p99 {} ms, lag at the end {}",
+                step["percent"], step["p50Ms"], step["p95Ms"], step["p99Ms"], step["lag"]
+            );
+        }
+        runs.push(report);
+    }
+    match &args.json {
+        Some(path) => super::write_json(path, &json!({"scenario": "live", "runs": runs})),
+        None => Ok(()),
+    }
 }

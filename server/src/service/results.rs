@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use cohort_engine::ResultKind;
 use cohort_engine::sink::{ResultBatch, Sink, SinkError};
 use cohort_engine::worker::Clock;
+use hdrhistogram::Histogram;
 use serde::Serialize;
 use tokio::sync::broadcast;
 
@@ -44,11 +45,13 @@ const KEPT: usize = 100_000;
 pub struct Results {
     sender: broadcast::Sender<Arc<Vec<SegmentResult>>>,
     recent: Arc<Mutex<VecDeque<SegmentResult>>>,
+    /// From the arrival of an event to its result in the sink, ms, since it was last asked for.
+    latency: Arc<Mutex<Option<Histogram<u64>>>>,
 }
 
 impl Default for Results {
     fn default() -> Self {
-        Results { sender: broadcast::channel(BEHIND).0, recent: Arc::default() }
+        Results { sender: broadcast::channel(BEHIND).0, recent: Arc::default(), latency: Arc::default() }
     }
 }
 
@@ -62,6 +65,13 @@ impl Results {
     pub fn recent(&self, limit: usize, wanted: impl Fn(&SegmentResult) -> bool) -> Vec<SegmentResult> {
         let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         recent.iter().rev().filter(|r| wanted(r)).take(limit).cloned().collect()
+    }
+
+    /// How long results took since this was last asked: from the arrival of an event to its result in the sink, ms.
+    /// The first call begins to measure.
+    pub fn take_latency(&self) -> Option<Histogram<u64>> {
+        let fresh = Histogram::new_with_bounds(1, 600_000, 3).ok();
+        std::mem::replace(&mut *self.latency.lock().unwrap_or_else(PoisonError::into_inner), fresh)
     }
 
     /// A sink that feeds them; `clock` times results from the arrival of their events.
@@ -100,7 +110,11 @@ impl Sink for Watched {
         let now = (self.clock)();
         let latency = metrics::histogram!("cohort_end_to_end_seconds");
         for batch in batches.iter().filter(|b| b.arrived > 0) {
-            latency.record_many((now - batch.arrived).max(0) as f64 / 1000.0, batch.rows.len());
+            let took = (now - batch.arrived).max(0);
+            latency.record_many(took as f64 / 1000.0, batch.rows.len());
+            if let Some(measured) = self.results.latency.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+                measured.saturating_record_n(took as u64, batch.rows.len() as u64);
+            }
         }
         let rows = batches.iter().flat_map(|b| (0..b.rows.len()).map(move |row| shown(b, row)));
         let rows: Vec<SegmentResult> = rows.collect();

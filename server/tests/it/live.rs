@@ -486,6 +486,23 @@ async fn a_new_segment_is_backfilled() {
     live.until("what was retained counts", Duration::from_secs(3), || async { live.segments_of("u2").await == ["warm"] }).await;
 }
 
+/// An expression that fails for some events is null for those, and stops nothing.
+#[tokio::test]
+async fn bad_values_stop_nothing() {
+    let data = tempfile::tempdir().expect("a folder");
+    let live = Live::start(data.path(), &["source.partitions=1"]);
+    let sql = "CREATE SEGMENT many AS SELECT user_id, sum(CAST(metadata['n'] AS BIGINT)) AS value FROM TUMBLE(events, event_time, INTERVAL '5 minutes') \
+               WHERE CAST(metadata['n'] AS BIGINT) > 1 GROUP BY user_id, window_start, window_end \
+               HAVING sum(100 / (CAST(metadata['n'] AS BIGINT) - 7)) > 10 EMIT CHANGES";
+    assert_eq!(live.sql(sql).await.status, 200);
+    let at = now();
+    let event = |user: &str, n: &str| json!({"userId": user, "eventType": "view", "timestamp": at, "metadata": {"n": n}});
+    live.post("/events", json!([event("a", "many"), event("b", "9"), event("a", "8"), event("c", "7"), event("b", "")])).await;
+    live.until("members", Duration::from_secs(2), || async { live.segments_of("a").await == ["many"] && live.segments_of("b").await == ["many"] }).await;
+    assert!(live.segments_of("c").await.is_empty());
+    assert_eq!(live.get("/readyz").await.status, 200);
+}
+
 /// Segments of every window kind, over and over created, replaced and dropped.
 const SHOP: [(&str, &str); 6] = [
     (
