@@ -69,7 +69,7 @@ async fn measure(folder: &std::path::Path, rules: u32, users: u64, seed: u64) ->
 /// A rule that few users qualify for, each another.
 fn rule(i: u32) -> Edit {
     let event_type = ["orders", "clicks", "addToCart"][i as usize % 3];
-    let (attribute, threshold) = if i % 2 == 0 { ("sum", 1_500 + i * 3 % 20_000) } else { ("count", 8 + i % 90) };
+    let (attribute, threshold) = if i.is_multiple_of(2) { ("sum", 1_500 + i * 3 % 20_000) } else { ("count", 8 + i % 90) };
     let name = format!("rule {i}");
     let minutes = [5, 30, 60][i as usize / 3 % 3];
     let body = json!({"name": name, "type": "INDEPENDENT", "windowMinutes": minutes,
