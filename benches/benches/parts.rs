@@ -1,12 +1,12 @@
 #![allow(missing_docs, clippy::panic)]
-//! Decode, aggregate, compare and compile, each alone: `cargo bench -p cohort-benches`.
+//! Decode, aggregate, compare, derived segments, compile and a change of program, each alone: `cargo bench -p cohort-benches`.
 
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::sync::Arc;
 
 use cohort_compiler::program::{Compare, Threshold, View};
-use cohort_compiler::{CompileOptions, Program, SourceKind, SourceText, compile};
+use cohort_compiler::{CompileCache, CompileOptions, Program, SourceKind, SourceText, compile, compile_cached};
 use cohort_engine::decode::json::{JsonDecoder, split_lines};
 use cohort_engine::decode::{EventBatch, Topics};
 use cohort_engine::events::projection;
@@ -29,7 +29,22 @@ fn segments(n: usize) -> String {
 }
 
 fn program(n: usize) -> Arc<Program> {
-    let source = SourceText { name: "bench".into(), kind: SourceKind::Sql, text: segments(n), id: None };
+    compiled(segments(n))
+}
+
+/// Ten segments, and `n` that each combine two of them.
+fn derived(n: usize) -> String {
+    let mut sql = segments(10);
+    for i in 0..n {
+        let (a, b) = (i % 10, (i * 7 + 1) % 10);
+        let join = if i % 3 == 0 { "LEFT ANTI JOIN" } else { "JOIN" };
+        let _ = writeln!(sql, "CREATE SEGMENT d{i} AS SELECT a.user_id, a.value FROM s{a} a {join} s{b} b USING (user_id, window_start, window_end);");
+    }
+    sql
+}
+
+fn compiled(text: String) -> Arc<Program> {
+    let source = SourceText { name: "bench".into(), kind: SourceKind::Sql, text, id: None };
     match compile(&[source], &CompileOptions::default()) {
         Ok(program) => Arc::new(program),
         Err(errors) => panic!("{errors}"),
@@ -79,6 +94,28 @@ fn parts(c: &mut Criterion) {
             out.len()
         });
     });
+    group.bench_function("100 derived segments, to the close", |b| {
+        let with_derived = compiled(derived(100));
+        let batch = decoded(&with_derived);
+        b.iter(|| {
+            let mut partition = Partition::new(Arc::clone(&with_derived), Settings::default());
+            let (mut out, mut late) = (vec![], Late::default());
+            let _ = partition.process(black_box(&batch), &mut out, &mut late);
+            let _ = partition.finish(partition.newest().unwrap_or(0), &mut out);
+            out.len()
+        });
+    });
+    group.bench_function("one more segment over groups that are there", |b| {
+        let (mut partition, more) = (Partition::new(Arc::clone(&program), Settings::default()), self::program(101));
+        let (mut out, mut late) = (vec![], Late::default());
+        let _ = partition.process(&batch, &mut out, &mut late);
+        let mut turn = 0;
+        b.iter(|| {
+            turn += 1;
+            let next = if turn % 2 == 0 { &program } else { &more };
+            partition.adopt(Arc::clone(next), None).is_ok()
+        });
+    });
     group.finish();
     let thresholds: Vec<(u32, Threshold)> =
         (0..10_000).map(|i| (i, Threshold { view: View::Sum(0), compare: Compare::Gt, value: f64::from(i), tolerance: 0.0 })).collect();
@@ -91,6 +128,17 @@ fn parts(c: &mut Criterion) {
         });
     });
     let source = SourceText { name: "bench".into(), kind: SourceKind::Sql, text: segments(100), id: None };
+    c.bench_function("compile 1,000 segments of which one is new", |b| {
+        let mut cache = CompileCache::default();
+        let text = |i: usize| SourceText { name: i.to_string(), kind: SourceKind::Sql, text: segments(1000).lines().nth(i).unwrap_or_default().into(), id: None };
+        let mut sources: Vec<SourceText> = (0..1000).map(text).collect();
+        let mut turn = 0;
+        b.iter(|| {
+            turn += 1;
+            sources[0].text = format!("CREATE SEGMENT s0 AS SELECT user_id FROM TUMBLE(events, event_time, INTERVAL '5 minutes') GROUP BY user_id, window_start, window_end HAVING count(*) > {turn}");
+            compile_cached(&sources, &CompileOptions::default(), &mut cache).is_ok()
+        });
+    });
     c.bench_function("compile 100 segments", |b| b.iter(|| compile(black_box(std::slice::from_ref(&source)), &CompileOptions::default()).is_ok()));
 }
 

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use cohort_compiler::program::{Program, SegmentKind};
+use cohort_compiler::program::{Family, Program, Segment, SegmentKind};
 use datafusion::arrow::array::{Float64Array, Int64Array, StringArray, UInt32Array};
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -14,8 +14,8 @@ use crate::error::EngineError;
 use crate::membership::{Member, NEVER};
 use crate::result::{ResultKind, ResultRow};
 use crate::tables::{Tables, cell, column};
-use crate::window::Changes;
 use crate::window::saved::{UserIds, user_id};
+use crate::window::{Changes, FamilyState};
 
 /// A member of a segment that is no more.
 #[derive(Debug, Clone, PartialEq)]
@@ -141,11 +141,62 @@ impl Partition {
     /// # Errors
     /// When an expression fails, or state outgrows the memory limit.
     pub fn adopt(&mut self, program: Arc<Program>, backfill: Option<&Tables>) -> Result<Difference, EngineError> {
+        if backfill.is_none() && self.is_extended_by(&program) {
+            return self.extend(program);
+        }
         let tables = self.save()?;
         let (mut adopted, difference) = Partition::restore_filled(program, self.settings, &tables, backfill)?;
         adopted.check_memory()?;
         *self = adopted;
         Ok(difference)
+    }
+
+    /// Whether a program is this one with more segments over streams: then groups stay where they are.
+    fn is_extended_by(&self, program: &Program) -> bool {
+        let (old, before) = (&*self.program, self.program.segments.len());
+        let same_segments = program.segments.len() >= before && fingerprints(program)[..before] == fingerprints(old)[..];
+        let same_names = old.segments.iter().zip(&program.segments).all(|(a, b)| a.name == b.name && a.rule_id == b.rule_id);
+        let base = |s: &Segment| matches!(s.kind, SegmentKind::Base { .. });
+        let keys = |f: &Family| f.general.iter().map(|g| g.key.clone()).collect::<Vec<_>>();
+        let same = |a: &Family, b: &Family| a.key == b.key && a.slot_keys == b.slot_keys && keys(a) == keys(b);
+        let same_families = program.families.len() >= old.families.len() && old.families.iter().zip(&program.families).all(|(a, b)| same(a, b));
+        same_segments && same_names && same_families && program.segments[before..].iter().all(base) && {
+            self.families.iter().enumerate().all(|(i, state)| {
+                let next = FamilyState::new(program, i);
+                !next.keeps_by_place() && state.tracked().eq(next.tracked())
+            })
+        }
+    }
+
+    /// Goes on with a program that extends this one: only its new segments look at the groups.
+    fn extend(&mut self, program: Arc<Program>) -> Result<Difference, EngineError> {
+        let before = self.program.segments.len() as u32;
+        let (mut rows, mut changes, mut finals, mut touched) = (vec![], Changes::default(), vec![], BTreeSet::new());
+        for i in 0..program.families.len() {
+            let mut next = FamilyState::new(&program, i);
+            let is_new = program.families[i].segments.iter().any(|s| *s >= before);
+            if let Some(state) = self.families.get_mut(i).filter(|_| !is_new) {
+                next.take_groups(state);
+                *state = next;
+            } else if let Some(state) = self.families.get_mut(i) {
+                let mut fresh = FamilyState::of(&program, i, |segment| segment >= before);
+                fresh.take_groups(state);
+                fresh.decide_window(&self.users)?;
+                fresh.reopen(&self.users, &mut changes)?;
+                next.take_groups(&mut fresh);
+                finals.extend(next.last_window(|segment| segment >= before));
+                *state = next;
+            } else {
+                self.families.push(next);
+            }
+        }
+        self.has_member_readers = program.segments.iter().any(|s| !s.member_readers.is_empty());
+        self.overlaps = self.families.iter().any(FamilyState::overlaps);
+        self.program = program;
+        finals.iter().for_each(|f| self.emit_final(f, &mut touched, &mut rows));
+        self.emit_changes(&mut changes, &mut rows)?;
+        self.check_memory()?;
+        Ok(Difference { rows, departed: vec![] })
     }
 
     /// Takes what was not saved from `backfill`: groups, slots, and the members of segments that are new, whose

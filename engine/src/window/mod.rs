@@ -163,11 +163,17 @@ pub struct FamilyStats {
 impl FamilyState {
     /// The state of family `index` of a program, without groups.
     pub fn new(program: &Program, index: usize) -> Self {
+        FamilyState::of(program, index, |_| true)
+    }
+
+    /// As [`FamilyState::new`], for some of the family's segments.
+    pub(crate) fn of(program: &Program, index: usize, wanted: impl Fn(u32) -> bool) -> Self {
         let family = &program.families[index];
         let reads_open = |reader: u32| program.segments[reader as usize].emit == Emit::Changes;
         let mut segments: Vec<FamilySegment> = family
             .segments
             .iter()
+            .filter(|id| wanted(**id))
             .filter_map(|&id| {
                 let segment = &program.segments[id as usize];
                 let SegmentKind::Base { having, value, .. } = &segment.kind else { return None };
@@ -223,6 +229,28 @@ impl FamilyState {
             open: pane::OpenGroups::default(),
             stats: FamilyStats::default(),
         }
+    }
+
+    /// Takes over the groups of another state of the same family, with the same slots, between two batches.
+    pub(crate) fn take_groups(&mut self, from: &mut FamilyState) {
+        std::mem::swap(&mut self.rows, &mut from.rows);
+        std::mem::swap(&mut self.general, &mut from.general);
+        std::mem::swap(&mut self.panes, &mut from.panes);
+        std::mem::swap(&mut self.current_pane, &mut from.current_pane);
+        std::mem::swap(&mut self.sliding, &mut from.sliding);
+        std::mem::swap(&mut self.sessions, &mut from.sessions);
+        std::mem::swap(&mut self.open, &mut from.open);
+        (self.falls, self.stats) = (from.falls, from.stats);
+    }
+
+    /// Whether groups are kept by the place of a segment, so that they mean nothing to other segments.
+    pub(crate) fn keeps_by_place(&self) -> bool {
+        self.overlaps() && !self.complex.is_empty()
+    }
+
+    /// The segments whose open groups derived segments read.
+    pub(crate) fn tracked(&self) -> impl Iterator<Item = u32> + '_ {
+        self.segments.iter().filter(|s| s.tracked).map(|s| s.id)
     }
 
     /// What the family did so far.

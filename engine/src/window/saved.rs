@@ -226,7 +226,10 @@ impl FamilyState {
     }
 
     /// Decides anew who qualifies in the window that closed last.
-    fn decide_window(&mut self, users: &Users) -> Result<(), EngineError> {
+    pub(crate) fn decide_window(&mut self, users: &Users) -> Result<(), EngineError> {
+        if self.sliding.current.is_empty() {
+            return Ok(());
+        }
         let end = self.entered();
         let window = (self.spec.start_of(end), end);
         let mut groups = Groups::new(self.rows.width());

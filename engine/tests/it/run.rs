@@ -161,6 +161,14 @@ impl Run {
         self.lines(&difference.rows)
     }
 
+    /// As [`Run::adopt`], by way of saved state.
+    pub fn adopt_through_tables(&mut self, program: &Arc<Program>) -> Vec<Line> {
+        let tables = encoded(&self.partition.save().expect("saved state"));
+        let (partition, difference) = Partition::restore(Arc::clone(program), settings(), &tables).expect("restored state");
+        self.partition = partition;
+        self.lines(&difference.rows)
+    }
+
     /// Members of visible segments: (segment, user).
     pub fn members(&self) -> BTreeSet<(String, String)> {
         let name = |(s, u, _): (u32, u32, &_)| (self.partition.program().segments[s as usize].name.clone(), self.partition.users().name(u).to_string());

@@ -504,7 +504,7 @@ async fn bad_values_stop_nothing() {
 }
 
 /// Segments of every window kind, over and over created, replaced and dropped.
-const SHOP: [(&str, &str); 6] = [
+const SHOP: [(&str, &str); 7] = [
     (
         "spenders",
         "SELECT user_id, sum(value) AS value FROM TUMBLE(events, event_time, INTERVAL '20 seconds') WHERE event_type = 'purchase' GROUP BY user_id, window_start, window_end HAVING sum(value) > 40",
@@ -525,7 +525,11 @@ const SHOP: [(&str, &str); 6] = [
         "various",
         "SELECT user_id, count(DISTINCT session_id) AS value FROM TUMBLE(events, event_time, INTERVAL '20 seconds') GROUP BY user_id, window_start, window_end HAVING count(DISTINCT session_id) >= 3",
     ),
-    ("busy_spenders", "SELECT a.user_id, a.value + b.value AS value FROM spenders a JOIN busy b USING (user_id)"),
+    (
+        "frequent",
+        "SELECT user_id, count(*) AS value FROM TUMBLE(events, event_time, INTERVAL '20 seconds') GROUP BY user_id, window_start, window_end HAVING count(*) >= 3",
+    ),
+    ("frequent_spenders", "SELECT a.user_id, a.value + b.value AS value FROM spenders a JOIN frequent b USING (user_id, window_start, window_end)"),
 ];
 
 /// What happens to the service in a run: batches of events, and changes of segments between them.
