@@ -8,8 +8,9 @@ use datafusion::arrow::datatypes::{DataType, Field as ArrowField, Schema, Schema
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema};
 use datafusion::execution::context::ExecutionProps;
+use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
-use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::aggregate::LoweredAggregateBuilder;
@@ -105,11 +106,23 @@ fn schema_of(names: &BTreeSet<String>) -> SchemaRef {
     Arc::new(Schema::new(columns.collect::<Vec<_>>()))
 }
 
+/// An expression without the functions, coalesce among them, that exist only until they are simplified. Nothing else
+/// is simplified: DataFusion's rules for IN take `x NOT IN ('a') OR x NOT IN ('b')` for true, and it is null where x is.
+fn simplified(expr: Expr, schema: &Arc<DFSchema>) -> Shared<Expr> {
+    let context = SimplifyContext::builder().with_schema(Arc::clone(schema)).build();
+    let simpler = expr.transform_up(|e| match e {
+        Expr::ScalarFunction(f) => match f.func.simplify(f.args, &context)? {
+            ExprSimplifyResult::Simplified(e) => Ok(Transformed::yes(e)),
+            ExprSimplifyResult::Original(args) => Ok(Transformed::no(Expr::ScalarFunction(ScalarFunction { func: f.func, args }))),
+        },
+        e => Ok(Transformed::no(e)),
+    });
+    simpler.map(|t| t.data).map_err(failed)
+}
+
 fn physical(expr: &Expr, schema: &SchemaRef) -> Shared<Arc<dyn PhysicalExpr>> {
     let df = Arc::new(DFSchema::try_from(Arc::clone(schema)).map_err(failed)?);
-    // Some functions, coalesce among them, exist only until they are simplified.
-    let context = SimplifyContext::builder().with_schema(Arc::clone(&df)).build();
-    let simplified = ExprSimplifier::new(context).simplify(expr.clone()).map_err(failed)?;
+    let simplified = simplified(expr.clone(), &df)?;
     create_physical_expr(&simplified, &df, &ExecutionProps::new(), &PhysicalPlanningContext::default()).map_err(failed)
 }
 
@@ -367,15 +380,20 @@ impl FamilyParts {
 fn general_slot(aggregate: &Expr, schema: &SchemaRef) -> Shared<GeneralSlot> {
     let df = DFSchema::try_from(Arc::clone(schema)).map_err(failed)?;
     let (props, context) = (ExecutionProps::new(), PhysicalPlanningContext::default());
-    let simplify = SimplifyContext::builder().with_schema(Arc::new(df.clone())).build();
-    let simplifier = ExprSimplifier::new(simplify);
+    let shared = Arc::new(df.clone());
     let Expr::AggregateFunction(f) = aggregate else { return Err(Finding::new(Position::default(), "not an aggregate")) };
-    let mut simplified = f.clone();
-    for argument in &mut simplified.params.args {
-        *argument = simplifier.simplify(argument.clone()).map_err(failed)?;
+    let mut simpler = f.clone();
+    for argument in &mut simpler.params.args {
+        // Parameters of an aggregate must be literals.
+        *argument = if argument.column_refs().is_empty() {
+            let context = SimplifyContext::builder().with_schema(Arc::clone(&shared)).build();
+            ExprSimplifier::new(context).simplify(argument.clone()).map_err(failed)?
+        } else {
+            simplified(argument.clone(), &shared)?
+        };
     }
-    let simplified = Expr::AggregateFunction(simplified);
-    let lowered = LoweredAggregateBuilder::new(&simplified, &df, schema, &props, &context).build().map_err(failed)?;
+    let simpler = Expr::AggregateFunction(simpler);
+    let lowered = LoweredAggregateBuilder::new(&simpler, &df, schema, &props, &context).build().map_err(failed)?;
     let mut arguments = lowered.aggregate.expressions();
     arguments.extend(lowered.aggregate.order_bys().iter().map(|s| Arc::clone(&s.expr)));
     Ok(GeneralSlot { key: aggregate.to_string(), aggregate: lowered.aggregate, arguments })
