@@ -26,6 +26,8 @@ for _ in $(seq 100); do
 done
 [ -n "$base" ] || { cat "$folder/log"; exit 1; }
 # The stream of results does not end.
+# It keeps notes where it runs.
+cd "$folder"
 "$tools/schemathesis-$version/bin/schemathesis" run "$base/api/v1/openapi.json" \
   --checks not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance \
   --exclude-path /api/v1/results/stream --max-examples "${SCHEMATHESIS_EXAMPLES:-20}" --request-timeout 10 --seed 1 >"$folder/report" 2>&1
