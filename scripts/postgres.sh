@@ -7,6 +7,7 @@ set -uo pipefail
 binaries() {
   local found
   found=$(command -v initdb 2>/dev/null) && { dirname "$found"; return; }
+  # shellcheck disable=SC2012
   ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -1
 }
 

@@ -2,7 +2,7 @@
 # Tries the whole API with made-up requests, from its OpenAPI document: no server error, no answer that the document
 # does not know. Needs Python 3 and its package registry for the first run.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit 1
 version=4.32.5
 tools=${COHORT_TOOLS:-$HOME/.cache/cohort/tools}
 cohort=${COHORT:-${CARGO_TARGET_DIR:-target}/release/cohort}
@@ -27,7 +27,7 @@ done
 [ -n "$base" ] || { cat "$folder/log"; exit 1; }
 # The stream of results does not end.
 # It keeps notes where it runs.
-cd "$folder"
+cd "$folder" || exit 1
 "$tools/schemathesis-$version/bin/schemathesis" run "$base/api/v1/openapi.json" \
   --checks not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance \
   --exclude-path /api/v1/results/stream --max-examples "${SCHEMATHESIS_EXAMPLES:-20}" --request-timeout 10 --seed 1 >"$folder/report" 2>&1

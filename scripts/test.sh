@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # All the tests. A check whose tool can't be had is reported as skipped, never silently passed.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit 1
 failed=0
 skipped=()
 
