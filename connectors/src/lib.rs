@@ -1,11 +1,14 @@
 //! Where events come from and results go to. [`file`] reads and writes files; [`replay`] runs a program
 //! over bounded input with several workers; [`embedded`] is a durable event log and profile store without any
-//! other system; [`checkpoint`] keeps state in an object store.
+//! other system; [`kafka`] reads topics as a member of a consumer group, and writes them; [`aerospike`] keeps profiles;
+//! [`checkpoint`] keeps state in an object store.
 
+pub mod aerospike;
 pub mod checkpoint;
 pub mod embedded;
 pub mod error;
 pub mod file;
+pub mod kafka;
 pub mod replay;
 
 pub use error::ConnectorError;

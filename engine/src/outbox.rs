@@ -1,15 +1,17 @@
 //! From the workers to the sinks: one thread takes results, dead letters and checkpoints in the order in which
 //! workers hand them over, and tries again until they are written. While a sink cannot be written, the bounded
 //! queue fills, workers wait, and the source is not read. A checkpoint is published only after everything that
-//! came before it was written.
+//! came before it was written. What belongs to a partition that another process reads by now is left out.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::checkpoint::{Checkpoint, CheckpointStore};
-use crate::sink::{DeadLetter, DeadLetterSink, ResultBatch, Sink, SinkError};
+use crate::sink::{DeadLetter, DeadLetterSink, Lease, MemberBatch, ResultBatch, Sink, SinkError, Touch};
+use crate::source::Positions;
 use crate::worker::Clock;
 
 /// What workers hand over.
@@ -18,8 +20,14 @@ pub enum Outgoing {
     Results(ResultBatch),
     /// Records that were not accepted.
     DeadLetters(Vec<DeadLetter>),
+    /// What users are members of as a whole.
+    Members(MemberBatch),
+    /// Members whose records are to live on.
+    Touch(Touch),
+    /// A partition of which all members have been told since a time, ms since the epoch.
+    Forget(u32, i64, Lease),
     /// State to publish once all before it is written.
-    Checkpoint(Box<Checkpoint>),
+    Checkpoint(Box<Checkpoint>, Lease),
     /// Says that all before it is written.
     Done(SyncSender<()>),
 }
@@ -47,17 +55,32 @@ pub struct OutboxStatus {
     pub written_at: AtomicU64,
     /// What fails now.
     pub error: Mutex<Option<String>>,
+    /// Why the last checkpoint could not be published.
+    pub checkpoint_error: Mutex<Option<String>>,
+    /// Set when a sink said that trying again is of no use.
+    pub stopped: AtomicBool,
+    /// Memberships told as a whole.
+    pub members_told: AtomicU64,
+    /// Up to where the published checkpoints reach, by partition.
+    pub published: Mutex<BTreeMap<u32, Positions>>,
 }
 
 impl OutboxStatus {
     /// What fails now.
     pub fn error(&self) -> Option<String> {
-        self.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let checkpoint = || lock(&self.checkpoint_error).clone();
+        lock(&self.error).clone().or_else(checkpoint)
     }
 
-    fn set_error(&self, error: Option<String>) {
-        *self.error.lock().unwrap_or_else(PoisonError::into_inner) = error;
+    /// Up to where the published checkpoint of a partition reaches.
+    pub fn published(&self, partition: u32) -> Option<Positions> {
+        lock(&self.published).get(&partition).cloned()
     }
+}
+
+/// What a thread wrote before it panicked still holds.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The thread's belongings.
@@ -90,7 +113,7 @@ impl DeadLetterSink for Nowhere {
 /// Items written together, at most.
 const TOGETHER: usize = 256;
 const FIRST_RETRY: Duration = Duration::from_millis(100);
-const LAST_RETRY: Duration = Duration::from_secs(10);
+const LAST_RETRY: Duration = Duration::from_secs(5);
 /// How long a process that ends tries to write what is left.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -119,14 +142,16 @@ impl Outbox {
         }
     }
 
-    /// Writes results to all sinks; false when the process ends and they cannot be.
+    /// Writes results to all sinks; false when that is the end.
     fn flush(&mut self, results: &mut Vec<ResultBatch>) -> bool {
+        results.retain(|b| b.lease.holds());
         if results.is_empty() {
             return true;
         }
-        let mut sinks = std::mem::take(&mut self.sinks);
-        let written = sinks.iter_mut().all(|sink| self.retry(|| sink.write(results)));
-        self.sinks = sinks;
+        let written = self.each_sink(|sink| {
+            results.retain(|b| b.lease.holds());
+            if results.is_empty() { Ok(()) } else { sink.write(results) }
+        });
         let rows: usize = results.iter().map(|b| b.rows.len()).sum();
         self.status.results.fetch_add(rows as u64, Ordering::Relaxed);
         self.status.written_at.store((self.clock)() as u64, Ordering::Relaxed);
@@ -134,20 +159,28 @@ impl Outbox {
         written
     }
 
+    /// Has every sink do something, again until it can; false when that is the end.
+    fn each_sink(&mut self, mut work: impl FnMut(&mut dyn Sink) -> Result<(), SinkError>) -> bool {
+        let mut sinks = std::mem::take(&mut self.sinks);
+        let done = sinks.iter_mut().all(|sink| self.retry(|| work(&mut **sink)));
+        self.sinks = sinks;
+        done
+    }
+
     fn other(&mut self, item: Outgoing) -> bool {
         match item {
             Outgoing::Results(_) => true,
-            Outgoing::DeadLetters(letters) => {
-                for letter in &letters {
-                    tracing::debug!(reason = letter.reason.as_str(), topic = %letter.topic, partition = letter.partition, offset = letter.offset, "dead letter");
-                }
-                let mut sink = std::mem::replace(&mut self.dead_letters, Box::new(Nowhere));
-                let written = self.retry(|| sink.put(&letters));
-                self.dead_letters = sink;
-                written
+            Outgoing::DeadLetters(letters) => self.keep(&letters),
+            Outgoing::Members(members) => {
+                self.status.members_told.fetch_add(members.rows.len() as u64, Ordering::Relaxed);
+                self.each_sink(|sink| if members.lease.holds() { sink.replace(&members) } else { Ok(()) })
             }
-            Outgoing::Checkpoint(checkpoint) => {
-                self.publish(&checkpoint);
+            Outgoing::Touch(touch) => self.each_sink(|sink| if touch.lease.holds() { sink.touch(&touch) } else { Ok(()) }),
+            Outgoing::Forget(partition, before, lease) => self.each_sink(|sink| if lease.holds() { sink.forget(partition, before) } else { Ok(()) }),
+            Outgoing::Checkpoint(checkpoint, lease) => {
+                if lease.holds() {
+                    self.publish(&checkpoint);
+                }
                 true
             }
             Outgoing::Done(done) => {
@@ -157,45 +190,67 @@ impl Outbox {
         }
     }
 
+    fn keep(&mut self, letters: &[DeadLetter]) -> bool {
+        for letter in letters {
+            tracing::debug!(reason = letter.reason.as_str(), topic = %letter.topic, partition = letter.partition, offset = letter.offset, "dead letter");
+        }
+        let mut sink = std::mem::replace(&mut self.dead_letters, Box::new(Nowhere));
+        let kept = self.retry(|| sink.put(letters));
+        self.dead_letters = sink;
+        kept
+    }
+
     /// A checkpoint that cannot be written is left out: the one before stays in force, and the next is tried.
     fn publish(&self, checkpoint: &Checkpoint) {
-        let started = Instant::now();
+        let (started, status) = (Instant::now(), &self.status);
         match self.store.save(checkpoint) {
             Ok(bytes) => {
-                let status = &self.status;
                 status.checkpoints.fetch_add(1, Ordering::Relaxed);
                 status.checkpoint_bytes.store(bytes, Ordering::Relaxed);
                 status.checkpoint_millis.store(started.elapsed().as_millis() as u64, Ordering::Relaxed);
                 status.checkpoint_at.store((self.clock)() as u64, Ordering::Relaxed);
+                lock(&status.published).insert(checkpoint.partition, checkpoint.positions.clone());
+                *lock(&status.checkpoint_error) = None;
             }
             Err(error) => {
                 tracing::error!(%error, "checkpoint");
-                self.status.set_error(Some(error.to_string()));
+                *lock(&status.checkpoint_error) = Some(error.to_string());
             }
         }
     }
 
-    /// Tries until it succeeds; false when the process ends before.
+    /// Tries until it succeeds; false when the process ends before, or it never can.
     fn retry(&self, mut write: impl FnMut() -> Result<(), SinkError>) -> bool {
         let (mut wait, mut ending) = (FIRST_RETRY, None);
         loop {
             match write() {
                 Ok(()) => {
                     self.status.writes.fetch_add(1, Ordering::Relaxed);
-                    self.status.set_error(None);
+                    *lock(&self.status.error) = None;
                     return true;
                 }
                 Err(error) => {
+                    *lock(&self.status.error) = Some(error.to_string());
+                    if error.fatal {
+                        tracing::error!(%error, "sink; trying again is of no use");
+                        self.status.stopped.store(true, Ordering::Release);
+                        return false;
+                    }
                     tracing::warn!(%error, "sink; will try again");
                     self.status.retries.fetch_add(1, Ordering::Relaxed);
-                    self.status.set_error(Some(error.to_string()));
                 }
             }
             if self.stopping.load(Ordering::Relaxed) && ending.get_or_insert_with(Instant::now).elapsed() > GRACE {
                 return false;
             }
-            std::thread::sleep(wait);
+            std::thread::sleep(jittered(wait));
             wait = (wait * 2).min(LAST_RETRY);
         }
     }
+}
+
+/// Between half of a time and all of it, so that many who wait do not all come back at once.
+fn jittered(wait: Duration) -> Duration {
+    let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.subsec_nanos());
+    wait.mul_f64(0.5 + f64::from(nanos % 1_000) / 2_000.0)
 }

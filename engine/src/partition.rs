@@ -19,7 +19,7 @@ use datafusion::arrow::array::RecordBatch;
 use rustc_hash::FxHashMap;
 
 use crate::aggregate::fixed::ArgumentColumn;
-use crate::decode::EventBatch;
+use crate::decode::{EventBatch, TextBuffer};
 use crate::derived::{self, Key};
 use crate::error::EngineError;
 use crate::evaluate::evaluate;
@@ -89,6 +89,8 @@ pub struct Partition {
     finals: Vec<Final>,
     arguments: Vec<ArgumentColumn>,
     route_nanos: u64,
+    /// Users whose events came since [`Partition::watch`], by dense id.
+    watched: Option<Vec<bool>>,
 }
 
 /// What a batch left behind beside results.
@@ -126,6 +128,7 @@ impl Partition {
             finals: vec![],
             arguments: vec![],
             route_nanos: 0,
+            watched: None,
             program,
             settings,
         }
@@ -184,6 +187,10 @@ impl Partition {
         let started = Instant::now();
         late.events.clear();
         self.users.intern_all(&events.users, &mut self.ids);
+        if let Some(watched) = &mut self.watched {
+            watched.resize(self.users.len(), false);
+            self.ids.iter().for_each(|id| watched[*id as usize] = true);
+        }
         let context = self.context(events)?;
         let program = Arc::clone(&self.program);
         self.select(&program, events);
@@ -697,7 +704,7 @@ impl Partition {
 
     /// Forgets users without state once there are many.
     fn sweep(&mut self) {
-        if !self.users.wants_sweep() {
+        if !self.users.wants_sweep() || self.watched.is_some() {
             return;
         }
         let live = self.live();
@@ -714,6 +721,59 @@ impl Partition {
         self.derived_open.users().for_each(|user| live[user as usize] = true);
         self.tracked.keys().for_each(|(_, user)| live[*user as usize] = true);
         live
+    }
+
+    /// Takes note from now on of the users whose events come.
+    pub fn watch(&mut self) {
+        self.watched = Some(vec![]);
+    }
+
+    /// The users whose events came since [`Partition::watch`], by dense id; ends that.
+    pub fn unwatch(&mut self) -> Vec<bool> {
+        self.watched.take().unwrap_or_default()
+    }
+
+    /// The users that are watched, by name, so that they can be watched on in another partition.
+    pub fn watched(&self) -> Option<TextBuffer> {
+        let mut names = TextBuffer::default();
+        for (user, _) in (0u32..).zip(self.watched.as_ref()?).filter(|(_, watched)| **watched) {
+            names.push(self.users.name(user).as_bytes());
+        }
+        Some(names)
+    }
+
+    /// Watches users as another partition did.
+    pub fn watch_on(&mut self, names: &TextBuffer) {
+        let ids: Vec<u32> = (0..names.len()).map(|i| self.users.intern(names.get(i))).collect();
+        let mut watched = vec![false; self.users.len()];
+        ids.into_iter().for_each(|id| watched[id as usize] = true);
+        self.watched = Some(watched);
+    }
+
+    /// A visible membership as a result: by the last closed window, or else by one that is open, without its value.
+    pub fn member_row(&self, segment: u32, user: u32) -> Option<ResultRow> {
+        let (about, member) = (&self.program.segments[segment as usize], self.membership.get(segment, user)?);
+        if about.hidden {
+            return None;
+        }
+        let row = ResultRow {
+            segment,
+            user,
+            kind: ResultKind::Final,
+            qualified: true,
+            value: member.closed_value,
+            timestamp: member.closed_end,
+            window_start: member.closed_start,
+            window_end: member.closed_end,
+        };
+        if member.closed_end != NEVER {
+            return Some(row);
+        }
+        let open = self.tracked.get(&(segment, user)).and_then(|ends| ends.last_key_value()).map(|(_, window)| *window);
+        let newest = self.newest.unwrap_or(0);
+        let end = about.window.last_end(newest);
+        let window = open.unwrap_or(OpenWindow { start: about.window.start_of(end), end, value: None, newest });
+        Some(ResultRow { kind: ResultKind::Change, value: window.value, timestamp: window.newest, window_start: window.start, window_end: window.end, ..row })
     }
 
     /// What windows wait for: the earliest end of a window that is open.

@@ -2,16 +2,17 @@
 //! [`Runtime::ask`] runs a question where a user's state is, [`Runtime::stop`] ends them with their state saved.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::checkpoint::CheckpointStore;
-use crate::outbox::{Outbox, OutboxStatus, Outgoing};
+use crate::outbox::{Outbox, OutboxStatus};
 use crate::sink::{DeadLetterSink, Sink};
 use crate::source::Source;
-use crate::worker::{Clock, Command, Deployment, Running, Scratch, Worker, WorkerError, WorkerSettings, WorkerStatus};
+use crate::handover::open;
+use crate::worker::{Clock, Command, Deployment, Measures, Programs, Running, Scratch, Worker, WorkerError, WorkerSettings, WorkerStatus};
 
 /// Batches of results that may wait for the sink.
 const QUEUE: usize = 64;
@@ -30,11 +31,12 @@ pub struct Parts {
     pub settings: WorkerSettings,
     /// What time it is.
     pub clock: Clock,
+    /// Programs of older revisions, for what a restart must repeat.
+    pub programs: Arc<dyn Programs>,
 }
 
 struct Handle {
     commands: Sender<Command>,
-    partitions: Vec<u32>,
     status: Arc<Mutex<WorkerStatus>>,
 }
 
@@ -44,6 +46,16 @@ pub struct Runtime {
     threads: Mutex<Vec<JoinHandle<()>>>,
     outbox: Arc<OutboxStatus>,
     sent: Arc<AtomicBool>,
+}
+
+impl Handle {
+    fn status(&self) -> WorkerStatus {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn partitions(&self) -> Vec<u32> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).partitions.iter().map(|p| p.partition).collect()
+    }
 }
 
 /// A runtime that cannot start.
@@ -58,34 +70,50 @@ pub enum StartError {
 }
 
 impl Runtime {
-    /// Restores all partitions and starts to read. `newest` is the program to run, `deployments` gives the program of
-    /// an older revision, for what a restart must repeat.
+    /// Restores the partitions that are there from the start, and starts to read. `newest` is the program to run.
     ///
     /// # Errors
     /// When state cannot be restored, or threads cannot be started.
-    pub fn start(parts: Parts, newest: &Deployment, deployments: &mut dyn FnMut(i64) -> Option<Deployment>) -> Result<Self, StartError> {
+    pub fn start(parts: Parts, newest: &Deployment) -> Result<Self, StartError> {
         let (out, from) = sync_channel(QUEUE);
         let (stopping, outbox) = (Arc::new(AtomicBool::new(false)), Arc::new(OutboxStatus::default()));
-        let Parts { sources, sinks, dead_letters, store, settings, clock } = parts;
-        let mut restored = vec![];
+        let Parts { sources, sinks, dead_letters, store, settings, clock, programs } = parts;
+        let (mut handles, mut ready) = (vec![], vec![]);
         for source in sources {
-            let restore = |p| Running::restore(p, &*store, settings.state, newest, clock(), deployments);
-            let partitions = source.partitions().into_iter().map(restore).collect::<Result<Vec<_>, _>>()?;
-            restored.push((source, partitions));
-        }
-        let (mut workers, mut threads) = (vec![], vec![]);
-        for (n, (source, partitions)) in restored.into_iter().enumerate() {
             let (commands, receive) = channel();
             let status = Arc::new(Mutex::new(WorkerStatus::default()));
-            workers.push(Handle { commands: commands.clone(), partitions: source.partitions(), status: Arc::clone(&status) });
-            let worker = worker((source, partitions), receive, out.clone(), &store, settings, &clock, status);
-            let _ = commands.send(Command::Deploy(newest.clone()));
-            let run = move || drop(worker.run());
-            threads.push(std::thread::Builder::new().name(format!("worker-{n}")).spawn(run)?);
+            handles.push(Handle { commands, status: Arc::clone(&status) });
+            let mut worker = Worker {
+                source,
+                partitions: vec![],
+                parked: vec![],
+                newest: newest.clone(),
+                programs: Arc::clone(&programs),
+                commands: receive,
+                out: out.clone(),
+                outbox: Arc::clone(&outbox),
+                store: Arc::clone(&store),
+                settings,
+                clock: Arc::clone(&clock),
+                status,
+                sent: 0,
+                stopped: false,
+                restored: (0, 0),
+                measures: Measures::default(),
+                scratch: Scratch::default(),
+            };
+            open_all(&mut worker)?;
+            ready.push(worker);
+        }
+        drop(out);
+        let mut threads = vec![];
+        for (n, worker) in ready.into_iter().enumerate() {
+            let _ = handles[n].commands.send(Command::Deploy(newest.clone()));
+            threads.push(std::thread::Builder::new().name(format!("worker-{n}")).spawn(move || drop(worker.run()))?);
         }
         let outbox_thread = Outbox { from, sinks, dead_letters, store, clock, status: Arc::clone(&outbox), stopping: Arc::clone(&stopping) };
         threads.push(std::thread::Builder::new().name("outbox".into()).spawn(move || outbox_thread.run())?);
-        Ok(Runtime { workers, threads: Mutex::new(threads), outbox, sent: stopping })
+        Ok(Runtime { workers: handles, threads: Mutex::new(threads), outbox, sent: stopping })
     }
 
     /// Has all workers run another program from their next batch on.
@@ -98,7 +126,7 @@ impl Runtime {
     /// Asks a question of the partition's worker, between two batches; `None` when there is no such partition, or
     /// its worker does not answer in time.
     pub fn ask<T: Send + 'static>(&self, partition: u32, timeout: Duration, question: impl FnOnce(&mut Running) -> T + Send + 'static) -> Option<T> {
-        let worker = self.workers.iter().find(|w| w.partitions.contains(&partition))?;
+        let worker = self.workers.iter().find(|w| w.partitions().contains(&partition))?;
         let (answer, wait) = sync_channel(1);
         let ask = move |running: &mut [Running]| {
             if let Some(partition) = running.iter_mut().find(|r| r.number == partition) {
@@ -112,12 +140,17 @@ impl Runtime {
     /// Asks a question of all partitions.
     pub fn ask_all<T: Send + 'static>(&self, timeout: Duration, question: impl Fn(&mut Running) -> T + Send + Sync + 'static) -> Vec<T> {
         let question = Arc::new(question);
-        let partitions = self.workers.iter().flat_map(|w| &w.partitions);
-        let ask = |&p: &u32| {
+        let partitions: Vec<u32> = self.partitions();
+        let ask = |p: u32| {
             let question = Arc::clone(&question);
             self.ask(p, timeout, move |running| question(running))
         };
-        partitions.filter_map(ask).collect()
+        partitions.into_iter().filter_map(ask).collect()
+    }
+
+    /// The partitions that are read now.
+    pub fn partitions(&self) -> Vec<u32> {
+        self.workers.iter().flat_map(Handle::partitions).collect()
     }
 
     /// Saves all state now; returns whether that was published in time.
@@ -128,7 +161,7 @@ impl Runtime {
 
     /// How the workers stand.
     pub fn workers(&self) -> Vec<WorkerStatus> {
-        self.workers.iter().map(|w| w.status.lock().unwrap_or_else(PoisonError::into_inner).clone()).collect()
+        self.workers.iter().map(Handle::status).collect()
     }
 
     /// Batches that wait for the sinks.
@@ -163,26 +196,16 @@ fn checkpoint_of(worker: &Handle) -> Receiver<()> {
     wait
 }
 
-fn worker(
-    (source, partitions): (Box<dyn Source>, Vec<Running>),
-    commands: Receiver<Command>,
-    out: SyncSender<Outgoing>,
-    store: &Arc<dyn CheckpointStore>,
-    settings: WorkerSettings,
-    clock: &Clock,
-    status: Arc<Mutex<WorkerStatus>>,
-) -> Worker {
-    Worker {
-        source,
-        partitions,
-        commands,
-        out,
-        store: Arc::clone(store),
-        settings,
-        clock: Arc::clone(clock),
-        status,
-        sent: 0,
-        stopped: false,
-        scratch: Scratch::default(),
+/// Opens the partitions that a worker reads from the start on.
+fn open_all(worker: &mut Worker) -> Result<(), WorkerError> {
+    for number in worker.source.partitions() {
+        let settings = (&worker.settings, &worker.clock);
+        let running = open(number, &mut *worker.source, &*worker.store, settings, (&worker.newest, &*worker.programs))?;
+        worker.source.begin(&running.positions)?;
+        worker.partitions.push(running);
+        let lag = worker.source.lag(number);
+        worker.partitions.iter_mut().filter(|p| p.number == number).for_each(|p| p.catch_up(lag));
     }
+    worker.say(None);
+    Ok(())
 }

@@ -1,7 +1,9 @@
 //! Where results go. A worker hands [`ResultBatch`]es over through a bounded queue; the sink's thread writes
-//! them, in order, and tries again until it can.
+//! them, in order, and tries again until it can. [`MemberBatch`]es tell a sink what users are members of as a whole;
+//! [`Touch`]es keep them from expiring.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::decode::{Reason, TextBuffer};
 use crate::result::ResultRow;
@@ -30,6 +32,69 @@ pub struct ResultBatch {
     pub member: Vec<bool>,
     /// When the oldest event of the batch behind the results was taken in, ms since the epoch.
     pub arrived: i64,
+    /// Whether the partition is still this process's to write for.
+    pub lease: Lease,
+}
+
+/// Whether a partition is still read by this process. Once another may read it, what is queued for the sinks must not
+/// be written any more: the other has gone on from the last checkpoint, and will write it itself.
+#[derive(Debug, Clone, Default)]
+pub struct Lease(Option<Arc<AtomicBool>>);
+
+impl Lease {
+    /// A lease that can end.
+    pub fn new() -> Self {
+        Lease(Some(Arc::new(AtomicBool::new(true))))
+    }
+
+    /// Whether it holds.
+    pub fn holds(&self) -> bool {
+        self.0.as_ref().is_none_or(|l| l.load(Ordering::Acquire))
+    }
+
+    /// Ends it, for everything that carries it.
+    pub fn end(&self) {
+        if let Some(lease) = &self.0 {
+            lease.store(false, Ordering::Release);
+        }
+    }
+}
+
+/// All memberships of some users of a partition, as they are now: sinks replace what they have of these users.
+#[derive(Debug, Clone, Default)]
+pub struct MemberBatch {
+    /// The partition.
+    pub partition: u32,
+    /// What `segment` of a row is an index of.
+    pub names: Arc<Vec<SegmentName>>,
+    /// The users.
+    pub users: TextBuffer,
+    /// For each user, the end of their rows.
+    pub ends: Vec<u32>,
+    /// Memberships, user by user: kind is final for those through a closed window. `user` of a row is not used.
+    pub rows: Vec<ResultRow>,
+    /// Whether the partition is still this process's.
+    pub lease: Lease,
+}
+
+impl MemberBatch {
+    /// Each user with their memberships.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[ResultRow])> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        let user = |i: usize| std::str::from_utf8(self.users.get(i)).unwrap_or_default();
+        starts.zip(&self.ends).enumerate().map(move |(i, (start, end))| (user(i), &self.rows[start as usize..*end as usize]))
+    }
+}
+
+/// Members whose records are to live on.
+#[derive(Debug, Clone, Default)]
+pub struct Touch {
+    /// The partition.
+    pub partition: u32,
+    /// The users.
+    pub users: TextBuffer,
+    /// Whether the partition is still this process's.
+    pub lease: Lease,
 }
 
 /// A sink that cannot be written.
@@ -40,6 +105,8 @@ pub struct SinkError {
     pub sink: String,
     /// What is wrong.
     pub message: String,
+    /// Whether it stays so, whatever is tried: somebody has to look.
+    pub fatal: bool,
 }
 
 /// What takes results. Only its own thread uses it.
@@ -49,6 +116,34 @@ pub trait Sink: Send {
     /// # Errors
     /// When not all could be written; they are then all written again.
     fn write(&mut self, batches: &[ResultBatch]) -> Result<(), SinkError>;
+
+    /// Makes these the memberships of their users, whatever they were. Sinks that keep none need not do anything.
+    ///
+    /// # Errors
+    /// When not all could be written; they are then all written again.
+    fn replace(&mut self, members: &MemberBatch) -> Result<(), SinkError> {
+        let _ = members;
+        Ok(())
+    }
+
+    /// Has the records of these users live on for a whole time to live.
+    ///
+    /// # Errors
+    /// When not all could be written; they are then all written again.
+    fn touch(&mut self, members: &Touch) -> Result<(), SinkError> {
+        let _ = members;
+        Ok(())
+    }
+
+    /// Forgets what was last written of a partition before a time (ms since the epoch): all its members have been told
+    /// since. For sinks that only this process writes.
+    ///
+    /// # Errors
+    /// When it could not be forgotten; it is then tried again.
+    fn forget(&mut self, partition: u32, before: i64) -> Result<(), SinkError> {
+        let _ = (partition, before);
+        Ok(())
+    }
 }
 
 impl ResultBatch {

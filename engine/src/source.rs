@@ -18,6 +18,8 @@ pub struct SourceError {
     pub source_name: String,
     /// What is wrong.
     pub message: String,
+    /// Whether it stays so, whatever is tried: somebody has to look.
+    pub fatal: bool,
 }
 
 /// Records of one partition, in the order of the log. Reused from batch to batch.
@@ -25,8 +27,8 @@ pub struct SourceError {
 pub struct RawBatch {
     /// The partition.
     pub partition: u32,
-    /// The log that offsets count in, as [`Positions`] name it.
-    pub log: Arc<str>,
+    /// The log that offsets count in, as [`Positions`] name it; where there is none, each topic is a log.
+    pub log: Option<Arc<str>>,
     /// The payloads, one after the other.
     pub data: Vec<u8>,
     /// Start and end of each record in `data`.
@@ -43,7 +45,7 @@ pub struct RawBatch {
 
 impl Default for RawBatch {
     fn default() -> Self {
-        RawBatch { partition: 0, log: "".into(), data: vec![], spans: vec![], topics: vec![], topic_of: vec![], offsets: vec![], arrived: vec![] }
+        RawBatch { partition: 0, log: None, data: vec![], spans: vec![], topics: vec![], topic_of: vec![], offsets: vec![], arrived: vec![] }
     }
 }
 
@@ -88,33 +90,89 @@ impl RawBatch {
         &self.data[start as usize..end as usize]
     }
 
+    /// The log that a record's offset counts in.
+    pub fn log_of(&self, record: usize) -> &Arc<str> {
+        self.log.as_ref().unwrap_or_else(|| self.topic(record))
+    }
+
+    /// Moves positions past some records.
+    pub fn advance(&self, positions: &mut Positions, records: std::ops::Range<usize>) {
+        let mut seen: Vec<&Arc<str>> = vec![];
+        let logs = if self.log.is_some() { 1 } else { self.topics.len() };
+        for record in records.rev() {
+            let log = self.log_of(record);
+            if seen.len() == logs {
+                break;
+            }
+            if !seen.contains(&log) {
+                positions.insert((Arc::clone(log), self.partition), self.offsets[record] + 1);
+                seen.push(log);
+            }
+        }
+    }
+
     /// The topic of a record.
     pub fn topic(&self, record: usize) -> &Arc<str> {
         &self.topics[self.topic_of[record] as usize]
     }
 }
 
+/// What came of a poll.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Polled {
+    /// Records.
+    Records,
+    /// Nothing within the time.
+    Nothing,
+    /// More partitions to read. The worker restores their state, and then calls [`Source::begin`].
+    Assigned(Vec<u32>),
+    /// Partitions that another may read once the worker has saved their state and called [`Source::release`].
+    Revoked {
+        /// The partitions.
+        partitions: Vec<u32>,
+        /// Another may read them already: nothing more may be written for them.
+        lost: bool,
+    },
+}
+
 /// What a worker reads. Only its own thread uses it.
 pub trait Source: Send {
     /// Fills `into`, which is cleared first, with the next records of one of the partitions, at most `max_rows`;
-    /// waits up to `timeout` for the first. Returns whether there are any. Partitions take turns.
+    /// waits up to `timeout` for the first. Partitions take turns.
     ///
     /// # Errors
     /// When the source cannot be read; reading may be tried again.
-    fn poll(&mut self, max_rows: usize, timeout: Duration, into: &mut RawBatch) -> Result<bool, SourceError>;
+    fn poll(&mut self, max_rows: usize, timeout: Duration, into: &mut RawBatch) -> Result<Polled, SourceError>;
 
-    /// The partitions that are read.
+    /// The partitions that are read from the start on; those that come later are [`Polled::Assigned`].
     fn partitions(&self) -> Vec<u32>;
 
-    /// Where reading of a partition goes on.
-    fn positions(&self, partition: u32) -> Positions;
+    /// Where reading of a partition begins, every log of it, given what is known from a checkpoint.
+    ///
+    /// # Errors
+    /// When the source cannot say; it may be asked again.
+    fn start(&mut self, partition: u32, known: &Positions) -> Result<Positions, SourceError>;
 
-    /// Goes on elsewhere; what is no longer there is passed over.
+    /// Reads some partitions from these positions on; what is no longer there is passed over.
     ///
     /// # Errors
     /// When a position cannot be read from.
-    fn seek(&mut self, positions: &Positions) -> Result<(), SourceError>;
+    fn begin(&mut self, positions: &Positions) -> Result<(), SourceError>;
+
+    /// Lets go of partitions that were revoked.
+    fn release(&mut self, partitions: &[u32]) {
+        let _ = partitions;
+    }
 
     /// How many records of a partition are not read yet.
     fn lag(&self, partition: u32) -> u64;
+
+    /// Checkpoints were published that cover everything before these positions. With `wait`, returns once the source
+    /// has taken note.
+    fn covered(&mut self, positions: &Positions, wait: bool) {
+        let _ = (positions, wait);
+    }
+
+    /// Called now and then while the worker waits for the sink, so that the source knows that it lives.
+    fn keep_alive(&mut self) {}
 }

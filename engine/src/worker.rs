@@ -3,26 +3,22 @@
 //! A worker owns some partitions. It polls a micro-batch, decodes it, runs the program over it, hands results and
 //! dead letters to the [`outbox`](crate::outbox) through a bounded queue, lets time pass, and now and then hands
 //! over a checkpoint. Between two batches it takes a new program, where there is one, and answers questions about
-//! its state. Nothing else touches a partition, so there are no locks here.
+//! its state. Nothing else touches a partition, so there are no locks here. Partitions that come and go are the
+//! matter of [`handover`](crate::handover).
 
-use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError};
 use std::time::{Duration, Instant};
 
-use cohort_compiler::Program;
-
-use crate::checkpoint::{Adoption, Checkpoint, CheckpointError, CheckpointStore};
-use crate::decode::json::JsonDecoder;
+use crate::checkpoint::{Adoption, CheckpointError, CheckpointStore};
 use crate::decode::{EventBatch, Reason, Rejected, Topics};
 use crate::error::EngineError;
-use crate::events::projection;
-use crate::outbox::Outgoing;
-use crate::partition::{Late, Partition, Settings};
-use crate::result::{ResultKind, ResultRow};
-use crate::sink::{DeadLetter, ResultBatch, SegmentName};
-use crate::source::{Positions, RawBatch, Source};
-use crate::{Departed, Tables};
+use crate::outbox::{OutboxStatus, Outgoing};
+use crate::partition::{Late, Settings};
+use crate::result::ResultRow;
+pub use crate::running::{Backfill, Counts, Deployment, PartitionStatus, Programs, Running};
+use crate::sink::DeadLetter;
+use crate::source::{Polled, Positions, RawBatch, Source, SourceError};
 
 /// Milliseconds since the epoch.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -42,6 +38,10 @@ pub struct WorkerSettings {
     pub max_future: i64,
     /// How often state is saved.
     pub checkpoint_interval: Duration,
+    /// How often the records of members are made to live on; never, when zero.
+    pub refresh_interval: Duration,
+    /// The most memory that the partitions of one worker may take together.
+    pub worker_memory: usize,
 }
 
 /// A worker that cannot go on.
@@ -58,40 +58,12 @@ pub enum WorkerError {
     /// A checkpoint, or a change of program, cannot be written or read.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// The source can never be read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
     /// Nobody takes results any more.
     #[error("the sink's thread ended")]
     NoSink,
-}
-
-/// A program that is to run, with the revision of the catalog that it was compiled from.
-#[derive(Clone)]
-pub struct Deployment {
-    /// Revision of the catalog.
-    pub revision: i64,
-    /// The program.
-    pub program: Arc<Program>,
-    /// Names that results carry.
-    pub names: Arc<Vec<SegmentName>>,
-    /// What gives new groups their state from retained events, if anything does.
-    pub backfill: Option<Arc<dyn Backfill>>,
-}
-
-/// Computes the state of new groups from retained events.
-pub trait Backfill: Send + Sync {
-    /// The state of a partition at these positions, with windows closed up to `closed`.
-    ///
-    /// # Errors
-    /// When retained events cannot be read, or an expression fails; the new groups then begin empty.
-    fn tables(&self, partition: u32, positions: &Positions, closed: i64) -> Result<Tables, String>;
-}
-
-impl Deployment {
-    /// A program to run from the next batch on.
-    pub fn new(revision: i64, program: Arc<Program>) -> Self {
-        let name = |s: &cohort_compiler::program::Segment| SegmentName { segment: s.name.as_str().into(), rule: s.rule_id.as_str().into() };
-        let names = Arc::new(program.segments.iter().map(name).collect());
-        Deployment { revision, program, names, backfill: None }
-    }
 }
 
 /// A question about a worker's partitions.
@@ -109,56 +81,6 @@ pub enum Command {
     Stop,
 }
 
-/// What a partition did so far.
-#[derive(Debug, Clone, Default)]
-pub struct Counts {
-    /// Events accepted, by topic.
-    pub events: BTreeMap<Arc<str>, u64>,
-    /// Bytes of records, by topic.
-    pub bytes: BTreeMap<Arc<str>, u64>,
-    /// Dead letters by topic and reason.
-    pub dead: BTreeMap<(Arc<str>, Reason), u64>,
-    /// Results.
-    pub results: u64,
-    /// Micro-batches.
-    pub batches: u64,
-    /// Time spent on them, µs.
-    pub busy_micros: u64,
-}
-
-/// How a partition stands, for those who watch.
-#[derive(Debug, Clone, Default)]
-pub struct PartitionStatus {
-    /// The partition.
-    pub partition: u32,
-    /// Revision of the catalog whose program runs.
-    pub revision: i64,
-    /// Where reading goes on.
-    pub positions: Positions,
-    /// Records not read yet.
-    pub lag: u64,
-    /// The largest event time.
-    pub newest: Option<i64>,
-    /// The watermark.
-    pub watermark: Option<i64>,
-    /// Up to when windows are closed.
-    pub closed: Option<i64>,
-    /// The earliest end of an open window.
-    pub next_close: Option<i64>,
-    /// Whether it has had no records for so long that it holds no time back.
-    pub idle: bool,
-    /// (user, window or pane) groups.
-    pub groups: usize,
-    /// Bytes of state.
-    pub state_bytes: usize,
-    /// Memberships.
-    pub members: usize,
-    /// When the last batch ended, ms since the epoch.
-    pub evaluated_at: i64,
-    /// What it did so far.
-    pub counts: Counts,
-}
-
 /// How a worker stands.
 #[derive(Debug, Clone, Default)]
 pub struct WorkerStatus {
@@ -168,165 +90,12 @@ pub struct WorkerStatus {
     pub sent: u64,
     /// What the source says, while it cannot be read.
     pub source_error: Option<String>,
+    /// Whether it waits for the sink.
+    pub waits_for_sink: bool,
+    /// Partitions restored so far, and how long that took at most, ms.
+    pub restored: (u64, u64),
     /// Why the worker ended, if it failed.
     pub failed: Option<String>,
-}
-
-/// A partition that runs.
-pub struct Running {
-    /// Its number.
-    pub number: u32,
-    /// Its state.
-    pub state: Partition,
-    /// What runs.
-    pub deployment: Deployment,
-    /// What it did so far.
-    pub counts: Counts,
-    /// Where reading goes on.
-    pub positions: Positions,
-    decoder: JsonDecoder,
-    last_record: i64,
-    evaluated_at: i64,
-    /// Changes of program that were noted before a restart, to be repeated at the same records.
-    noted: VecDeque<(Adoption, Deployment)>,
-}
-
-impl Running {
-    /// A partition with the state of its newest checkpoint, and the changes of program that were noted since.
-    /// `deployments` gives the program of a revision.
-    ///
-    /// # Errors
-    /// When the store cannot be read, or its state is not what this engine writes.
-    pub fn restore(
-        number: u32,
-        store: &dyn CheckpointStore,
-        settings: Settings,
-        first: &Deployment,
-        now: i64,
-        deployments: &mut dyn FnMut(i64) -> Option<Deployment>,
-    ) -> Result<Self, WorkerError> {
-        let failed = |source| WorkerError::Engine { partition: number, source };
-        let checkpoint = match store.load(number)? {
-            Some(checkpoint) => checkpoint,
-            None => {
-                // What is to be repeated after a restart is repeated from here.
-                let tables = Partition::new(Arc::clone(&first.program), settings).save().map_err(failed)?;
-                let checkpoint = Checkpoint { partition: number, revision: first.revision, positions: Positions::new(), tables };
-                store.save(&checkpoint)?;
-                checkpoint
-            }
-        };
-        let adoptions = store.adoptions(number, checkpoint.revision)?;
-        let deployment = deployments(checkpoint.revision).unwrap_or_else(|| first.clone());
-        let (state, _) = Partition::restore(Arc::clone(&deployment.program), settings, &checkpoint.tables).map_err(failed)?;
-        let positions = checkpoint.positions;
-        let noted = adoptions.into_iter().filter(|a| a.revision > deployment.revision).filter_map(|a| deployments(a.revision).map(|d| (a, d))).collect();
-        Ok(Running {
-            number,
-            decoder: JsonDecoder::new(projection(&deployment.program)),
-            state,
-            deployment,
-            counts: Counts::default(),
-            positions,
-            last_record: now,
-            evaluated_at: now,
-            noted,
-        })
-    }
-
-    fn failed(&self, source: EngineError) -> WorkerError {
-        WorkerError::Engine { partition: self.number, source }
-    }
-
-    /// Whether everything before a noted change has been read.
-    fn is_reached(&self) -> bool {
-        let read = |(log, at): (&(Arc<str>, u32), &i64)| self.positions.get(log).copied().unwrap_or(0) >= *at;
-        self.noted.front().is_some_and(|(adoption, _)| adoption.positions.iter().all(read))
-    }
-
-    /// Whether a noted change comes before the record at `offset` of `log`.
-    fn is_due(&self, log: &Arc<str>, offset: i64) -> bool {
-        let Some((adoption, _)) = self.noted.front() else { return false };
-        adoption.positions.get(&(Arc::clone(log), self.number)).is_none_or(|at| *at <= offset)
-    }
-
-    /// Runs another program from here on. Returns the results of the change.
-    fn adopt(&mut self, deployment: &Deployment) -> Result<Vec<ResultBatch>, EngineError> {
-        let backfill = deployment.backfill.as_ref().map(|b| b.tables(self.number, &self.positions, self.state.closed()));
-        let backfill = backfill.and_then(|tables| tables.inspect_err(|error| tracing::error!(error, "backfill")).ok());
-        let difference = match self.state.adopt(Arc::clone(&deployment.program), backfill.as_ref()) {
-            Err(error) if backfill.is_some() => {
-                tracing::error!(%error, "backfill; new groups begin empty");
-                self.state.adopt(Arc::clone(&deployment.program), None)?
-            }
-            outcome => outcome?,
-        };
-        self.decoder = JsonDecoder::new(projection(&deployment.program));
-        self.deployment = deployment.clone();
-        let mut batches = vec![departed(self.number, &difference.departed, self.state.newest().unwrap_or(0))];
-        batches.push(self.results(&difference.rows, 0));
-        batches.retain(|b| !b.rows.is_empty());
-        Ok(batches)
-    }
-
-    /// Results as a batch for the sink.
-    fn results(&self, rows: &[ResultRow], arrived: i64) -> ResultBatch {
-        let mut batch = ResultBatch { partition: self.number, names: Arc::clone(&self.deployment.names), arrived, ..ResultBatch::default() };
-        for row in rows {
-            let still = || self.state.membership().get(row.segment, row.user).is_some();
-            batch.member.push(row.qualified || (row.kind == ResultKind::Change && still()));
-            batch.users.push(self.state.users().name(row.user).as_bytes());
-            batch.rows.push(*row);
-        }
-        batch
-    }
-
-    /// How the partition stands.
-    pub fn status(&self, lag: u64, idle: bool) -> PartitionStatus {
-        PartitionStatus {
-            partition: self.number,
-            revision: self.deployment.revision,
-            positions: self.positions.clone(),
-            lag,
-            newest: self.state.newest(),
-            watermark: self.state.watermark(),
-            closed: Some(self.state.closed()).filter(|t| *t != i64::MIN),
-            next_close: self.state.next_close(),
-            idle,
-            groups: self.state.groups(),
-            state_bytes: self.state.size(),
-            members: self.state.membership().len(),
-            evaluated_at: self.evaluated_at,
-            counts: self.counts.clone(),
-        }
-    }
-}
-
-/// The exits of members of segments that are no more.
-fn departed(partition: u32, departed: &[Departed], now: i64) -> ResultBatch {
-    let (mut batch, mut names) = (ResultBatch { partition, ..ResultBatch::default() }, vec![]);
-    for d in departed {
-        let name = SegmentName { segment: d.segment.as_str().into(), rule: d.rule_id.as_str().into() };
-        let segment = names.iter().rposition(|n| *n == name).unwrap_or_else(|| {
-            names.push(name);
-            names.len() - 1
-        });
-        let window = if d.window.1 == i64::MIN { (now, now) } else { d.window };
-        batch.users.push(d.user.as_bytes());
-        batch.member.push(false);
-        batch.rows.push(ResultRow {
-            segment: segment as u32,
-            user: 0,
-            kind: ResultKind::Exit,
-            qualified: false,
-            value: None,
-            timestamp: now,
-            window_start: window.0,
-            window_end: window.1,
-        });
-    }
-    batch.names = Arc::new(names);
-    batch
 }
 
 /// A thread's worth of partitions.
@@ -335,10 +104,18 @@ pub struct Worker {
     pub source: Box<dyn Source>,
     /// What it runs.
     pub partitions: Vec<Running>,
+    /// Partitions that were handed back and may come again, with their state.
+    pub parked: Vec<Running>,
+    /// The newest program.
+    pub newest: Deployment,
+    /// Programs of older revisions.
+    pub programs: Arc<dyn Programs>,
     /// What it is asked.
     pub commands: Receiver<Command>,
     /// Where results, dead letters and checkpoints go.
     pub out: SyncSender<Outgoing>,
+    /// How they stand there.
+    pub outbox: Arc<OutboxStatus>,
     /// Where changes of program are noted.
     pub store: Arc<dyn CheckpointStore>,
     /// How it runs.
@@ -351,8 +128,24 @@ pub struct Worker {
     pub sent: u64,
     /// Whether it was told to stop.
     pub stopped: bool,
+    /// Partitions restored so far, and how long that took at most, ms.
+    pub restored: (u64, u64),
+    /// Records and seconds of batches.
+    pub measures: Measures,
     /// Room for a batch.
     pub scratch: Scratch,
+}
+
+/// How large batches are and how long they take.
+pub struct Measures {
+    rows: metrics::Histogram,
+    seconds: metrics::Histogram,
+}
+
+impl Default for Measures {
+    fn default() -> Self {
+        Measures { rows: metrics::histogram!("cohort_batch_rows"), seconds: metrics::histogram!("cohort_batch_seconds") }
+    }
 }
 
 /// Room for a batch, kept from one to the next.
@@ -365,6 +158,8 @@ pub struct Scratch {
     rows: Vec<ResultRow>,
 }
 
+/// How long a worker that ends waits for what it hands over to be written.
+const LAST_WORD: Duration = Duration::from_secs(7);
 /// How long the source rests after it could not be read.
 const SOURCE_RETRY: Duration = Duration::from_millis(500);
 /// How often a worker says how it stands, at most.
@@ -385,17 +180,17 @@ impl Worker {
     }
 
     fn work(&mut self) -> Result<(), WorkerError> {
-        let start: Positions = self.partitions.iter().flat_map(|p| p.positions.clone()).collect();
-        if let Err(error) = self.source.seek(&start) {
-            lock(&self.status).source_error = Some(error.to_string());
-        }
         let (mut saved, mut told) = (Instant::now(), Instant::now());
-        self.say();
+        self.say(None);
         loop {
             let started = Instant::now();
             for i in 0..self.partitions.len() {
                 while self.partitions[i].is_reached() {
                     self.repeat_change(i)?;
+                }
+                let lag = self.source.lag(self.partitions[i].number);
+                if self.partitions[i].has_caught_up(lag) {
+                    self.tell_members(i)?;
                 }
             }
             let full = self.micro_batch()?;
@@ -405,16 +200,60 @@ impl Worker {
                 saved = Instant::now();
             }
             if told.elapsed() >= STATUS_INTERVAL {
-                self.say();
+                self.now_and_then()?;
                 told = Instant::now();
             }
             let rest = if full { Duration::ZERO } else { self.settings.linger.saturating_sub(started.elapsed()) };
             if self.stopped || !self.commands(rest)? {
-                self.checkpoint(None)?;
-                self.say();
-                return Ok(());
+                return self.end();
             }
         }
+    }
+
+    /// What is not to be done for every batch.
+    fn now_and_then(&mut self) -> Result<(), WorkerError> {
+        self.note_covered(false);
+        let used: usize = self.partitions.iter().map(|p| p.state.size()).sum();
+        if let Some(first) = self.partitions.first().filter(|_| used > self.settings.worker_memory) {
+            return Err(first.failed(EngineError::MemoryLimit { used, limit: self.settings.worker_memory }));
+        }
+        self.touch()?;
+        self.say(None);
+        Ok(())
+    }
+
+    /// Has some of the members' records live on, when it is time and the sink is not busy.
+    fn touch(&mut self) -> Result<(), WorkerError> {
+        let every = self.settings.refresh_interval;
+        for i in 0..self.partitions.len() {
+            let partition = &mut self.partitions[i];
+            if !every.is_zero() && partition.behind.is_none() && partition.touched_at.elapsed() >= every {
+                partition.plan_touch();
+            }
+            if let Some(touch) = partition.next_touch() {
+                self.send(Outgoing::Touch(touch))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the sinks what everybody is a member of: what a process before this one told them may differ, as its
+    /// batches were cut elsewhere.
+    fn tell_members(&mut self, i: usize) -> Result<(), WorkerError> {
+        let (since, running) = ((self.clock)(), &mut self.partitions[i]);
+        let (batches, last) = (running.members(), Outgoing::Forget(running.number, since, running.lease.clone()));
+        batches.into_iter().map(Outgoing::Members).chain([last]).try_for_each(|told| self.send(told))
+    }
+
+    /// Saves all state, waits until everything is written, and has the source take note.
+    fn end(&mut self) -> Result<(), WorkerError> {
+        let (done, wait) = std::sync::mpsc::sync_channel(1);
+        self.checkpoint(Some(done))?;
+        self.say(None);
+        if wait.recv_timeout(LAST_WORD).is_ok() {
+            self.note_covered(true);
+        }
+        Ok(())
     }
 
     /// Does what it is asked, for at most `rest`; returns false when that is to stop.
@@ -446,22 +285,30 @@ impl Worker {
 
     /// Takes the newest of the programs that wait.
     fn deploy(&mut self, deployment: Deployment) -> Result<(), WorkerError> {
-        for i in 0..self.partitions.len() {
-            let running = &mut self.partitions[i];
-            let newest = running.noted.back().map_or(running.deployment.revision, |(noted, _)| noted.revision);
-            if newest >= deployment.revision {
-                continue;
-            }
-            let adoption = Adoption { partition: running.number, revision: deployment.revision, positions: running.positions.clone() };
-            if !running.noted.is_empty() {
-                running.noted.push_back((Adoption { positions: Positions::new(), ..adoption }, deployment.clone()));
-                continue;
-            }
-            self.store.adopt(&adoption)?;
-            self.adopt(i, &deployment)?;
+        if deployment.revision > self.newest.revision {
+            self.newest = Deployment { backfill: None, ..deployment.clone() };
         }
-        self.say();
+        for i in 0..self.partitions.len() {
+            self.deploy_to(i, &deployment)?;
+        }
+        self.say(None);
         Ok(())
+    }
+
+    /// Has a partition run a program, unless it runs a newer one.
+    pub(crate) fn deploy_to(&mut self, i: usize, deployment: &Deployment) -> Result<(), WorkerError> {
+        let running = &mut self.partitions[i];
+        let newest = running.noted.back().map_or(running.deployment.revision, |(noted, _)| noted.revision);
+        if newest >= deployment.revision {
+            return Ok(());
+        }
+        let adoption = Adoption { partition: running.number, revision: deployment.revision, positions: running.positions.clone() };
+        if !running.noted.is_empty() {
+            running.noted.push_back((Adoption { positions: Positions::new(), ..adoption }, deployment.clone()));
+            return Ok(());
+        }
+        self.store.adopt(&adoption)?;
+        self.adopt(i, deployment)
     }
 
     fn adopt(&mut self, i: usize, deployment: &Deployment) -> Result<(), WorkerError> {
@@ -469,9 +316,26 @@ impl Worker {
         batches.into_iter().try_for_each(|b| self.send(Outgoing::Results(b)))
     }
 
-    fn send(&mut self, outgoing: Outgoing) -> Result<(), WorkerError> {
-        self.sent += 1;
-        self.out.send(outgoing).map_err(|_| WorkerError::NoSink)
+    /// Hands something over; waits while the sink has too much to do, and tells the source that it is alive.
+    pub(crate) fn send(&mut self, mut outgoing: Outgoing) -> Result<(), WorkerError> {
+        let mut told = Instant::now();
+        loop {
+            match self.out.try_send(outgoing) {
+                Ok(()) => {
+                    self.sent += 1;
+                    return Ok(());
+                }
+                Err(TrySendError::Disconnected(_)) => return Err(WorkerError::NoSink),
+                Err(TrySendError::Full(back)) => outgoing = back,
+            }
+            std::thread::sleep(Duration::from_millis(1));
+            if told.elapsed() >= STATUS_INTERVAL {
+                self.source.keep_alive();
+                self.say(None);
+                lock(&self.status).waits_for_sink = true;
+                told = Instant::now();
+            }
+        }
     }
 
     /// Takes what the source has, up to a batch; returns whether it may have more.
@@ -480,19 +344,9 @@ impl Worker {
         while rows < self.settings.batch_rows {
             let mut batch = std::mem::take(&mut self.scratch.batch);
             let polled = self.source.poll(self.settings.batch_rows - rows, timeout, &mut batch);
-            match polled {
-                Ok(true) => {}
-                Ok(false) => {
-                    self.scratch.batch = batch;
-                    return Ok(false);
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "source");
-                    lock(&self.status).source_error = Some(error.to_string());
-                    self.scratch.batch = batch;
-                    std::thread::sleep(SOURCE_RETRY);
-                    return Ok(false);
-                }
+            if !matches!(polled, Ok(Polled::Records)) {
+                self.scratch.batch = batch;
+                return self.without_records(polled);
             }
             // What was asked before these records came is done before them.
             if !self.commands(Duration::ZERO)? {
@@ -507,16 +361,32 @@ impl Worker {
         Ok(true)
     }
 
+    /// Does what a poll without records asks for; returns whether there may be more to do at once.
+    fn without_records(&mut self, polled: Result<Polled, SourceError>) -> Result<bool, WorkerError> {
+        match polled {
+            Ok(Polled::Assigned(partitions)) => self.assigned(&partitions).map(|()| true),
+            Ok(Polled::Revoked { partitions, lost }) => self.revoked(&partitions, lost).map(|()| true),
+            Ok(Polled::Records | Polled::Nothing) => Ok(false),
+            Err(error) if error.fatal => Err(error.into()),
+            Err(error) => {
+                tracing::warn!(%error, "source");
+                self.say(Some(error.to_string()));
+                std::thread::sleep(SOURCE_RETRY);
+                Ok(false)
+            }
+        }
+    }
+
     /// Runs a batch; where a change of program was noted within it, in parts.
     fn take(&mut self, batch: &RawBatch) -> Result<(), WorkerError> {
         let Some(i) = self.partitions.iter().position(|p| p.number == batch.partition) else { return Ok(()) };
         let mut from = 0;
         while from < batch.len() {
-            while self.partitions[i].is_due(&batch.log, batch.offsets[from]) {
+            while self.partitions[i].is_due(batch.log_of(from), batch.offsets[from]) {
                 self.repeat_change(i)?;
             }
             let running = &self.partitions[i];
-            let to = (from + 1..batch.len()).find(|&r| running.is_due(&batch.log, batch.offsets[r])).unwrap_or(batch.len());
+            let to = (from + 1..batch.len()).find(|&r| running.is_due(batch.log_of(r), batch.offsets[r])).unwrap_or(batch.len());
             self.process(i, batch, from..to)?;
             from = to;
         }
@@ -542,7 +412,7 @@ impl Worker {
         running.state.process(events, rows, late).map_err(|source| WorkerError::Engine { partition: running.number, source })?;
         running.last_record = now;
         running.evaluated_at = now;
-        running.positions.insert((Arc::clone(&batch.log), running.number), batch.offsets[records.end - 1] + 1);
+        batch.advance(&mut running.positions, records.clone());
         count(&mut running.counts, batch, records.clone(), events);
         let late_records = late.events.iter().map(|&e| Rejected { record: events.records[e as usize], reason: Reason::Late });
         let letters: Vec<DeadLetter> = rejected.iter().copied().chain(late_records).map(|r| letter(batch, records.start, r, now)).collect();
@@ -552,6 +422,9 @@ impl Worker {
         running.counts.batches += 1;
         running.counts.results += rows.len() as u64;
         running.counts.busy_micros += started.elapsed().as_micros() as u64;
+        running.behind = running.behind.map(|left| left.saturating_sub(records.len() as u64));
+        self.measures.rows.record(records.len() as f64);
+        self.measures.seconds.record(started.elapsed().as_secs_f64());
         let results = (!rows.is_empty()).then(|| running.results(rows, batch.arrived[records.start]));
         rows.clear();
         if !letters.is_empty() {
@@ -594,25 +467,37 @@ impl Worker {
         now.saturating_sub(partition.last_record) >= self.settings.idle_timeout && self.source.lag(partition.number) == 0
     }
 
-    fn checkpoint(&mut self, done: Option<SyncSender<()>>) -> Result<(), WorkerError> {
+    pub(crate) fn checkpoint(&mut self, done: Option<SyncSender<()>>) -> Result<(), WorkerError> {
         for i in 0..self.partitions.len() {
             let running = &mut self.partitions[i];
             // Until what was noted is repeated, the checkpoint before is the one to start from.
-            if !running.noted.is_empty() {
-                continue;
+            if running.noted.is_empty() {
+                let (checkpoint, lease) = (Box::new(running.checkpoint()?), running.lease.clone());
+                self.send(Outgoing::Checkpoint(checkpoint, lease))?;
             }
-            let tables = running.state.save().map_err(|source| WorkerError::Engine { partition: running.number, source })?;
-            let checkpoint = Checkpoint { partition: running.number, revision: running.deployment.revision, positions: running.positions.clone(), tables };
-            self.send(Outgoing::Checkpoint(Box::new(checkpoint)))?;
         }
         done.map_or(Ok(()), |done| self.send(Outgoing::Done(done)))
     }
 
+    /// Has the source take note of checkpoints that were published since.
+    pub(crate) fn note_covered(&mut self, wait: bool) {
+        let mut news = Positions::new();
+        for partition in &mut self.partitions {
+            if let Some(published) = self.outbox.published(partition.number).filter(|p| *p != partition.covered) {
+                news.extend(published.clone());
+                partition.covered = published;
+            }
+        }
+        if !news.is_empty() {
+            self.source.covered(&news, wait);
+        }
+    }
+
     /// Says how it stands.
-    fn say(&self) {
+    pub(crate) fn say(&self, source_error: Option<String>) {
         let now = (self.clock)();
         let partitions = self.partitions.iter().map(|p| p.status(self.source.lag(p.number), self.is_idle(p, now))).collect();
-        *lock(&self.status) = WorkerStatus { partitions, sent: self.sent, ..WorkerStatus::default() };
+        *lock(&self.status) = WorkerStatus { partitions, sent: self.sent, source_error, restored: self.restored, ..WorkerStatus::default() };
     }
 }
 

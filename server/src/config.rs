@@ -1,12 +1,15 @@
 //! The configuration: defaults, then a TOML file, then `COHORT_SECTION__KEY` of the environment, then flags. Every
 //! error names the key and where it was set.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use figment::providers::{Env, Format, Serialized, Toml};
 use figment::{Figment, Profile};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use cohort_connectors::kafka::Start;
 
 use crate::catalog::redacted;
 
@@ -108,6 +111,8 @@ pub struct Server {
     pub cors: Vec<String>,
     /// How long a request may take.
     pub request_timeout: Span,
+    /// Where other members of the group find this one; the address to listen on, if not given.
+    pub advertise: String,
 }
 
 /// Where events come from.
@@ -116,6 +121,54 @@ pub struct Server {
 pub enum SourceKind {
     /// The embedded log.
     Embedded,
+    /// Topics of Kafka.
+    Kafka,
+}
+
+/// Properties of librdkafka by name; dots in names may also be written as tables.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Properties(pub BTreeMap<String, String>);
+
+impl<'de> Deserialize<'de> for Properties {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        fn flatten(prefix: &str, value: &serde_json::Value, into: &mut BTreeMap<String, String>) {
+            match value {
+                serde_json::Value::Object(fields) => {
+                    for (key, value) in fields {
+                        flatten(&if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") }, value, into);
+                    }
+                }
+                serde_json::Value::String(text) => drop(into.insert(prefix.to_string(), text.clone())),
+                other => drop(into.insert(prefix.to_string(), other.to_string())),
+            }
+        }
+        let mut properties = BTreeMap::new();
+        flatten("", &serde_json::Value::deserialize(d)?, &mut properties);
+        Ok(Properties(properties))
+    }
+}
+
+impl Properties {
+    /// The properties without what nobody should see.
+    fn redacted(&self) -> Self {
+        let secret = |key: &str| ["password", "secret", "jaas", "token", "sasl.oauthbearer.config", ".pem"].iter().any(|s| key.contains(s));
+        Properties(self.0.iter().map(|(k, v)| (k.clone(), if secret(k) { "***".into() } else { v.clone() })).collect())
+    }
+}
+
+/// `[source.kafka]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaSource {
+    /// `host:port`, several with commas between.
+    pub brokers: String,
+    /// The consumer group.
+    pub group_id: String,
+    /// Where reading begins of what the group has not read: `latest`, `earliest`, `-1h`, or a time.
+    pub start: String,
+    /// Anything librdkafka knows.
+    pub properties: Properties,
 }
 
 /// `[source]`
@@ -132,6 +185,8 @@ pub struct Source {
     pub retention: Span,
     /// How many bytes it keeps at most.
     pub retention_bytes: Size,
+    /// Kafka, where that is the source.
+    pub kafka: KafkaSource,
 }
 
 /// `[time]`
@@ -198,18 +253,118 @@ pub struct Rules {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SinkKind {
-    /// The embedded profile store.
+    /// The embedded profile store alone.
     Embedded,
+    /// Records of Aerospike.
+    Aerospike,
+    /// A topic of Kafka.
+    Kafka,
+    /// Nowhere but to those who ask this process.
+    None,
 }
 
-/// `[sink]`
+/// `[sink.aerospike]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
+pub struct AerospikeSink {
+    /// `host:port`, several with commas between.
+    pub hosts: String,
+    /// The namespace.
+    pub namespace: String,
+    /// The set.
+    pub set: String,
+    /// How long a record lives after its last write.
+    pub ttl: Span,
+    /// How long a call may take.
+    pub timeout: Span,
+    /// Users in a batch.
+    pub batch: usize,
+    /// Batches at a time.
+    pub in_flight: usize,
+    /// Whom to log in as.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub user: String,
+    /// Their password; better in `password_file`, or in COHORT_SINK__AEROSPIKE__PASSWORD.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub password: String,
+    /// File with the password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<PathBuf>,
+    /// Encrypts the connections.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ClientTls>,
+}
+
+impl Default for AerospikeSink {
+    fn default() -> Self {
+        AerospikeSink {
+            hosts: "localhost:3000".into(),
+            namespace: "segments".into(),
+            set: "user_segments".into(),
+            ttl: Span(3_600_000),
+            timeout: Span(1_000),
+            batch: 256,
+            in_flight: 8,
+            user: String::new(),
+            password: String::new(),
+            password_file: None,
+            tls: None,
+        }
+    }
+}
+
+/// Certificates of a connection to another system, as PEM files.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClientTls {
+    /// Who signs the other side's certificate; the system's, if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
+    /// Our certificate chain, where the other side asks for one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<PathBuf>,
+    /// Its private key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<PathBuf>,
+}
+
+/// `[sink.kafka]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KafkaSink {
+    /// `host:port`, several with commas between; those of the source, if not given.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub brokers: String,
+    /// The topic.
+    pub topic: String,
+    /// Anything librdkafka knows; a `transactional.id` makes each write a transaction.
+    pub properties: Properties,
+}
+
+impl Default for KafkaSink {
+    fn default() -> Self {
+        KafkaSink { brokers: String::new(), topic: "segment_results".into(), properties: Properties::default() }
+    }
+}
+
+/// `[sink]`, or one of `[[sinks]]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Sink {
     /// Which sink.
     pub kind: SinkKind,
-    /// How long after its last write a profile expires.
+    /// How long after its last write a profile of the embedded store expires.
     pub ttl: Span,
+    /// Aerospike, where that is the sink.
+    pub aerospike: AerospikeSink,
+    /// Kafka, where that is the sink.
+    pub kafka: KafkaSink,
+}
+
+impl Default for Sink {
+    fn default() -> Self {
+        Sink { kind: SinkKind::Embedded, ttl: Span(3_600_000), aerospike: AerospikeSink::default(), kafka: KafkaSink::default() }
+    }
 }
 
 /// `[dead_letters]`
@@ -244,6 +399,9 @@ pub struct Config {
     pub rules: Rules,
     /// Results.
     pub sink: Sink,
+    /// Several sinks, instead of the one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sinks: Vec<Sink>,
     /// Records that were not accepted.
     pub dead_letters: DeadLetters,
 }
@@ -252,20 +410,27 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             data: "./cohort-data".into(),
-            server: Server { listen: SocketAddr::from(([127, 0, 0, 1], 8080)), tokens: vec![], tls: None, cors: vec![], request_timeout: Span(30_000) },
+            server: Server { listen: SocketAddr::from(([127, 0, 0, 1], 8080)), tokens: vec![], tls: None, cors: vec![], request_timeout: Span(30_000), advertise: String::new() },
             source: Source {
                 kind: SourceKind::Embedded,
                 topics: ["order_events", "activity_events", "install_events"].map(String::from).to_vec(),
                 partitions: 2,
                 retention: Span(86_400_000),
                 retention_bytes: Size(4 << 30),
+                kafka: KafkaSource {
+                    brokers: "localhost:9092".into(),
+                    group_id: "segment-processing-group".into(),
+                    start: "latest".into(),
+                    properties: Properties::default(),
+                },
             },
             time: Time { out_of_orderness: Span(30_000), allowed_lateness: Span(0), idle_timeout: Span(30_000), max_future: Span(3_600_000) },
             engine: Engine { batch_rows: 65_536, batch_linger: Span(50), workers: 0, memory_limit: Size(1 << 30) },
             checkpoint: Checkpoint { url: String::new(), interval: Span(60_000), keep: 3 },
             catalog: CatalogSection { url: String::new(), refresh: Span(2_000) },
             rules: Rules { url: String::new(), refresh: Span(30_000) },
-            sink: Sink { kind: SinkKind::Embedded, ttl: Span(3_600_000) },
+            sink: Sink::default(),
+            sinks: vec![],
             dead_letters: DeadLetters { topic: "segment_dead_letters".into(), keep: 10_000 },
         }
     }
@@ -346,7 +511,32 @@ impl Config {
         check(self.checkpoint.interval.0 < 100, "checkpoint.interval: must be at least 100ms".into());
         check(self.catalog.refresh.0 < 100, "catalog.refresh: must be at least 100ms".into());
         check(self.sink.ttl.0 < 1_000, "sink.ttl: must be at least 1s".into());
-        check(!self.checkpoint.url.starts_with("file:"), format!("checkpoint.url: {:?} is not a file: URL", redacted(&self.checkpoint.url)));
+        if self.source.kind == SourceKind::Kafka {
+            check(self.source.kafka.brokers.is_empty(), "source.kafka.brokers: name at least one".into());
+            check(self.source.kafka.group_id.is_empty(), "source.kafka.group_id: must not be empty".into());
+            if let Err(problem) = self.source.kafka.start() {
+                check(true, format!("source.kafka.start: {problem}"));
+            }
+        }
+        for sink in self.all_sinks() {
+            let a = &sink.aerospike;
+            let kind = sink.kind == SinkKind::Aerospike;
+            check(kind && a.hosts.is_empty(), "sink.aerospike.hosts: name at least one".into());
+            check(kind && a.ttl.0 < 1_000, "sink.aerospike.ttl: must be at least 1s".into());
+            check(kind && a.timeout.0 < 1, "sink.aerospike.timeout: must be at least 1ms".into());
+            check(kind && (a.batch == 0 || a.batch > 5_000), "sink.aerospike.batch: must be from 1 to 5000".into());
+            check(kind && (a.in_flight == 0 || a.in_flight > 256), "sink.aerospike.in_flight: must be from 1 to 256".into());
+            if let Err(problem) = a.login() {
+                check(kind, format!("sink.aerospike.{problem}"));
+            }
+            let files = a.tls.iter().flat_map(|t| [("ca", &t.ca), ("certificate", &t.certificate), ("key", &t.key)]);
+            for (key, file) in files.filter_map(|(key, file)| file.as_ref().map(|f| (key, f))) {
+                check(kind && !file.is_file(), format!("sink.aerospike.tls.{key}: there is no file {}", file.display()));
+            }
+            check(sink.kind == SinkKind::Kafka && sink.kafka.topic.is_empty(), "sink.kafka.topic: must not be empty".into());
+        }
+        let known = ["file:", "s3:", "memory:"].iter().any(|scheme| self.checkpoint.url.starts_with(scheme));
+        check(!known, format!("checkpoint.url: {:?} is none of file:, s3:", redacted(&self.checkpoint.url)));
         let known = self.catalog.url.starts_with("sqlite:") || self.catalog.url.starts_with("postgres");
         check(!known, format!("catalog.url: {:?} is neither sqlite:FILE nor postgres://…", redacted(&self.catalog.url)));
         let web = self.rules.url.is_empty() || self.rules.url.starts_with("http://") || self.rules.url.starts_with("https://");
@@ -363,10 +553,9 @@ impl Config {
         problems
     }
 
-    /// The folder of checkpoints.
-    pub fn checkpoint_folder(&self) -> PathBuf {
-        let path = self.checkpoint.url.trim_start_matches("file:");
-        PathBuf::from(path.strip_prefix("//").unwrap_or(path))
+    /// Where results go: `[[sinks]]`, or the one `[sink]`.
+    pub fn all_sinks(&self) -> &[Sink] {
+        if self.sinks.is_empty() { std::slice::from_ref(&self.sink) } else { &self.sinks }
     }
 
     /// The configuration as TOML, without secrets.
@@ -374,7 +563,52 @@ impl Config {
         let mut shown = self.clone();
         shown.catalog.url = redacted(&shown.catalog.url);
         shown.rules.url = redacted(&shown.rules.url);
+        shown.checkpoint.url = redacted(&shown.checkpoint.url);
+        shown.source.kafka.properties = shown.source.kafka.properties.redacted();
+        for sink in shown.sinks.iter_mut().chain([&mut shown.sink]) {
+            sink.kafka.properties = sink.kafka.properties.redacted();
+            if !sink.aerospike.password.is_empty() {
+                sink.aerospike.password = "***".into();
+            }
+        }
         toml::to_string_pretty(&shown).unwrap_or_else(|e| e.to_string())
+    }
+}
+
+impl KafkaSource {
+    /// Where reading begins.
+    ///
+    /// # Errors
+    /// When it is none of the forms.
+    pub fn start(&self) -> Result<Start, String> {
+        let text = self.start.trim();
+        match text {
+            "latest" => return Ok(Start::Latest),
+            "earliest" => return Ok(Start::Earliest),
+            _ => {}
+        }
+        if let Some(ago) = text.strip_prefix('-') {
+            return crate::commands::duration(ago).map(|ms| Start::Ago(Span(ms).duration()));
+        }
+        let time = datafusion::arrow::compute::kernels::cast_utils::string_to_timestamp_nanos(text).map(|ns| ns.div_euclid(1_000_000));
+        time.map(Start::At).map_err(|_| format!("{text:?} is none of latest, earliest, -1h, 2026-01-31T12:00:00Z"))
+    }
+}
+
+impl AerospikeSink {
+    /// User and password, if there is a user.
+    ///
+    /// # Errors
+    /// When there is no password for the user.
+    pub fn login(&self) -> Result<Option<(String, String)>, String> {
+        if self.user.is_empty() {
+            return Ok(None);
+        }
+        let password = match &self.password_file {
+            Some(path) => std::fs::read_to_string(path).map_err(|e| format!("password_file: {}: {e}", path.display()))?.trim().to_string(),
+            None => self.password.clone(),
+        };
+        if password.is_empty() { Err("password: is empty; give it in password_file or in COHORT_SINK__AEROSPIKE__PASSWORD".into()) } else { Ok(Some((self.user.clone(), password))) }
     }
 }
 

@@ -113,6 +113,6 @@ fn identity(partition: u32, offset: i64, topic: &str, reason: &str) -> Vec<u8> {
 
 impl DeadLetterSink for DeadLetters {
     fn put(&mut self, letters: &[DeadLetter]) -> Result<(), SinkError> {
-        self.keep(letters).map_err(|e| SinkError { sink: "embedded".into(), message: e.to_string() })
+        self.keep(letters).map_err(|e| SinkError { sink: "embedded".into(), message: e.to_string(), fatal: false })
     }
 }

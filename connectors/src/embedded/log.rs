@@ -214,7 +214,7 @@ impl EventLog {
     /// When the store fails.
     pub fn read(&self, partition: u32, from: i64, max_rows: usize, into: &mut RawBatch) -> Result<i64, EmbeddedError> {
         into.clear();
-        (into.partition, into.log) = (partition, LOG.into());
+        (into.partition, into.log) = (partition, Some(LOG.into()));
         let (first, end) = self.range(partition);
         let from = from.max(first);
         let mut next = from;

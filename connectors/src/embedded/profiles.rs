@@ -7,7 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use cohort_engine::sink::{ResultBatch, Sink, SinkError};
+use cohort_engine::ResultKind;
+use cohort_engine::sink::{MemberBatch, ResultBatch, Sink, SinkError, Touch};
 use fjall::{Keyspace, OwnedWriteBatch};
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +51,8 @@ pub struct Profile {
     pub last_updated: i64,
     /// When it expires.
     pub expires_at: i64,
+    /// The partition of the user's events.
+    pub partition: u32,
 }
 
 /// What happened to a segment in a minute.
@@ -95,10 +98,10 @@ impl Profiles {
     pub fn open(store: &Store, ttl_ms: i64, clock: Clock) -> Result<Self, EmbeddedError> {
         Ok(Profiles {
             store: store.clone(),
-            profiles: store.keyspace("profiles")?,
-            members: store.keyspace("members")?,
-            sizes: store.keyspace("sizes")?,
-            activity: store.keyspace("activity")?,
+            profiles: store.keyspace("profiles.2")?,
+            members: store.keyspace("members.2")?,
+            sizes: store.keyspace("sizes.2")?,
+            activity: store.keyspace("activity.2")?,
             ttl_ms,
             clock,
         })
@@ -198,13 +201,89 @@ impl Profiles {
         }
         let (mut changes, now) = (self.changes(), (self.clock)());
         for (user, rows) in rows {
+            let partition = rows.first().map_or(0, |(batch, _)| batch.partition);
             let old = self.stored(user)?.unwrap_or_default();
             let mut profile = if old.expires_at > now { old.clone() } else { Profile::default() };
             rows.into_iter().for_each(|(batch, row)| change(&mut profile, batch, row));
-            (profile.last_updated, profile.expires_at) = (now, now.saturating_add(self.ttl_ms));
+            profile.partition = partition;
+            self.renew(&mut profile, now);
             self.put(user, &old, &profile, &mut changes)?;
         }
         self.commit(changes, now)
+    }
+
+    fn renew(&self, profile: &mut Profile, now: i64) {
+        (profile.last_updated, profile.expires_at) = (now, now.saturating_add(self.ttl_ms));
+    }
+
+    /// Makes these the memberships of their users. Results that are there already are kept.
+    ///
+    /// # Errors
+    /// When the store fails; then nothing was written.
+    pub fn set(&self, members: &MemberBatch) -> Result<(), EmbeddedError> {
+        let (mut changes, now) = (self.changes(), (self.clock)());
+        for (user, rows) in members.iter() {
+            let old = self.stored(user.as_bytes())?.unwrap_or_default();
+            let mut profile = Profile { partition: members.partition, ..Profile::default() };
+            for row in rows {
+                let name = &members.names[row.segment as usize];
+                let kept = RuleResult {
+                    segment: name.segment.to_string(),
+                    qualified: true,
+                    value: row.value,
+                    timestamp: row.timestamp,
+                    window_start: row.window_start,
+                    window_end: row.window_end,
+                    since: row.timestamp,
+                };
+                let before = old.results.get(&*name.rule).filter(|r| r.qualified && (row.kind == ResultKind::Change || r.timestamp >= row.timestamp));
+                profile.segments.insert(name.segment.to_string());
+                profile.results.insert(name.rule.to_string(), before.cloned().unwrap_or(kept));
+            }
+            self.renew(&mut profile, now);
+            self.put(user.as_bytes(), &old, &profile, &mut changes)?;
+        }
+        self.commit(changes, now)
+    }
+
+    /// Has the profiles of these users live on.
+    ///
+    /// # Errors
+    /// When the store fails; then nothing was written.
+    pub fn keep(&self, touch: &Touch) -> Result<(), EmbeddedError> {
+        let (mut changes, now) = (self.changes(), (self.clock)());
+        for user in (0..touch.users.len()).map(|i| touch.users.get(i)) {
+            let Some(mut profile) = self.stored(user)? else { continue };
+            let old = profile.clone();
+            profile.expires_at = now.saturating_add(self.ttl_ms);
+            self.put(user, &old, &profile, &mut changes)?;
+        }
+        self.commit(changes, now)
+    }
+
+    /// Forgets the profiles of a partition that were last written before a time.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn forget_older(&self, partition: u32, before: i64) -> Result<(), EmbeddedError> {
+        const STEP: usize = 10_000;
+        let (now, mut from) = ((self.clock)(), Some(vec![]));
+        while let Some(start) = from.take() {
+            let (mut changes, mut seen) = (self.changes(), 0);
+            for guard in self.profiles.range(start..).take(STEP) {
+                let (key, value) = guard.into_inner()?;
+                let profile: Profile = postcard::from_bytes(&value).map_err(|e| corrupt("profiles", &key, e))?;
+                if profile.partition == partition && profile.last_updated < before {
+                    self.put(&key, &profile, &Profile::default(), &mut changes)?;
+                }
+                seen += 1;
+                if seen == STEP {
+                    from = Some([&*key, b"\0".as_slice()].concat());
+                }
+            }
+            self.commit(changes, now)?;
+        }
+        Ok(())
     }
 
     /// Notes a profile, and what it changes of the members of segments.
@@ -313,8 +392,24 @@ fn change(profile: &mut Profile, batch: &ResultBatch, row: usize) {
     profile.results.insert(name.rule.to_string(), kept);
 }
 
+fn failed(error: EmbeddedError) -> SinkError {
+    SinkError { sink: "embedded".into(), message: error.to_string(), fatal: false }
+}
+
 impl Sink for Profiles {
     fn write(&mut self, batches: &[ResultBatch]) -> Result<(), SinkError> {
-        self.apply(batches).map_err(|e| SinkError { sink: "embedded".into(), message: e.to_string() })
+        self.apply(batches).map_err(failed)
+    }
+
+    fn replace(&mut self, members: &MemberBatch) -> Result<(), SinkError> {
+        self.set(members).map_err(failed)
+    }
+
+    fn touch(&mut self, members: &Touch) -> Result<(), SinkError> {
+        self.keep(members).map_err(failed)
+    }
+
+    fn forget(&mut self, partition: u32, before: i64) -> Result<(), SinkError> {
+        self.forget_older(partition, before).map_err(failed)
     }
 }

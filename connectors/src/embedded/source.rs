@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cohort_engine::source::{Positions, RawBatch, Source, SourceError};
+use cohort_engine::source::{Polled, Positions, RawBatch, Source, SourceError};
 
 use super::EmbeddedError;
 use super::log::{EventLog, LOG};
@@ -39,32 +39,33 @@ impl EmbeddedSource {
 }
 
 fn failed(error: EmbeddedError) -> SourceError {
-    SourceError { source_name: "embedded".into(), message: error.to_string() }
+    SourceError { source_name: "embedded".into(), message: error.to_string(), fatal: false }
 }
 
 impl Source for EmbeddedSource {
-    fn poll(&mut self, max_rows: usize, timeout: Duration, into: &mut RawBatch) -> Result<bool, SourceError> {
+    fn poll(&mut self, max_rows: usize, timeout: Duration, into: &mut RawBatch) -> Result<Polled, SourceError> {
         into.clear();
         let seen = self.log.version();
         if self.next(max_rows, into)? {
-            return Ok(true);
+            return Ok(Polled::Records);
         }
         if timeout.is_zero() || self.log.wait(seen, timeout) == seen {
-            return Ok(false);
+            return Ok(Polled::Nothing);
         }
-        self.next(max_rows, into)
+        Ok(if self.next(max_rows, into)? { Polled::Records } else { Polled::Nothing })
     }
 
     fn partitions(&self) -> Vec<u32> {
         self.at.iter().map(|(p, _)| *p).collect()
     }
 
-    fn positions(&self, partition: u32) -> Positions {
-        let at = self.at.iter().filter(|(p, _)| *p == partition);
-        at.map(|(p, offset)| ((Arc::clone(&self.name), *p), *offset)).collect()
+    fn start(&mut self, partition: u32, known: &Positions) -> Result<Positions, SourceError> {
+        let log = (Arc::clone(&self.name), partition);
+        let offset = known.get(&log).copied().unwrap_or(0);
+        Ok(Positions::from([(log, offset)]))
     }
 
-    fn seek(&mut self, positions: &Positions) -> Result<(), SourceError> {
+    fn begin(&mut self, positions: &Positions) -> Result<(), SourceError> {
         for (partition, at) in &mut self.at {
             if let Some(offset) = positions.get(&(Arc::clone(&self.name), *partition)) {
                 *at = *offset;

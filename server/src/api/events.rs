@@ -141,11 +141,11 @@ fn accept(app: &App, body: &[u8], lines: bool, topic: Option<&str>) -> ApiResult
             continue;
         }
         let topic = topic.unwrap_or_else(|| default_topic(app, events.texts[0].text.get(i)));
-        good.push(Record { topic, user: events.users.get(i), payload: payload(record) });
+        good.push((Record { topic, user: events.users.get(i), payload: payload(record) }, events.times[i]));
     }
     bad.sort_unstable();
     if !good.is_empty() {
-        app.log.append(&good, now)?;
+        app.intake.append(&good, now).map_err(|e| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "source-unavailable", e).hint("try again"))?;
     }
     if !bad.is_empty() {
         let letter = |(i, (record, reason)): (usize, &(u32, Reason))| DeadLetter {

@@ -195,8 +195,8 @@ fn append(service: &Service, config: GeneratorConfig, now: i64) -> Result<(), St
     let mut events = vec![];
     while let Some(event) = generator.next_event() {
         let payload = serde_json::to_vec(&event).map_err(|e| e.to_string())?;
-        events.push((event.topic().name(), event.user_id.clone(), payload));
+        events.push((event.topic().name(), event.user_id.clone(), payload, event.timestamp));
     }
-    let records: Vec<Record<'_>> = events.iter().map(|(topic, user, payload)| Record { topic, user: user.as_bytes(), payload }).collect();
-    service.log.append(&records, now).map(|_| ()).map_err(|e| e.to_string())
+    let records: Vec<_> = events.iter().map(|(topic, user, payload, time)| (Record { topic, user: user.as_bytes(), payload }, *time)).collect();
+    service.intake.append(&records, now)
 }

@@ -1,8 +1,9 @@
 //! The running service: the live engine with its stores, the catalog, and what the API asks of them.
 //!
-//! [`segments`] changes what runs, [`feed`] follows a feed of rules, [`history`] runs programs over retained events, [`results`] passes results on to
+//! [`connect`] makes sources and sinks of the configuration, [`segments`] changes what runs, [`feed`] follows a feed of rules, [`history`] runs programs over retained events, [`results`] passes results on to
 //! those who watch, [`query`] answers SELECT.
 
+pub mod connect;
 pub mod feed;
 pub mod history;
 pub mod query;
@@ -15,22 +16,21 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use arc_swap::ArcSwap;
 use cohort_compiler::{CompileCache, CompileOptions, compile_cached};
-use cohort_connectors::checkpoint::ObjectCheckpoints;
+use cohort_connectors::aerospike::Aerospike;
+use cohort_connectors::aerospike::sink::AerospikeStatus;
 use cohort_connectors::embedded::Store;
 use cohort_connectors::embedded::dead_letters::DeadLetters;
 use cohort_connectors::embedded::log::{EventLog, LogOptions};
 use cohort_connectors::embedded::profiles::Profiles;
-use cohort_connectors::embedded::source::EmbeddedSource;
 use cohort_engine::Settings;
 use cohort_engine::checkpoint::CheckpointStore;
 use cohort_engine::runtime::{Parts, Runtime};
-use cohort_engine::source::Source;
-use cohort_engine::worker::{Clock, Deployment, WorkerSettings};
-use object_store::local::LocalFileSystem;
+use cohort_engine::worker::{Clock, Deployment, Programs, WorkerSettings};
 use tokio::runtime::Handle;
 
 use crate::catalog::Catalog;
-use crate::config::Config;
+use crate::config::{Config, SourceKind};
+use connect::Intake;
 use results::Results;
 use segments::{Current, Listed, source, sources};
 
@@ -40,8 +40,12 @@ pub struct Service {
     pub config: Config,
     /// The segments.
     pub catalog: Catalog,
-    /// The events.
+    /// The events, where the embedded log is the source.
     pub log: EventLog,
+    /// Where events that come over HTTP go.
+    pub intake: Intake,
+    /// The shared store of profiles, if there is one.
+    pub aerospike: Option<(Aerospike, Arc<AerospikeStatus>)>,
     /// The memberships.
     pub profiles: Profiles,
     /// Records that were not accepted.
@@ -92,21 +96,28 @@ impl Service {
         let stored: Vec<_> = stored.into_iter().map(Listed::new).collect();
         let program = compile_cached(&sources(&stored), &CompileOptions::default(), &mut cache).context("the catalog does not compile")?;
         let deployment = Deployment::new(revision, Arc::new(program));
-        let checkpoints: Arc<dyn CheckpointStore> = Arc::new(checkpoints(&config)?);
+        let checkpoints: Arc<dyn CheckpointStore> = Arc::new(connect::checkpoints(&config)?);
+        let connect::Sinks { mut sinks, aerospike, refresh } = connect::sinks(&config, &profiles).await?;
+        sinks.push(results.sink(Arc::clone(&clock)));
+        let (sources, intake) = connect::sources(&config, &log).await?;
+        let cache = Arc::new(tokio::sync::Mutex::new(cache));
         let parts = Parts {
-            sources: sources_of(&log, &config),
-            sinks: vec![Box::new(profiles.clone()), results.sink(Arc::clone(&clock))],
-            dead_letters: Box::new(dead_letters.clone()),
+            settings: worker_settings(&config, sources.len(), refresh),
+            sources,
+            sinks,
+            dead_letters: connect::dead_letters(&config, &dead_letters).await?,
             store: checkpoints,
-            settings: worker_settings(&config),
             clock: Arc::clone(&clock),
+            programs: Arc::new(Older { catalog: catalog.clone(), cache: Arc::clone(&cache), handle: Handle::current() }),
         };
         let started_at = clock();
         let current = Current::new(revision, Arc::clone(&deployment.program), stored);
-        let (runtime, cache) = start_runtime(parts, deployment, catalog.clone(), cache).await?;
+        let runtime = tokio::task::spawn_blocking(move || Runtime::start(parts, &deployment)).await?.map_err(|e| anyhow!(e))?;
         let service = Arc::new(Service {
             catalog,
             log,
+            intake,
+            aerospike,
             profiles,
             dead_letters,
             runtime,
@@ -116,7 +127,7 @@ impl Service {
             started_at,
             store,
             editing: tokio::sync::Mutex::new(()),
-            cache: Arc::new(tokio::sync::Mutex::new(cache)),
+            cache,
             asking: Arc::default(),
             config,
         });
@@ -126,7 +137,7 @@ impl Service {
 
     /// Time and memory of evaluation.
     pub fn settings(&self) -> Settings {
-        worker_settings(&self.config).state
+        worker_settings(&self.config, 1, Duration::ZERO).state
     }
 
     /// Starts what has to be done now and then.
@@ -188,27 +199,14 @@ fn every(period: Duration, what: &'static str, mut work: impl FnMut() -> Result<
     });
 }
 
-fn checkpoints(config: &Config) -> Result<ObjectCheckpoints> {
-    let folder = config.checkpoint_folder();
-    std::fs::create_dir_all(&folder).with_context(|| format!("checkpoint.url: {}", folder.display()))?;
-    let store = LocalFileSystem::new_with_prefix(&folder).with_context(|| format!("checkpoint.url: {}", folder.display()))?;
-    Ok(ObjectCheckpoints::new(Arc::new(store), object_store::path::Path::default(), config.checkpoint.keep, Handle::current()))
-}
-
-/// A source for each worker: worker `w` owns partitions `w`, `w + workers`, ….
-fn sources_of(log: &EventLog, config: &Config) -> Vec<Box<dyn Source>> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let workers = if config.engine.workers == 0 { cores } else { config.engine.workers };
-    let workers = (workers as u32).clamp(1, log.partitions());
-    let owned = |w: u32| (w..log.partitions()).step_by(workers as usize).collect();
-    (0..workers).map(|w| Box::new(EmbeddedSource::new(log.clone(), owned(w))) as Box<dyn Source>).collect()
-}
-
-fn worker_settings(config: &Config) -> WorkerSettings {
+fn worker_settings(config: &Config, workers: usize, refresh: Duration) -> WorkerSettings {
+    let memory = usize::try_from(config.engine.memory_limit.0).unwrap_or(usize::MAX);
+    let of_worker = memory / workers.max(1);
     let state = Settings {
         out_of_orderness: config.time.out_of_orderness.0,
         allowed_lateness: config.time.allowed_lateness.0,
-        memory_limit: usize::try_from(config.engine.memory_limit.0).unwrap_or(usize::MAX) / config.source.partitions.max(1) as usize,
+        // Partitions of Kafka come and go: only their sum is bounded.
+        memory_limit: if config.source.kind == SourceKind::Kafka { of_worker } else { memory / config.source.partitions.max(1) as usize },
     };
     WorkerSettings {
         state,
@@ -217,26 +215,24 @@ fn worker_settings(config: &Config) -> WorkerSettings {
         idle_timeout: config.time.idle_timeout.0,
         max_future: config.time.max_future.0,
         checkpoint_interval: config.checkpoint.interval.duration(),
+        refresh_interval: refresh,
+        worker_memory: of_worker,
     }
 }
 
-/// Starts the workers; programs of older revisions are compiled as they are asked for.
-async fn start_runtime(parts: Parts, newest: Deployment, catalog: Catalog, mut cache: CompileCache) -> Result<(Runtime, CompileCache)> {
-    let handle = Handle::current();
-    let start = move || {
-        let newest_revision = newest.revision;
-        let mut older = |revision: i64| {
-            if revision == newest_revision {
-                return Some(newest.clone());
-            }
-            let segments = handle.block_on(catalog.active_at(revision)).inspect_err(|error| tracing::error!(%error, revision, "catalog")).ok()?;
-            let sources: Vec<_> = segments.iter().map(|(id, name, body)| source(id, name, body)).collect();
-            let program = compile_cached(&sources, &CompileOptions::default(), &mut cache);
-            let program = program.inspect_err(|error| tracing::error!(%error, revision, "an older program does not compile")).ok()?;
-            Some(Deployment::new(revision, Arc::new(program)))
-        };
-        let runtime = Runtime::start(parts, &newest, &mut older);
-        runtime.map(|runtime| (runtime, cache)).map_err(|e| anyhow!(e))
-    };
-    tokio::task::spawn_blocking(start).await?
+/// Programs of older revisions, compiled as they are asked for, from threads that are not the runtime's.
+struct Older {
+    catalog: Catalog,
+    cache: Arc<tokio::sync::Mutex<CompileCache>>,
+    handle: Handle,
+}
+
+impl Programs for Older {
+    fn at(&self, revision: i64) -> Option<Deployment> {
+        let segments = self.handle.block_on(self.catalog.active_at(revision)).inspect_err(|error| tracing::error!(%error, revision, "catalog")).ok()?;
+        let sources: Vec<_> = segments.iter().map(|(id, name, body)| source(id, name, body)).collect();
+        let program = compile_cached(&sources, &CompileOptions::default(), &mut self.cache.blocking_lock());
+        let program = program.inspect_err(|error| tracing::error!(%error, revision, "an older program does not compile")).ok()?;
+        Some(Deployment::new(revision, Arc::new(program)))
+    }
 }

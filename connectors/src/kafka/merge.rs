@@ -1,0 +1,185 @@
+//! Puts the topics of one partition in one order. Their records are of the same users, and time is one for all of
+//! them: were one topic read far ahead of the others, what comes of those would be late. So the record with the least
+//! timestamp goes first, and a topic without a record at hand is waited for, unless it has no more or nothing came of
+//! it for a while (compare the task time of Kafka Streams, KIP-353).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cohort_engine::source::RawBatch;
+
+/// How long a topic is waited for that should have more.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+#[derive(Debug, Clone, Copy)]
+struct Record {
+    start: usize,
+    end: usize,
+    offset: i64,
+    /// ms since the epoch
+    time: i64,
+    /// When it was fetched, ms since the epoch.
+    arrived: i64,
+}
+
+/// The records at hand of one topic of a partition.
+#[derive(Debug)]
+pub struct Lane {
+    topic: Arc<str>,
+    data: Vec<u8>,
+    records: VecDeque<Record>,
+    /// The next offset to fetch.
+    pub next: i64,
+    /// The end of the log, as far as it is known.
+    pub end: i64,
+    /// Whether the broker said that there is no more.
+    pub at_end: bool,
+    /// Whether fetching rests, as there is enough at hand.
+    pub paused: bool,
+    since: Instant,
+}
+
+impl Lane {
+    /// A topic, to be read from an offset on.
+    pub fn new(topic: Arc<str>, next: i64, end: i64) -> Self {
+        Lane { topic, data: vec![], records: VecDeque::new(), next, end, at_end: false, paused: false, since: Instant::now() }
+    }
+
+    /// The topic.
+    pub fn topic(&self) -> &Arc<str> {
+        &self.topic
+    }
+
+    /// Adds a record.
+    pub fn push(&mut self, payload: &[u8], offset: i64, time: i64, arrived: i64) {
+        let start = self.data.len();
+        self.data.extend_from_slice(payload);
+        self.records.push_back(Record { start, end: self.data.len(), offset, time, arrived });
+        self.next = offset + 1;
+        self.end = self.end.max(self.next);
+        self.at_end = false;
+    }
+
+    /// Records at hand.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Bytes at hand.
+    pub fn bytes(&self) -> usize {
+        self.data.len()
+    }
+
+    /// Records that are in the log and not taken yet.
+    pub fn lag(&self) -> u64 {
+        let unread = if self.at_end { 0 } else { (self.end - self.next).max(0) };
+        self.records.len() as u64 + unread as u64
+    }
+
+    fn is_waited_for(&self) -> bool {
+        self.records.is_empty() && !self.at_end && self.next < self.end && self.since.elapsed() < PATIENCE
+    }
+
+    fn take(&mut self, into: &mut RawBatch) {
+        if let Some(r) = self.records.pop_front() {
+            into.push(&self.data[r.start..r.end], &self.topic, r.offset, r.arrived);
+            if self.records.is_empty() {
+                self.data.clear();
+                self.since = Instant::now();
+            }
+        }
+    }
+}
+
+/// The topics of one partition.
+#[derive(Debug)]
+pub struct Shelf {
+    /// The partition.
+    pub partition: u32,
+    /// Its topics.
+    pub lanes: Vec<Lane>,
+}
+
+impl Shelf {
+    /// Whether there is a record whose turn is known.
+    pub fn is_ready(&self) -> bool {
+        self.lanes.iter().any(|l| !l.is_empty()) && !self.lanes.iter().any(Lane::is_waited_for)
+    }
+
+    /// Fills `into`, which is cleared first, with the next records, at most `max_rows`.
+    pub fn take(&mut self, max_rows: usize, into: &mut RawBatch) {
+        into.clear();
+        (into.partition, into.log) = (self.partition, None);
+        while into.len() < max_rows && into.data.len() < (1 << 30) {
+            let head = |l: &Lane| l.records.front().map(|r| r.time);
+            let next = (0..self.lanes.len()).filter_map(|i| head(&self.lanes[i]).map(|time| (time, i))).min();
+            let Some((_, lane)) = next else { return };
+            self.lanes[lane].take(into);
+            if self.lanes[lane].is_waited_for() {
+                return;
+            }
+        }
+    }
+
+    /// The broker said of one of the topics that there is no more: of the one that has least to come.
+    pub fn mark_end(&mut self) {
+        if let Some(lane) = self.lanes.iter_mut().filter(|l| !l.at_end).min_by_key(|l| l.end - l.next) {
+            lane.at_end = true;
+        }
+    }
+
+    /// Records that are in the logs and not taken yet.
+    pub fn lag(&self) -> u64 {
+        self.lanes.iter().map(Lane::lag).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shelf(lanes: &[(&str, &[i64], i64)]) -> Shelf {
+        let lane = |(topic, times, end): &(&str, &[i64], i64)| {
+            let mut lane = Lane::new((*topic).into(), 0, *end);
+            (0i64..).zip(*times).for_each(|(offset, time)| lane.push(time.to_string().as_bytes(), offset, *time, 0));
+            lane
+        };
+        Shelf { partition: 7, lanes: lanes.iter().map(lane).collect() }
+    }
+
+    fn taken(shelf: &mut Shelf, max_rows: usize) -> Vec<String> {
+        let mut batch = RawBatch::default();
+        shelf.take(max_rows, &mut batch);
+        (0..batch.len()).map(|r| format!("{}:{}:{}", batch.topic(r), batch.offsets[r], String::from_utf8_lossy(batch.payload(r)))).collect()
+    }
+
+    #[test]
+    fn the_least_timestamp_goes_first() {
+        let mut shelf = shelf(&[("a", &[1, 5, 6], 3), ("b", &[2, 3, 9], 3)]);
+        assert_eq!(shelf.lag(), 6);
+        assert_eq!(taken(&mut shelf, 4), ["a:0:1", "b:0:2", "b:1:3", "a:1:5"]);
+        assert_eq!(taken(&mut shelf, 4), ["a:2:6", "b:2:9"]);
+        assert!(!shelf.is_ready());
+        assert_eq!(shelf.lag(), 0);
+    }
+
+    #[test]
+    fn a_topic_that_should_have_more_is_waited_for() {
+        let mut shelf = shelf(&[("a", &[1, 5], 2), ("b", &[2], 3)]);
+        assert_eq!(taken(&mut shelf, 9), ["a:0:1", "b:0:2"], "what comes of b may be older than 5");
+        assert!(!shelf.is_ready());
+        shelf.lanes[1].push(b"4", 1, 4, 0);
+        assert!(shelf.is_ready());
+        assert_eq!(taken(&mut shelf, 9), ["b:1:4"]);
+        shelf.mark_end();
+        assert!(!shelf.is_ready(), "the end was that of a, of which nothing is missing");
+        shelf.mark_end();
+        assert_eq!(taken(&mut shelf, 9), ["a:1:5"], "b ends here, whatever the end of its log is");
+    }
+}
