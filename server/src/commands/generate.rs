@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use cohort_connectors::kafka::producer::{KafkaProducer, Outgoing};
+use cohort_connectors::kafka::{KafkaOptions, Start, admin};
 
 use crate::generate::{Generator, GeneratorConfig, Topic};
 
@@ -36,9 +38,19 @@ pub struct Args {
     /// Only events of one topic: order_events, activity_events or install_events.
     #[arg(long)]
     topic: Option<String>,
-    /// Where to: a file (.gz and .zst are compressed), or - for standard output.
+    /// Where to: a file (.gz and .zst are compressed), - for standard output, or kafka.
     #[arg(long, default_value = "-")]
     to: PathBuf,
+    /// Brokers of --to kafka. Topics are order_events, activity_events and install_events; records are keyed by user and
+    /// carry the time of their event.
+    #[arg(long, default_value = "localhost:9092")]
+    brokers: String,
+    /// Makes the topics with so many partitions, where they are not there.
+    #[arg(long, value_name = "PARTITIONS")]
+    create_topics: Option<u32>,
+    /// Property of librdkafka for --to kafka, for instance security.protocol=SASL_SSL.
+    #[arg(long = "property", value_name = "KEY=VALUE", value_parser = super::pair)]
+    properties: Vec<(String, String)>,
 }
 
 fn time(text: &str) -> Result<i64, String> {
@@ -70,6 +82,9 @@ pub fn run(args: &Args) -> Result<()> {
         ..defaults
     };
     let name = args.to.display().to_string();
+    if name == "kafka" {
+        return to_kafka(args, config);
+    }
     let out: Box<dyn Write> = if name == "-" { Box::new(io::stdout()) } else { Box::new(File::create(&args.to).with_context(|| name.clone())?) };
     if name.ends_with(".gz") {
         let mut encoder = flate2::write::GzEncoder::new(BufWriter::new(out), flate2::Compression::fast());
@@ -83,6 +98,48 @@ pub fn run(args: &Args) -> Result<()> {
         let mut out = out;
         write(config, args.rate, &mut out).context(name)
     }
+}
+
+/// Events in a write to Kafka.
+const TOGETHER: usize = 10_000;
+
+/// Writes all events to topics, at a steady rate if one is asked for.
+fn to_kafka(args: &Args, config: GeneratorConfig) -> Result<()> {
+    let options = KafkaOptions {
+        brokers: args.brokers.clone(),
+        properties: args.properties.iter().cloned().collect(),
+        group_id: String::new(),
+        topics: Topic::ALL.iter().map(|t| t.name().to_string()).collect(),
+        start: Start::Latest,
+        fetch_ahead: 0,
+    };
+    if let Some(partitions) = args.create_topics {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(admin::create(&options, &options.topics, partitions, &[]))?;
+    }
+    let (mut producer, mut generator) = (KafkaProducer::new(&options)?, Generator::new(config));
+    let (start, mut written) = (Instant::now(), 0u64);
+    // With a rate, a twentieth of a second at a time.
+    let together = args.rate.map_or(TOGETHER, |rate| ((rate / 20.0) as usize).clamp(1, TOGETHER));
+    loop {
+        let mut events = vec![];
+        while events.len() < together
+            && let Some(event) = generator.next_event()
+        {
+            events.push((event.topic().name(), event.user_id.clone(), serde_json::to_vec(&event)?, event.timestamp));
+        }
+        if events.is_empty() {
+            break;
+        }
+        let outgoing = events.iter().map(|(topic, user, value, time)| Outgoing { topic, key: user.as_bytes(), value, time: Some(*time), headers: vec![] });
+        written += producer.write(outgoing)?;
+        if let Some(rate) = args.rate {
+            let due = Duration::from_secs_f64(written as f64 / rate);
+            std::thread::sleep(due.saturating_sub(start.elapsed()));
+        }
+    }
+    eprintln!("{written} events to kafka {} in {:.1} s", args.brokers, start.elapsed().as_secs_f64());
+    Ok(())
 }
 
 /// Writes all events, at a steady rate if one is asked for.

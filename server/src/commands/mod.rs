@@ -56,6 +56,11 @@ pub fn duration(text: &str) -> Result<i64, String> {
     cohort_compiler::window::parse_duration(text).ok_or_else(|| format!("{text:?} is not a length of time; write 30s, 5m, 1h or 2d"))
 }
 
+/// Parses a flag of the form KEY=VALUE.
+pub fn pair(text: &str) -> Result<(String, String), String> {
+    text.split_once('=').map(|(k, v)| (k.trim().to_string(), v.trim().to_string())).ok_or_else(|| format!("{text:?} is not KEY=VALUE"))
+}
+
 /// Parses a size flag into bytes.
 pub fn size(text: &str) -> Result<usize, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());

@@ -32,12 +32,8 @@ pub struct ConfigArgs {
     #[arg(long)]
     config: Option<PathBuf>,
     /// A key of the configuration with its value, for instance --set server.listen=127.0.0.1:9000.
-    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair)]
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = super::pair)]
     set: Vec<(String, String)>,
-}
-
-fn pair(text: &str) -> Result<(String, String), String> {
-    text.split_once('=').map(|(k, v)| (k.trim().to_string(), v.trim().to_string())).ok_or_else(|| format!("{text:?} is not KEY=VALUE"))
 }
 
 impl ConfigArgs {

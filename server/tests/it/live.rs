@@ -67,6 +67,14 @@ impl Live {
         let _ = self.process.wait();
     }
 
+    /// Asks the process to end, and waits until it has.
+    pub fn terminate(mut self) {
+        let asked = Command::new("kill").arg(self.process.id().to_string()).status();
+        assert!(asked.is_ok_and(|s| s.success()));
+        let ended = self.process.wait().expect("the end");
+        assert!(ended.success(), "{ended}");
+    }
+
     fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         let path = if path.starts_with("/healthz") || path.starts_with("/readyz") || path.starts_with("/metrics") || path.starts_with("/docs") {
             path.to_string()
@@ -128,7 +136,7 @@ impl Live {
     }
 
     /// Waits until something holds.
-    pub async fn until<F: Future<Output = bool>>(&self, what: &str, limit: Duration, holds: impl Fn() -> F) {
+    pub async fn until(&self, what: &str, limit: Duration, holds: impl AsyncFn() -> bool) {
         let start = Instant::now();
         while !holds().await {
             assert!(start.elapsed() < limit, "{what}: not within {limit:?}");
@@ -138,7 +146,7 @@ impl Live {
 
     /// Waits until all events are read and all results written.
     pub async fn settled(&self) {
-        self.until("everything read", Duration::from_secs(30), || async {
+        self.until("everything read", Duration::from_secs(30), async || {
             let status = self.get("/status").await.body;
             let partitions = status["partitions"].as_array().cloned().unwrap_or_default();
             !partitions.is_empty() && partitions.iter().all(|p| p["lag"] == 0 && p["revision"] == status["revision"]) && status["sink"]["queue"] == 0
@@ -193,7 +201,7 @@ async fn a_new_users_first_segment() {
     let start = now() - now() % 300_000;
     let accepted = live.post("/events", json!([purchase("u1", start + 1_000, 300.0), purchase("u1", start + 2_000, 300.5)])).await;
     assert_eq!(accepted.body, json!({"accepted": 2, "rejected": []}));
-    live.until("membership", Duration::from_secs(2), || async { live.segments_of("u1").await.len() == 3 }).await;
+    live.until("membership", Duration::from_secs(2), async || { live.segments_of("u1").await.len() == 3 }).await;
     assert_eq!(live.segments_of("u1").await, ["Big by SQL", "Both", "High Spenders"]);
     let rows = live.select("SELECT segment, value FROM memberships WHERE user_id = 'u1' AND segment = 'High Spenders'").await;
     assert_eq!(rows, [json!({"segment": "High Spenders", "value": 600.5})]);
@@ -210,7 +218,7 @@ async fn a_new_users_first_segment() {
     live.settled().await;
     assert_eq!(live.segments_of("u1").await.len(), 3, "a member stays until the next window closes");
     live.post("/events", json!([purchase("u2", start + 601_500, 10.0)])).await;
-    live.until("exit", Duration::from_secs(2), || async { live.segments_of("u1").await.is_empty() }).await;
+    live.until("exit", Duration::from_secs(2), async || { live.segments_of("u1").await.is_empty() }).await;
     let mut events = String::new();
     while !events.contains("event: exited") || !events.contains("\"segmentId\":\"Both\"") {
         let chunk = tokio::time::timeout(Duration::from_secs(5), stream.chunk()).await.expect("in time").expect("a chunk");
@@ -247,18 +255,18 @@ async fn segments_come_change_and_go() {
     // Two purchases of 300 make a member; replaced by a higher threshold, they do not.
     let at = now();
     live.post("/events", json!([purchase("u1", at, 300.0), purchase("u1", at, 300.0)])).await;
-    live.until("membership", Duration::from_secs(2), || async { live.segments_of("u1").await.len() == 3 }).await;
+    live.until("membership", Duration::from_secs(2), async || { live.segments_of("u1").await.len() == 3 }).await;
     let mut higher = high_spenders();
     higher["rules"][0]["value"] = json!(5000);
     let stale = live.send(live.request(Method::PUT, &format!("/segments/{id}")).header("if-match", "\"7\"").json(&higher)).await;
     assert_eq!(stale.status, 412);
     let replaced = live.send(live.request(Method::PUT, &format!("/segments/{id}")).header("if-match", "\"1\"").json(&higher)).await;
     assert_eq!((replaced.status, &replaced.body["version"]), (200, &json!(2)));
-    live.until("exit by replacing", Duration::from_secs(2), || async { live.segments_of("u1").await == ["Second"] }).await;
+    live.until("exit by replacing", Duration::from_secs(2), async || { live.segments_of("u1").await == ["Second"] }).await;
 
     assert_eq!(live.call(Method::DELETE, "/segments/third", json!({})).await.status, 204);
     assert_eq!(live.call(Method::PATCH, "/segments/Second/status", json!({"active": false})).await.body["active"], false);
-    live.until("a paused segment has no members", Duration::from_secs(2), || async { live.segments_of("u1").await.is_empty() }).await;
+    live.until("a paused segment has no members", Duration::from_secs(2), async || { live.segments_of("u1").await.is_empty() }).await;
     let resumed = live.sql("ALTER SEGMENT \"Second\" RESUME").await;
     assert_eq!(resumed.body["results"][0]["outcome"], "resumed", "{}", resumed.body);
     let versions = live.get(&format!("/segments/{id}/versions")).await.body;
@@ -458,13 +466,13 @@ async fn a_feed_of_rules_is_followed() {
     leader.post("/segments", high_spenders()).await;
     let url = format!("rules.url={}/api/v1/segments/rules", leader.base);
     let follower = Live::start(&data.path().join("follower"), &["source.partitions=1", "rules.refresh=100ms", &url]);
-    follower.until("the rule", Duration::from_secs(5), || async { follower.get("/segments/High%20Spenders").await.status == 200 }).await;
+    follower.until("the rule", Duration::from_secs(5), async || { follower.get("/segments/High%20Spenders").await.status == 200 }).await;
     let mut changed = high_spenders();
     changed["rules"][0]["value"] = json!(700);
     leader.call(Method::PUT, "/segments/High%20Spenders", changed).await;
-    follower.until("the change", Duration::from_secs(5), || async { follower.get("/segments/High%20Spenders").await.body["rules"][0]["value"] == 700 }).await;
+    follower.until("the change", Duration::from_secs(5), async || { follower.get("/segments/High%20Spenders").await.body["rules"][0]["value"] == 700 }).await;
     leader.call(Method::DELETE, "/segments/High%20Spenders", json!({})).await;
-    follower.until("the end", Duration::from_secs(5), || async { follower.get("/segments/High%20Spenders").await.status == 404 }).await;
+    follower.until("the end", Duration::from_secs(5), async || { follower.get("/segments/High%20Spenders").await.status == 404 }).await;
     assert_eq!(follower.get("/readyz").await.status, StatusCode::OK.as_u16());
 }
 
@@ -481,9 +489,9 @@ async fn a_new_segment_is_backfilled() {
                       WHERE event_type = 'purchase' GROUP BY user_id, window_start, window_end HAVING sum(value) > 500";
     let created = live.sql(&format!("CREATE SEGMENT warm WITH (backfill = '1 hour') AS {backfilled}")).await;
     assert_eq!(created.status, 200, "{}", created.body);
-    live.until("membership", Duration::from_secs(3), || async { live.segments_of("u1").await == ["warm"] }).await;
+    live.until("membership", Duration::from_secs(3), async || { live.segments_of("u1").await == ["warm"] }).await;
     live.post("/events", purchase("u2", at, 450.0)).await;
-    live.until("what was retained counts", Duration::from_secs(3), || async { live.segments_of("u2").await == ["warm"] }).await;
+    live.until("what was retained counts", Duration::from_secs(3), async || { live.segments_of("u2").await == ["warm"] }).await;
 }
 
 /// An expression that fails for some events is null for those, and stops nothing.
@@ -498,7 +506,7 @@ async fn bad_values_stop_nothing() {
     let at = now();
     let event = |user: &str, n: &str| json!({"userId": user, "eventType": "view", "timestamp": at, "metadata": {"n": n}});
     live.post("/events", json!([event("a", "many"), event("b", "9"), event("a", "8"), event("c", "7"), event("b", "")])).await;
-    live.until("members", Duration::from_secs(2), || async { live.segments_of("a").await == ["many"] && live.segments_of("b").await == ["many"] }).await;
+    live.until("members", Duration::from_secs(2), async || { live.segments_of("a").await == ["many"] && live.segments_of("b").await == ["many"] }).await;
     assert!(live.segments_of("c").await.is_empty());
     assert_eq!(live.get("/readyz").await.status, 200);
 }
@@ -635,7 +643,7 @@ async fn undisturbed(steps: &[Step]) -> (Vec<Value>, Vec<Value>) {
 impl Live {
     /// Waits until all events are read by what runs now.
     async fn settled_soon(&self) {
-        self.until("everything read", Duration::from_secs(30), || async {
+        self.until("everything read", Duration::from_secs(30), async || {
             let Ok(status) = self.try_send(self.request(Method::GET, "/status")).await else { return true };
             let partitions = status.body["partitions"].as_array().cloned().unwrap_or_default();
             !partitions.is_empty() && partitions.iter().all(|p| p["lag"] == 0 && p["revision"] == status.body["revision"])

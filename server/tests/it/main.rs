@@ -2,8 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[allow(dead_code, unused_imports, missing_docs)]
+#[path = "../../../connectors/tests/it/aerospike_double/mod.rs"]
+mod aerospike_double;
 mod examples;
 mod golden;
+mod kafka;
 mod live;
 mod model;
 mod oracle;

@@ -1,0 +1,544 @@
+//! The production path: events from a real Kafka, memberships in Aerospike, and everything that can fail on the way.
+//! What the store holds in the end is compared with `cohort replay` over the same events.
+//!
+//! Needs a broker (`scripts/kafka.sh`), which one test at a time has for itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use cohort_connectors::kafka::producer::{KafkaProducer, Outgoing};
+use cohort_connectors::kafka::{KafkaOptions, Start, admin};
+use cohort_connectors::replay::partition_of;
+use serde_json::{Value, json};
+
+use crate::aerospike_double::{Hang, Options, Server, code};
+use crate::live::Live;
+
+const PARTITIONS: u32 = 4;
+const MINUTE: i64 = 60_000;
+/// The first event of a story.
+const START: i64 = 1_750_000_020_000 - 1_750_000_020_000 % MINUTE;
+
+const SEGMENTS: &str = "
+CREATE SEGMENT spenders WITH (retain = '10 minutes') AS SELECT user_id, sum(value) AS value FROM TUMBLE(events, event_time, INTERVAL '1 minute') WHERE event_type = 'purchase' GROUP BY user_id, window_start, window_end HAVING sum(value) > 60;
+CREATE SEGMENT frugal WITH (retain = '10 minutes') AS SELECT user_id, sum(value) AS value FROM TUMBLE(events, event_time, INTERVAL '1 minute') WHERE event_type = 'purchase' GROUP BY user_id, window_start, window_end HAVING sum(value) < 8;
+CREATE SEGMENT busy WITH (retain = '10 minutes') AS SELECT user_id, count(*) AS value FROM HOP(events, event_time, INTERVAL '1 minute', INTERVAL '5 minutes') WHERE event_type = 'view' GROUP BY user_id, window_start, window_end HAVING count(*) >= 9;
+CREATE SEGMENT visits WITH (retain = '10 minutes') AS SELECT user_id, max(value) AS value FROM SESSION(events, event_time, INTERVAL '40 seconds') WHERE event_type <> 'end' GROUP BY user_id, window_start, window_end HAVING count(*) >= 8;
+CREATE SEGMENT both WITH (retain = '10 minutes') AS SELECT a.user_id, a.value + b.value AS value FROM spenders a JOIN frugal b USING (user_id, window_start, window_end);
+CREATE SEGMENT busy_spenders AS SELECT a.user_id FROM spenders a JOIN busy b USING (user_id);
+CREATE SEGMENT only_busy AS SELECT a.user_id FROM busy a LEFT ANTI JOIN spenders b USING (user_id) LEFT ANTI JOIN frugal c USING (user_id);
+";
+
+/// One test at a time: some of them stop the broker.
+static BROKER: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+static NUMBER: AtomicU32 = AtomicU32::new(0);
+
+/// A broker's address; without one the test is left out, which it says.
+fn broker() -> Option<String> {
+    let found = std::env::var("COHORT_TEST_KAFKA").ok();
+    if found.is_none() {
+        eprintln!("SKIPPED: a test on Kafka (no broker in COHORT_TEST_KAFKA; scripts/kafka.sh gives one)");
+    }
+    found
+}
+
+fn control(command: &str) {
+    let script = std::env::var("COHORT_TEST_KAFKA_CONTROL").expect("a broker that can be controlled");
+    assert!(Command::new(script).arg(command).status().expect("the script runs").success(), "{command}");
+}
+
+/// Events in pieces that are produced one after the other.
+struct Story {
+    pieces: Vec<Vec<Value>>,
+    bad: usize,
+}
+
+fn random(state: &mut u64, n: u64) -> u64 {
+    // SplitMix64.
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (z ^ (z >> 31)) % n
+}
+
+/// Ten minutes of events, ten of silence, in which memberships end, and five of events. The last event of each
+/// partition closes the windows of all others, and no later ones: then what live and bounded runs hold is the same.
+fn story(seed: u64, an_event_in_bad: u64) -> Story {
+    let (mut state, mut pieces, mut bad) = (seed, vec![], 0);
+    let seconds = (0..600i64).step_by(10).chain((1_200..1_500).step_by(10));
+    for second in seconds {
+        let mut piece = vec![];
+        for _ in 0..250 {
+            let time = START + second * 1_000 + random(&mut state, 10_000) as i64;
+            let kind = ["purchase", "view", "view", "install"][random(&mut state, 4) as usize];
+            let mut event = json!({"userId": format!("u{}", random(&mut state, 300)), "eventType": kind, "timestamp": time,
+                                   "value": random(&mut state, 200) as f64 / 8.0, "sessionId": format!("s{}", random(&mut state, 4))});
+            if an_event_in_bad > 0 && random(&mut state, an_event_in_bad) == 0 {
+                event["timestamp"] = json!("yesterday");
+                bad += 1;
+            }
+            piece.push(event);
+        }
+        pieces.push(piece);
+    }
+    let end = START + 25 * MINUTE + 31_000;
+    let user = |p: u32| (0..).map(|i| format!("end{i}")).find(|u| partition_of(u.as_bytes(), PARTITIONS) == p).expect("a user of each partition");
+    pieces.push((0..PARTITIONS).map(|p| json!({"userId": user(p), "eventType": "end", "timestamp": end})).collect());
+    Story { pieces, bad }
+}
+
+/// What members of a group share.
+struct Fleet {
+    folder: tempfile::TempDir,
+    brokers: String,
+    group: String,
+    topics: Vec<String>,
+    producer: KafkaProducer,
+    settings: Vec<String>,
+    events: usize,
+}
+
+impl Fleet {
+    async fn new(brokers: &str, settings: &[&str]) -> Fleet {
+        let name = format!("t{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let topics: Vec<String> = ["orders", "activity", "installs"].map(|t| format!("{name}-{t}")).to_vec();
+        let options = KafkaOptions {
+            brokers: brokers.into(),
+            properties: BTreeMap::new(),
+            group_id: name.clone(),
+            topics: topics.clone(),
+            start: Start::Latest,
+            fetch_ahead: 0,
+        };
+        admin::create(&options, &topics, PARTITIONS, &[]).await.expect("topics");
+        Fleet {
+            folder: tempfile::tempdir().expect("a folder"),
+            brokers: brokers.into(),
+            group: name,
+            topics,
+            producer: KafkaProducer::new(&options).expect("a producer"),
+            settings: settings.iter().map(|s| s.to_string()).collect(),
+            events: 0,
+        }
+    }
+
+    fn checkpoints(&self) -> PathBuf {
+        self.folder.path().join("checkpoints")
+    }
+
+    /// Starts a member with a folder of its own.
+    fn member(&self, number: u32) -> Live {
+        self.try_member(number, &[]).unwrap_or_else(|said| panic!("a member does not start: {said}"))
+    }
+
+    fn try_member(&self, number: u32, more: &[&str]) -> Result<Live, String> {
+        let shared = self.folder.path().display();
+        let mut set = vec![
+            "source.kind=kafka".to_string(),
+            format!("source.topics=[{}]", self.topics.join(",")),
+            format!("source.kafka.brokers=\"{}\"", self.brokers),
+            format!("source.kafka.group_id={}", self.group),
+            "source.kafka.start=earliest".into(),
+            "source.kafka.properties.session.timeout.ms=4000".into(),
+            "source.kafka.properties.heartbeat.interval.ms=500".into(),
+            "time.idle_timeout=1h".into(),
+            "engine.batch_linger=5ms".into(),
+            "checkpoint.interval=400ms".into(),
+            format!("checkpoint.url=\"file:{}\"", self.checkpoints().display()),
+            format!("catalog.url=\"sqlite:{shared}/catalog.db\""),
+            format!("dead_letters.topic={}-dead", self.group),
+        ];
+        set.extend(self.settings.iter().cloned());
+        set.extend(more.iter().map(|s| s.to_string()));
+        let set: Vec<&str> = set.iter().map(String::as_str).collect();
+        Live::start_with(&self.folder.path().join(format!("member-{number}")), &set, &[])
+    }
+
+    /// Produces a piece; each event goes to the topic of its type.
+    fn produce(&mut self, piece: &[Value]) {
+        let place = |event: &Value| match event["eventType"].as_str() {
+            Some("purchase") => 0,
+            Some("install") => 2,
+            _ => 1,
+        };
+        let values: Vec<Vec<u8>> = piece.iter().map(|e| serde_json::to_vec(e).expect("JSON")).collect();
+        let mut latest = START;
+        let records = piece.iter().zip(&values).map(|(event, value)| {
+            latest = event["timestamp"].as_i64().unwrap_or(latest);
+            Outgoing { topic: &self.topics[place(event)], key: event["userId"].as_str().unwrap_or_default().as_bytes(), value, time: Some(latest), headers: vec![] }
+        });
+        self.producer.write(records).expect("events are taken");
+        self.events += piece.len();
+    }
+
+    /// Who is in what at the end of the story, by `cohort replay`.
+    fn replayed(&self, story: &Story) -> BTreeMap<String, BTreeSet<String>> {
+        let path = |name: &str| self.folder.path().join(name);
+        let lines: Vec<String> = story.pieces.iter().flatten().map(Value::to_string).collect();
+        std::fs::write(path("events.jsonl"), lines.join("\n")).expect("a file");
+        std::fs::write(path("segments.sql"), SEGMENTS).expect("a file");
+        let mut replay = Command::new(env!("CARGO_BIN_EXE_cohort"));
+        replay.args(["replay", "--output", "none", "--partitions", "4", "--input"]).arg(path("events.jsonl")).arg("--segments").arg(path("segments.sql"));
+        let output = replay.arg("--memberships").arg(path("members.ndjson")).output().expect("replay runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let mut members: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for line in std::fs::read_to_string(path("members.ndjson")).expect("memberships").lines() {
+            let member: Value = serde_json::from_str(line).expect("JSON");
+            members.entry(text(&member["userId"])).or_default().insert(text(&member["segmentId"]));
+        }
+        members
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_string()
+}
+
+/// Who is in what by the store: users with a segment at least.
+fn stored(server: &Server) -> BTreeMap<String, BTreeSet<String>> {
+    let mut members = BTreeMap::new();
+    for record in server.records().values() {
+        let strings = |bin: &str| -> BTreeSet<String> {
+            let items = record.bin(bin).map(|v| v.items()).unwrap_or_default();
+            items.iter().filter_map(|v| v.as_str().map(String::from)).collect()
+        };
+        let segments = strings("segments");
+        let results = record.bin("results").map_or(0, |v| v.entries().len());
+        assert_eq!(results, segments.len(), "a result for each segment: {record:?}");
+        let user = record.bin("userId").and_then(|v| v.as_str().map(String::from)).unwrap_or_default();
+        if !segments.is_empty() {
+            members.insert(user, segments);
+        }
+    }
+    members
+}
+
+type Members = BTreeMap<String, BTreeSet<String>>;
+
+fn differences(expected: &Members, found: &Members) -> Vec<String> {
+    let users: BTreeSet<&String> = expected.keys().chain(found.keys()).collect();
+    let none = BTreeSet::new();
+    let of = |m: &Members, u: &String| m.get(u).unwrap_or(&none).clone();
+    users.into_iter().filter(|u| of(expected, u) != of(found, u)).map(|u| format!("{u}: expected {:?}, found {:?}", of(expected, u), of(found, u))).collect()
+}
+
+/// Waits until the store holds what is expected; returns how long that took.
+async fn until_equal(what: &str, expected: &Members, found: impl AsyncFn() -> Members) -> Duration {
+    let start = Instant::now();
+    loop {
+        let wrong = differences(expected, &found().await);
+        if wrong.is_empty() {
+            return start.elapsed();
+        }
+        assert!(start.elapsed() < Duration::from_secs(90), "{what}: {} users differ: {:#?}", wrong.len(), &wrong[..wrong.len().min(10)]);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn create_segments(member: &Live) {
+    let created = member.sql(SEGMENTS).await;
+    assert_eq!(created.status, 200, "{}", created.body);
+}
+
+/// The report of a case: what happened, and how long until the store was right.
+async fn report(case: &str, fleet: &Fleet, members: &[&Live], recovery: Duration) {
+    let (mut retries, mut dead) = (0, 0);
+    for member in members {
+        let status = member.get("/status").await.body;
+        retries += status["sink"]["retries"].as_u64().unwrap_or(0);
+        dead += status["partitions"].as_array().into_iter().flatten().map(|p| p["deadLetters"].as_u64().unwrap_or(0)).sum::<u64>();
+    }
+    eprintln!("{case}: {} events, {dead} dead letters seen by the members at the end, {retries} flushes tried again, right after {:.1} s", fleet.events, recovery.as_secs_f64());
+}
+
+fn double() -> Server {
+    Server::start(Options { namespace: "segments".into(), ..Options::default() })
+}
+
+fn hosts(server: &Server) -> String {
+    format!("sink.aerospike.hosts=\"{}\"", server.address())
+}
+
+/// Without any failure: what the store and the API hold is what replay holds.
+#[tokio::test(flavor = "multi_thread")]
+async fn memberships_equal_those_of_replay() {
+    let Some(brokers) = broker() else { return };
+    let _alone = BROKER.lock().await;
+    let server = double();
+    let mut fleet = Fleet::new(&brokers, &["sink.kind=aerospike", &hosts(&server)]).await;
+    let (story, member) = (story(1, 100), fleet.member(1));
+    create_segments(&member).await;
+    story.pieces.iter().for_each(|piece| fleet.produce(piece));
+    let expected = fleet.replayed(&story);
+    assert!(expected.len() > 100, "{} members", expected.len());
+    let took = until_equal("undisturbed", &expected, async || stored(&server)).await;
+    report("undisturbed", &fleet, &[&member], took).await;
+    // The API knows the same.
+    let rows = member.select("SELECT user_id, segment FROM memberships").await;
+    let mut shown = Members::new();
+    for row in &rows {
+        shown.entry(text(&row["user_id"])).or_default().insert(text(&row["segment"]));
+    }
+    assert_eq!(differences(&expected, &shown), Vec::<String>::new());
+    let (user, segments) = expected.iter().next().expect("a member");
+    assert_eq!(member.segments_of(user).await.into_iter().collect::<BTreeSet<_>>(), *segments);
+    // What was not accepted is in its topic and in the API.
+    let letters = member.get("/events/dead-letters?limit=1000").await.body;
+    assert_eq!(letters.as_array().map_or(0, Vec::len), story.bad, "{letters}");
+}
+
+/// Runs a story with a failure in it, and compares what the store holds in the end.
+struct Case {
+    fleet: Fleet,
+    story: Story,
+    server: Server,
+    /// The piece to produce next.
+    next: usize,
+    name: &'static str,
+}
+
+impl Case {
+    async fn new(name: &'static str, brokers: &str, seed: u64, settings: &[&str]) -> Case {
+        let server = double();
+        let mut all = vec!["sink.kind=aerospike".to_string(), hosts(&server)];
+        all.extend(settings.iter().map(|s| s.to_string()));
+        let all: Vec<&str> = all.iter().map(String::as_str).collect();
+        Case { fleet: Fleet::new(brokers, &all).await, story: story(seed, 100), server, next: 0, name }
+    }
+
+    /// Produces some pieces, at a steady pace.
+    async fn produce(&mut self, pieces: usize) {
+        let last = (self.next + pieces).min(self.story.pieces.len());
+        for piece in self.story.pieces[self.next..last].to_vec() {
+            self.fleet.produce(&piece);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        self.next = last;
+    }
+
+    /// Produces the rest, and waits until the store is right.
+    async fn finish(mut self, members: &[&Live]) {
+        let left = self.story.pieces.len();
+        self.produce(left).await;
+        let expected = self.fleet.replayed(&self.story);
+        let took = until_equal(self.name, &expected, async || stored(&self.server)).await;
+        report(self.name, &self.fleet, members, took).await;
+    }
+}
+
+/// A time to be patient in, shorter unless COHORT_TEST_LONG is set.
+fn outage() -> Duration {
+    Duration::from_secs(if std::env::var_os("COHORT_TEST_LONG").is_some() { 60 } else { 6 })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_is_killed_loses_nothing() {
+    let Some(brokers) = broker() else { return };
+    let _alone = BROKER.lock().await;
+    let mut case = Case::new("kill -9", &brokers, 2, &[]).await;
+    let mut member = case.fleet.member(1);
+    create_segments(&member).await;
+    for _ in 0..4 {
+        case.produce(20).await;
+        // In the middle of a batch, as likely as not.
+        member.kill();
+        case.produce(1).await;
+        member = case.fleet.member(1);
+    }
+    case.finish(&[&member]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_restarts_loses_nothing() {
+    let Some(brokers) = broker() else { return };
+    let _alone = BROKER.lock().await;
+    let mut case = Case::new("broker restart", &brokers, 3, &[]).await;
+    let member = case.fleet.member(1);
+    create_segments(&member).await;
+    case.produce(30).await;
+    control("stop");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    control("start");
+    case.produce(20).await;
+    control("kill");
+    control("start");
+    case.finish(&[&member]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_that_come_and_go_change_nothing() {
+    let Some(brokers) = broker() else { return };
+    let _alone = BROKER.lock().await;
+    let mut case = Case::new("members come and go", &brokers, 4, &["engine.workers=1"]).await;
+    let first = case.fleet.member(1);
+    create_segments(&first).await;
+    case.produce(15).await;
+    let second = case.fleet.member(2);
+    case.produce(15).await;
+    let third = case.fleet.member(3);
+    case.produce(15).await;
+    let all = [&first, &second, &third];
+    let mut owned = vec![];
+    for member in all {
+        member.until("partitions", Duration::from_secs(20), async || !partitions_of(member).await.is_empty()).await;
+        owned.extend(partitions_of(member).await);
+    }
+    owned.sort_unstable();
+    assert_eq!(owned, (0..PARTITIONS).collect::<Vec<_>>(), "each partition has one member");
+    second.terminate();
+    case.produce(15).await;
+    third.kill();
+    case.finish(&[&first]).await;
+}
+
+async fn partitions_of(member: &Live) -> Vec<u32> {
+    let status = member.get("/status").await.body;
+    status["partitions"].as_array().into_iter().flatten().filter_map(|p| p["partition"].as_u64().map(|p| p as u32)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_down_is_waited_for() {
+    let Some(brokers) = broker() else { return };
+    let _alone = BROKER.lock().await;
+    let mut case = Case::new("store down", &brokers, 5, &[]).await;
+    let member = case.fleet.member(1);
+    create_segments(&member).await;
+    case.produce(30).await;
+    case.server.down();
+    case.produce(20).await;
+    member.until("readiness fails", Duration::from_secs(20), async || member.get("/readyz").await.status == 503).await;
+    tokio::time::sleep(outage()).await;
+    assert_eq!(partitions_of(&member).await.len(), PARTITIONS as usize, "it is still a member");
+    case.server.up();
+    member.until("readiness is back", Duration::from_secs(30), async || member.get("/readyz").await.status == 200).await;
+    case.finish(&[&member]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_slow_or_refuses_some_is_given_time() {
+    let Some(brokers) = broker() else { return };
+    let _alone = BROKER.lock().await;
+    let mut case = Case::new("store slow and refusing", &brokers, 6, &["sink.aerospike.timeout=300ms", "sink.aerospike.batch=40"]).await;
+    let member = case.fleet.member(1);
+    create_segments(&member).await;
+    case.produce(15).await;
+    case.server.faults().delay_answers(Duration::from_millis(50));
+    case.produce(15).await;
+    case.server.faults().clear();
+    case.server.faults().fail_every(7, code::KEY_BUSY);
+    case.produce(15).await;
+    case.server.faults().clear();
+    case.server.faults().fail_batches(20, code::DEVICE_OVERLOAD);
+    case.server.faults().lose_answers(5);
+    case.produce(10).await;
+    case.server.faults().clear();
+    case.server.faults().hang(Hang::Records);
+    case.produce(10).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    case.server.faults().clear();
+    case.finish(&[&member]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_corrupt_checkpoint_is_passed_over() {
+    let Some(brokers) = broker() else { return };
+    let _alone = BROKER.lock().await;
+    let mut case = Case::new("corrupt checkpoint", &brokers, 7, &["engine.workers=1"]).await;
+    let member = case.fleet.member(1);
+    create_segments(&member).await;
+    case.produce(30).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    case.produce(10).await;
+    member.kill();
+    for partition in 0..PARTITIONS {
+        let states = case.fleet.checkpoints().join(format!("partition-{partition}")).join("state");
+        let newest = std::fs::read_dir(states).expect("checkpoints").flatten().map(|e| e.path()).max().expect("a checkpoint");
+        let mut bytes = std::fs::read(&newest).expect("a checkpoint");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 0x55;
+        std::fs::write(&newest, bytes).expect("a checkpoint");
+    }
+    let member = case.fleet.member(1);
+    case.finish(&[&member]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn checkpoints_that_cannot_be_written_stop_nothing() {
+    let Some(brokers) = broker() else { return };
+    let _alone = BROKER.lock().await;
+    let mut case = Case::new("no room for checkpoints", &brokers, 8, &[]).await;
+    // A disk of half a MiB, where that may be made; else a file in the place of a folder.
+    let disk = case.fleet.checkpoints();
+    std::fs::create_dir_all(&disk).expect("a folder");
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=512k", "tmpfs"]).arg(&disk).status().is_ok_and(|s| s.success());
+    let member = case.fleet.member(1);
+    create_segments(&member).await;
+    case.produce(20).await;
+    let fill = disk.join("full");
+    if mounted {
+        let filled = std::fs::write(&fill, vec![0u8; 1 << 20]);
+        assert!(filled.is_err(), "the disk is full");
+    } else {
+        for partition in 0..PARTITIONS {
+            let state = disk.join(format!("partition-{partition}")).join("state");
+            std::fs::rename(&state, state.with_extension("away")).expect("moved");
+            std::fs::write(&state, "in the way").expect("a file");
+        }
+    }
+    case.produce(20).await;
+    member.until("it is told", Duration::from_secs(20), async || member.get("/status").await.body["problems"].to_string().contains("checkpoint")).await;
+    member.kill();
+    if mounted {
+        std::fs::remove_file(&fill).expect("room");
+    } else {
+        for partition in 0..PARTITIONS {
+            let state = disk.join(format!("partition-{partition}")).join("state");
+            std::fs::remove_file(&state).expect("out of the way");
+            std::fs::rename(state.with_extension("away"), &state).expect("moved back");
+        }
+    }
+    let member = case.fleet.member(1);
+    case.finish(&[&member]).await;
+    drop(member);
+    if mounted {
+        let _ = Command::new("umount").arg(&disk).status();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_can_never_work_is_refused_at_the_start() {
+    let Some(brokers) = broker() else { return };
+    let _alone = BROKER.lock().await;
+    let server = Server::start(Options { namespace: "segments".into(), user: Some(("cohort".into(), "right".into())), ..Options::default() });
+    let mut fleet = Fleet::new(&brokers, &["sink.kind=aerospike", &hosts(&server)]).await;
+    let refused = |fleet: &Fleet, more: &[&str]| match fleet.try_member(1, more) {
+        Ok(_) => panic!("{more:?} is accepted"),
+        Err(said) => said,
+    };
+    let said = refused(&fleet, &["sink.aerospike.user=cohort", "sink.aerospike.password=wrong"]);
+    assert!(said.contains("sink.aerospike") && said.contains("login refused") && !said.contains("wrong"), "{said}");
+    let open = double();
+    fleet.settings = vec!["sink.kind=aerospike".into(), hosts(&open)];
+    let said = refused(&fleet, &["sink.aerospike.namespace=other"]);
+    assert!(said.contains("there is no namespace \"other\""), "{said}");
+    open.configure(|o| o.nsup_period = 0);
+    let said = refused(&fleet, &[]);
+    assert!(said.contains("nsup-period 0"), "{said}");
+    // Topics that are not partitioned alike.
+    let odd = format!("{}-odd", fleet.group);
+    let options = KafkaOptions {
+        brokers: brokers.clone(),
+        properties: BTreeMap::new(),
+        group_id: fleet.group.clone(),
+        topics: vec![odd.clone()],
+        start: Start::Latest,
+        fetch_ahead: 0,
+    };
+    admin::create(&options, std::slice::from_ref(&odd), PARTITIONS + 1, &[]).await.expect("a topic");
+    fleet.topics.push(odd.clone());
+    let said = refused(&fleet, &["sink.kind=none"]);
+    assert!(said.contains(&format!("{odd} has 5")) && said.contains("equally many partitions"), "{said}");
+}
