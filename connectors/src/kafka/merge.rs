@@ -1,7 +1,8 @@
 //! Puts the topics of one partition in one order. Their records are of the same users, and time is one for all of
 //! them: were one topic read far ahead of the others, what comes of those would be late. So the record with the least
 //! timestamp goes first, and a topic without a record at hand is waited for, unless it has no more or nothing came of
-//! it for a while (compare the task time of Kafka Streams, KIP-353).
+//! it for a while (compare the task idle time of Kafka Streams, KIP-353 and KIP-695). While old records are read, the
+//! broker is asked whether it has no more; fresh ones are of the same moment anyway.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,7 +11,9 @@ use std::time::{Duration, Instant};
 use cohort_engine::source::RawBatch;
 
 /// How long a topic is waited for that should have more.
-const PATIENCE: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How far behind the clock records are that are called old, ms.
+const OLD: i64 = 5_000;
 
 #[derive(Debug, Clone, Copy)]
 struct Record {
@@ -33,8 +36,10 @@ pub struct Lane {
     pub next: i64,
     /// The end of the log, as far as it is known.
     pub end: i64,
-    /// Whether the broker said that there is no more.
-    pub at_end: bool,
+    /// The end at which the broker said that there is no more: what is before it may be marks of transactions.
+    reached: i64,
+    /// Whether the end was asked for since a record was last taken.
+    confirmed: bool,
     /// Whether fetching rests, as there is enough at hand.
     pub paused: bool,
     since: Instant,
@@ -43,7 +48,7 @@ pub struct Lane {
 impl Lane {
     /// A topic, to be read from an offset on.
     pub fn new(topic: Arc<str>, next: i64, end: i64) -> Self {
-        Lane { topic, data: vec![], records: VecDeque::new(), next, end, at_end: false, paused: false, since: Instant::now() }
+        Lane { topic, data: vec![], records: VecDeque::new(), next, end, reached: next, confirmed: false, paused: false, since: Instant::now() }
     }
 
     /// The topic.
@@ -58,7 +63,6 @@ impl Lane {
         self.records.push_back(Record { start, end: self.data.len(), offset, time, arrived });
         self.next = offset + 1;
         self.end = self.end.max(self.next);
-        self.at_end = false;
     }
 
     /// Records at hand.
@@ -78,12 +82,25 @@ impl Lane {
 
     /// Records that are in the log and not taken yet.
     pub fn lag(&self) -> u64 {
-        let unread = if self.at_end { 0 } else { (self.end - self.next).max(0) };
+        let unread = if self.end <= self.reached { 0 } else { (self.end - self.next).max(0) };
         self.records.len() as u64 + unread as u64
     }
 
     fn is_waited_for(&self) -> bool {
-        self.records.is_empty() && !self.at_end && self.next < self.end && self.since.elapsed() < PATIENCE
+        self.records.is_empty() && self.next.max(self.reached) < self.end && self.since.elapsed() < PATIENCE
+    }
+
+    /// The log ends there now, as far as the client has heard.
+    pub fn learn_end(&mut self, end: i64) {
+        if end > self.end {
+            (self.end, self.since) = (end, Instant::now());
+        }
+    }
+
+    /// The broker said where the log ends now.
+    pub fn confirm(&mut self, end: i64) {
+        self.learn_end(end);
+        self.confirmed = true;
     }
 
     fn take(&mut self, into: &mut RawBatch) {
@@ -93,6 +110,7 @@ impl Lane {
                 self.data.clear();
                 self.since = Instant::now();
             }
+            self.confirmed = false;
         }
     }
 }
@@ -107,6 +125,12 @@ pub struct Shelf {
 }
 
 impl Shelf {
+    /// The topics of which it is to be asked whether they have no more, before old records of others are taken.
+    pub fn unconfirmed(&mut self, now: i64) -> impl Iterator<Item = &mut Lane> {
+        let old = self.lanes.iter().filter_map(|l| l.records.front()).any(|r| r.time < now - OLD);
+        self.lanes.iter_mut().filter(move |l| old && l.records.is_empty() && !l.confirmed)
+    }
+
     /// Whether there is a record whose turn is known.
     pub fn is_ready(&self) -> bool {
         self.lanes.iter().any(|l| !l.is_empty()) && !self.lanes.iter().any(Lane::is_waited_for)
@@ -116,6 +140,8 @@ impl Shelf {
     pub fn take(&mut self, max_rows: usize, into: &mut RawBatch) {
         into.clear();
         (into.partition, into.log) = (self.partition, None);
+        // The next time, others may have more.
+        self.lanes.iter_mut().for_each(|l| l.confirmed = false);
         while into.len() < max_rows && into.data.len() < (1 << 30) {
             let head = |l: &Lane| l.records.front().map(|r| r.time);
             let next = (0..self.lanes.len()).filter_map(|i| head(&self.lanes[i]).map(|time| (time, i))).min();
@@ -129,8 +155,8 @@ impl Shelf {
 
     /// The broker said of one of the topics that there is no more: of the one that has least to come.
     pub fn mark_end(&mut self) {
-        if let Some(lane) = self.lanes.iter_mut().filter(|l| !l.at_end).min_by_key(|l| l.end - l.next) {
-            lane.at_end = true;
+        if let Some(lane) = self.lanes.iter_mut().filter(|l| l.reached < l.end).min_by_key(|l| l.end - l.next) {
+            lane.reached = lane.end;
         }
     }
 
@@ -177,9 +203,15 @@ mod tests {
         shelf.lanes[1].push(b"4", 1, 4, 0);
         assert!(shelf.is_ready());
         assert_eq!(taken(&mut shelf, 9), ["b:1:4"]);
+        assert_eq!(shelf.lag(), 2);
         shelf.mark_end();
         assert!(!shelf.is_ready(), "the end was that of a, of which nothing is missing");
         shelf.mark_end();
-        assert_eq!(taken(&mut shelf, 9), ["a:1:5"], "b ends here, whatever the end of its log is");
+        assert_eq!(shelf.lag(), 1, "what is left of b are marks of transactions");
+        assert_eq!(shelf.unconfirmed(100_000).count(), 1, "is b still at its end?");
+        shelf.lanes[1].confirm(5);
+        assert!(!shelf.is_ready(), "it is not");
+        shelf.lanes[1].push(b"6", 4, 6, 0);
+        assert_eq!(taken(&mut shelf, 9), ["a:1:5", "b:4:6"]);
     }
 }

@@ -320,6 +320,31 @@ impl KafkaSource {
         (code == rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0).then_some(high)
     }
 
+    /// Asks for the ends of logs of which nothing is at hand while old records of others wait.
+    fn confirm_ends(&mut self) -> Result<(), SourceError> {
+        let (now, mut list) = (self.arrived, TopicPartitionList::new());
+        for shelf in &mut self.shelves {
+            let partition = shelf.partition as i32;
+            for lane in shelf.unconfirmed(now) {
+                let added = list.add_partition_offset(lane.topic(), partition, Offset::End);
+                debug_assert!(added.is_ok(), "a topic and a partition");
+            }
+        }
+        if list.count() == 0 {
+            return Ok(());
+        }
+        // The time -1 stands for the end.
+        let ends = self.consumer.offsets_for_times(list, PATIENCE).map_err(|e| self.failed("ends", e))?;
+        for shelf in &mut self.shelves {
+            let partition = shelf.partition as i32;
+            for lane in shelf.unconfirmed(now) {
+                let end = ends.find_partition(lane.topic(), partition).map(|e| e.offset());
+                lane.confirm(if let Some(Offset::Offset(end)) = end { end } else { lane.next });
+            }
+        }
+        Ok(())
+    }
+
     /// Looks at the ends of the logs, where the client heard of them; often, when there is nothing else to do.
     fn learn_ends(&mut self, idle: bool) {
         if !idle && self.looked.elapsed() < LOOK {
@@ -329,8 +354,9 @@ impl KafkaSource {
         for s in 0..self.shelves.len() {
             for l in 0..self.shelves[s].lanes.len() {
                 let end = self.known_end(self.shelves[s].lanes[l].topic(), self.shelves[s].partition);
-                let lane = &mut self.shelves[s].lanes[l];
-                lane.end = end.unwrap_or(lane.end).max(lane.next);
+                if let Some(end) = end {
+                    self.shelves[s].lanes[l].learn_end(end);
+                }
             }
         }
     }
@@ -372,6 +398,7 @@ impl Source for KafkaSource {
                 }
             }
             self.balance()?;
+            self.confirm_ends()?;
             if self.hand_out(max_rows, into) {
                 self.learn_ends(false);
                 return Ok(Polled::Records);
