@@ -222,6 +222,15 @@ pub struct DeadLetters {
     pub keep: u64,
 }
 
+/// `[telemetry]`
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Telemetry {
+    /// The OpenTelemetry collector that traces go to, for instance `http://localhost:4318`; when empty, the one of
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT`, if any.
+    pub otlp_endpoint: String,
+}
+
 /// All of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -246,6 +255,8 @@ pub struct Config {
     pub sink: Sink,
     /// Records that were not accepted.
     pub dead_letters: DeadLetters,
+    /// Traces.
+    pub telemetry: Telemetry,
 }
 
 impl Default for Config {
@@ -267,6 +278,7 @@ impl Default for Config {
             rules: Rules { url: String::new(), refresh: Span(30_000) },
             sink: Sink { kind: SinkKind::Embedded, ttl: Span(3_600_000) },
             dead_letters: DeadLetters { topic: "segment_dead_letters".into(), keep: 10_000 },
+            telemetry: Telemetry::default(),
         }
     }
 }
@@ -349,8 +361,9 @@ impl Config {
         check(!self.checkpoint.url.starts_with("file:"), format!("checkpoint.url: {:?} is not a file: URL", redacted(&self.checkpoint.url)));
         let known = self.catalog.url.starts_with("sqlite:") || self.catalog.url.starts_with("postgres");
         check(!known, format!("catalog.url: {:?} is neither sqlite:FILE nor postgres://…", redacted(&self.catalog.url)));
-        let web = self.rules.url.is_empty() || self.rules.url.starts_with("http://") || self.rules.url.starts_with("https://");
-        check(!web, "rules.url: must begin with http:// or https://".into());
+        let web = |url: &str| url.is_empty() || url.starts_with("http://") || url.starts_with("https://");
+        check(!web(&self.rules.url), "rules.url: must begin with http:// or https://".into());
+        check(!web(&self.telemetry.otlp_endpoint), "telemetry.otlp_endpoint: must begin with http:// or https://".into());
         for (i, token) in s.tokens.iter().enumerate() {
             check(s.tokens[..i].iter().any(|t| t.name == token.name), format!("server.tokens: {:?} is there twice", token.name));
             if let Err(problem) = token.secret() {
@@ -374,6 +387,7 @@ impl Config {
         let mut shown = self.clone();
         shown.catalog.url = redacted(&shown.catalog.url);
         shown.rules.url = redacted(&shown.rules.url);
+        shown.telemetry.otlp_endpoint = redacted(&shown.telemetry.otlp_endpoint);
         toml::to_string_pretty(&shown).unwrap_or_else(|e| e.to_string())
     }
 }

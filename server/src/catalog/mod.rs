@@ -139,6 +139,19 @@ pub enum CatalogError {
 
 type Result<T> = std::result::Result<T, CatalogError>;
 
+impl CatalogError {
+    /// Whether the database, and not what it was asked, is what fails.
+    pub fn is_unreachable(&self) -> bool {
+        match self {
+            CatalogError::Unreachable { .. } => true,
+            CatalogError::Database(sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed) => true,
+            // Connection exceptions, operator intervention, and a database that is not there.
+            CatalogError::Database(sqlx::Error::Database(e)) => e.code().is_some_and(|c| ["08", "57", "3D"].iter().any(|class| c.starts_with(class))),
+            _ => false,
+        }
+    }
+}
+
 /// The catalog; clones share its connections.
 #[derive(Clone)]
 pub struct Catalog {
@@ -197,6 +210,7 @@ impl Catalog {
     }
 
     /// All segments, in the order of their creation, and the revision that they are of.
+    #[tracing::instrument(name = "catalog read", skip_all)]
     pub async fn all(&self) -> Result<(i64, Vec<Stored>)> {
         loop {
             let before = self.revision().await?;
@@ -208,6 +222,7 @@ impl Catalog {
     }
 
     /// Makes changes, all or none; returns the revision after them, and each segment as it is after its change.
+    #[tracing::instrument(name = "catalog write", skip_all, fields(edits = edits.len(), by = by))]
     pub async fn apply(&self, edits: &[Edit], by: &str, at: i64) -> Result<(i64, Vec<Stored>)> {
         let mut transaction = self.pool.begin().await?;
         // First the counter: that takes the lock by which changes come one after the other.

@@ -14,9 +14,10 @@ use serde_json::json;
 use crate::api;
 use crate::api::auth::Tokens;
 use crate::catalog::Edit;
-use crate::config::Config;
+use crate::config::{Config, Telemetry, Tls};
 use crate::generate::{Generator, GeneratorConfig};
 use crate::service::{Service, system_clock};
+use crate::telemetry::{self, LogFormat};
 
 /// Flags of `cohort serve`.
 #[derive(clap::Args)]
@@ -49,9 +50,18 @@ impl ConfigArgs {
 }
 
 /// Runs `cohort serve`.
-pub fn run(args: &Args) -> Result<()> {
+pub fn run(args: &Args, logs: LogFormat) -> Result<()> {
     let config = args.config.load(&[])?;
-    runtime()?.block_on(serve(config, None))
+    with_telemetry(&config.telemetry.clone(), logs, serve(config, None))
+}
+
+/// Runs the service with logs and traces; what is left of the traces is sent when it ends.
+fn with_telemetry(telemetry: &Telemetry, logs: LogFormat, service: impl Future<Output = Result<()>>) -> Result<()> {
+    let runtime = runtime()?;
+    let traces = telemetry::start(logs, telemetry, runtime.handle()).map_err(|e| super::Usage(format!("telemetry.otlp_endpoint: {e}")))?;
+    let outcome = runtime.block_on(service);
+    traces.end();
+    outcome
 }
 
 /// Prints the effective configuration.
@@ -74,12 +84,12 @@ pub struct DemoArgs {
 }
 
 /// Runs `cohort demo`.
-pub fn demo(args: &DemoArgs) -> Result<()> {
+pub fn demo(args: &DemoArgs, logs: LogFormat) -> Result<()> {
     if args.rate == 0 || args.users == 0 {
         return Err(super::Usage("--rate and --users must be at least 1".into()).into());
     }
     let config = args.config.load(&[("time.out_of_orderness", "2s"), ("time.idle_timeout", "5s")])?;
-    runtime()?.block_on(serve(config, Some((args.rate, args.users))))
+    with_telemetry(&config.telemetry.clone(), logs, serve(config, Some((args.rate, args.users))))
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime> {
@@ -97,6 +107,10 @@ async fn serve(config: Config, demo: Option<(u64, u64)>) -> Result<()> {
     // Bound before anything else, so that an address in use is found at once.
     let listener = std::net::TcpListener::bind(server.listen).with_context(|| format!("server.listen: {}", server.listen))?;
     let address = listener.local_addr()?;
+    let tls = match &server.tls {
+        Some(files) => Some(certificate(files).await?),
+        None => None,
+    };
     let service = Service::start(config, system_clock()).await?;
     let router = api::router(&service, tokens, metrics);
     let handle = Handle::new();
@@ -109,16 +123,20 @@ async fn serve(config: Config, demo: Option<(u64, u64)>) -> Result<()> {
         eprintln!("demo: {rate} events/s of {users} users; open {scheme}://{address}/ and press Ctrl-C to end");
     }
     let app = router.into_make_service();
-    let served = match &server.tls {
-        Some(tls) => {
-            let _ = rustls::crypto::ring::default_provider().install_default();
-            let tls = RustlsConfig::from_pem_file(&tls.certificate, &tls.key).await.context("server.tls")?;
-            axum_server::from_tcp_rustls(listener, tls)?.handle(handle).serve(app).await
-        }
+    let served = match tls {
+        Some(tls) => axum_server::from_tcp_rustls(listener, tls)?.handle(handle).serve(app).await,
         None => axum_server::from_tcp(listener)?.handle(handle).serve(app).await,
     };
     service.stop().await;
     served.context("server")
+}
+
+/// The certificate and key of files.
+async fn certificate(files: &Tls) -> Result<RustlsConfig> {
+    // Another part may have installed it already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let read = RustlsConfig::from_pem_file(&files.certificate, &files.key).await;
+    read.map_err(|e| super::Usage(format!("server.tls: {}: {e}", files.certificate.display())).into())
 }
 
 /// Ends the server on Ctrl-C and SIGTERM: requests have a moment to end.

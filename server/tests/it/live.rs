@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use reqwest::{Method, StatusCode};
@@ -14,6 +15,7 @@ pub struct Live {
     pub base: String,
     pub client: reqwest::Client,
     token: Option<String>,
+    said: Arc<Mutex<String>>,
 }
 
 /// An answer.
@@ -43,11 +45,11 @@ impl Live {
         while said.read_line(&mut line).is_ok_and(|n| n > 0) {
             if let Some(rest) = line.strip_prefix("cohort listens on ") {
                 let base = rest.split(' ').next().unwrap_or_default().to_string();
-                // What it says later must not fill the pipe.
-                std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
+                let later = Arc::new(Mutex::new(all));
+                keep(said, Arc::clone(&later));
                 let _ = rustls::crypto::ring::default_provider().install_default();
                 let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().expect("a client");
-                return Ok(Live { process, base, client, token: None });
+                return Ok(Live { process, base, client, token: None, said: later });
             }
             all += &line;
             line.clear();
@@ -67,7 +69,24 @@ impl Live {
         let _ = self.process.wait();
     }
 
-    fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Tells the process to stop and waits for it; how it ended and how long that took.
+    pub fn terminate(&mut self) -> (std::process::ExitStatus, Duration) {
+        let started = Instant::now();
+        let _ = Command::new("kill").arg(self.process.id().to_string()).status();
+        (self.process.wait().expect("the process ends"), started.elapsed())
+    }
+
+    /// What it said so far on its standard error.
+    pub fn said(&self) -> String {
+        self.said.lock().expect("no panic").clone()
+    }
+
+    pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         let path = if path.starts_with("/healthz") || path.starts_with("/readyz") || path.starts_with("/metrics") || path.starts_with("/docs") {
             path.to_string()
         } else {
@@ -84,7 +103,7 @@ impl Live {
         self.try_send(request).await.expect("an answer")
     }
 
-    async fn try_send(&self, request: reqwest::RequestBuilder) -> Result<Answer, reqwest::Error> {
+    pub async fn try_send(&self, request: reqwest::RequestBuilder) -> Result<Answer, reqwest::Error> {
         let response = request.send().await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let text = response.text().await?;
@@ -149,6 +168,17 @@ impl Live {
     }
 }
 
+/// Keeps what a process says; its pipe must not fill.
+fn keep(from: impl BufRead + Send + 'static, to: Arc<Mutex<String>>) {
+    std::thread::spawn(move || {
+        for line in from.lines().map_while(Result::ok) {
+            let mut said = to.lock().expect("no panic");
+            *said += &line;
+            said.push('\n');
+        }
+    });
+}
+
 impl Drop for Live {
     fn drop(&mut self) {
         let _ = self.process.kill();
@@ -156,20 +186,20 @@ impl Drop for Live {
     }
 }
 
-fn now() -> i64 {
+pub fn now() -> i64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map(|d| d.as_millis() as i64).unwrap_or(0)
 }
 
-fn purchase(user: &str, at: i64, value: f64) -> Value {
+pub fn purchase(user: &str, at: i64, value: f64) -> Value {
     json!({"userId": user, "eventType": "purchase", "timestamp": at, "value": value})
 }
 
-fn high_spenders() -> Value {
+pub fn high_spenders() -> Value {
     json!({"name": "High Spenders", "type": "INDEPENDENT", "windowMinutes": 5,
            "rules": [{"eventType": "orders", "attribute": "sum", "operator": "GT", "value": 500}]})
 }
 
-const BIG: &str = "SELECT user_id, sum(value) AS value FROM TUMBLE(events, event_time, INTERVAL '5 minutes') WHERE event_type = 'purchase' \
+pub const BIG: &str = "SELECT user_id, sum(value) AS value FROM TUMBLE(events, event_time, INTERVAL '5 minutes') WHERE event_type = 'purchase' \
                    GROUP BY user_id, window_start, window_end HAVING sum(value) > 500";
 
 /// The example of the README, step by step.
@@ -504,7 +534,7 @@ async fn bad_values_stop_nothing() {
 }
 
 /// Segments of every window kind, over and over created, replaced and dropped.
-const SHOP: [(&str, &str); 7] = [
+pub const SHOP: [(&str, &str); 7] = [
     (
         "spenders",
         "SELECT user_id, sum(value) AS value FROM TUMBLE(events, event_time, INTERVAL '20 seconds') WHERE event_type = 'purchase' GROUP BY user_id, window_start, window_end HAVING sum(value) > 40",
@@ -532,16 +562,21 @@ const SHOP: [(&str, &str); 7] = [
     ("frequent_spenders", "SELECT a.user_id, a.value + b.value AS value FROM spenders a JOIN frequent b USING (user_id, window_start, window_end)"),
 ];
 
-/// What happens to the service in a run: batches of events, and changes of segments between them.
-fn story(seed: u64) -> Vec<Step> {
+/// Numbers below what is asked for, the same for a seed.
+pub fn numbers(seed: u64) -> impl FnMut(u64) -> u64 {
     let mut state = seed;
-    let mut random = move |n: u64| {
+    move |n: u64| {
         // SplitMix64.
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         (z ^ (z >> 31)) % n
-    };
+    }
+}
+
+/// What happens to the service in a run: batches of events, and changes of segments between them.
+fn story(seed: u64) -> Vec<Step> {
+    let mut random = numbers(seed);
     let (mut steps, mut time) = (vec![], 1_700_000_000_000i64);
     for (name, sql) in SHOP {
         steps.push(Step::Put(name, sql.to_string()));
@@ -571,7 +606,8 @@ fn story(seed: u64) -> Vec<Step> {
     steps
 }
 
-enum Step {
+#[derive(Clone)]
+pub enum Step {
     Events(Vec<Value>),
     Put(&'static str, String),
     Drop(&'static str),
@@ -580,14 +616,14 @@ enum Step {
 const STEADY: [&str; 5] = ["source.partitions=3", "time.out_of_orderness=2s", "time.idle_timeout=1h", "engine.batch_linger=5ms", "checkpoint.interval=300ms"];
 
 /// How many records the log has.
-async fn appended(live: &Live) -> Result<i64, reqwest::Error> {
+pub async fn appended(live: &Live) -> Result<i64, reqwest::Error> {
     let status = live.try_send(live.request(Method::GET, "/status")).await?.body;
     let partitions = status["partitions"].as_array().cloned().unwrap_or_default();
     Ok(partitions.iter().map(|p| p["offsets"]["events"].as_i64().unwrap_or(0) + p["lag"].as_i64().unwrap_or(0)).sum())
 }
 
 /// Does a step, unless it is already done; `Err` when the process is gone.
-async fn step(live: &Live, step: &Step, before: i64) -> Result<(), reqwest::Error> {
+pub async fn step(live: &Live, step: &Step, before: i64) -> Result<(), reqwest::Error> {
     match step {
         Step::Events(events) => {
             // One that was killed may have taken them in without saying so.
@@ -612,7 +648,7 @@ async fn step(live: &Live, step: &Step, before: i64) -> Result<(), reqwest::Erro
 
 /// Members with what they are members by, and the segments. Where a window is open, it is told as it stood when the
 /// user entered, which depends on how batches were cut.
-async fn outcome(live: &Live) -> (Vec<Value>, Vec<Value>) {
+pub async fn outcome(live: &Live) -> (Vec<Value>, Vec<Value>) {
     let members = "SELECT user_id, segment, CASE WHEN closed THEN value END AS value, CASE WHEN closed THEN window_end END AS window_end
                    FROM (SELECT *, segment IN ('quiet') AS closed FROM memberships) ORDER BY segment, user_id";
     (live.select(members).await, live.select("SELECT name, sql FROM segments ORDER BY name").await)
@@ -634,7 +670,7 @@ async fn undisturbed(steps: &[Step]) -> (Vec<Value>, Vec<Value>) {
 
 impl Live {
     /// Waits until all events are read by what runs now.
-    async fn settled_soon(&self) {
+    pub async fn settled_soon(&self) {
         self.until("everything read", Duration::from_secs(30), || async {
             let Ok(status) = self.try_send(self.request(Method::GET, "/status")).await else { return true };
             let partitions = status.body["partitions"].as_array().cloned().unwrap_or_default();

@@ -10,3 +10,4 @@ mod oracle;
 mod oracle_gen;
 mod properties;
 mod replay;
+mod traces;
