@@ -4,10 +4,15 @@
 
 mod examples;
 mod golden;
+mod instances;
+mod limits;
 mod live;
 mod model;
 mod oracle;
 mod oracle_gen;
 mod properties;
 mod replay;
+mod retention;
+mod roles;
+mod tls;
 mod traces;
