@@ -186,12 +186,11 @@ impl Partition {
     /// Whether a program is this one with more segments over streams: then groups stay where they are.
     fn is_extended_by(&self, program: &Program) -> bool {
         let (old, before) = (&*self.program, self.program.segments.len());
-        let same_segments = program.segments.len() >= before && fingerprints(program)[..before] == fingerprints(old)[..];
-        let same_names = old.segments.iter().zip(&program.segments).all(|(a, b)| a.name == b.name && a.rule_id == b.rule_id);
+        let same_segments = program.segments.len() >= before && old.segments.iter().zip(&program.segments).all(|(a, b)| is_same(old, a, program, b));
         let base = |s: &Segment| matches!(s.kind, SegmentKind::Base { .. });
         let same = |a: &Family, b: &Family| a.key == b.key && same_slots(a, b);
         let same_families = program.families.len() >= old.families.len() && old.families.iter().zip(&program.families).all(|(a, b)| same(a, b));
-        same_segments && same_names && same_families && program.segments[before..].iter().all(base) && {
+        same_segments && same_families && program.segments[before..].iter().all(base) && {
             self.families.iter().enumerate().all(|(i, state)| {
                 let next = FamilyState::new(program, i);
                 !next.keeps_by_place() && state.tracked().eq(next.tracked())
@@ -340,6 +339,16 @@ impl Partition {
         }
         difference
     }
+}
+
+/// Whether a segment is another of the same name that means the same, where all before them are.
+fn is_same(old: &Program, a: &Segment, new: &Program, b: &Segment) -> bool {
+    let kinds = match (&a.kind, &b.kind) {
+        (SegmentKind::Base { family: f, .. }, SegmentKind::Base { family: g, .. }) => old.families[*f as usize].key == new.families[*g as usize].key,
+        (SegmentKind::Derived(a), SegmentKind::Derived(b)) => a.inputs == b.inputs,
+        _ => false,
+    };
+    kinds && a.name == b.name && a.rule_id == b.rule_id && a.sql == b.sql && a.emit == b.emit && a.retain_ms == b.retain_ms
 }
 
 /// Whether two families keep the same of each group, in the same order.
