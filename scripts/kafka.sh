@@ -17,6 +17,7 @@ child=
 unset COHORT_TEST_KAFKA COHORT_TEST_KAFKA_CONTROL COHORT_TEST_KAFKA_HOME
 
 skip() { # reason, command…
+  echo "tests on Kafka ($1)" >>"${COHORT_SKIPPED:-/dev/null}"
   echo "SKIPPED: tests on Kafka ($1)"
   cleanup
   trap - EXIT INT TERM

@@ -21,6 +21,7 @@ if [ -z "$bin" ] && command -v apt-get >/dev/null 2>&1; then
   bin=$(binaries)
 fi
 if [ -z "$bin" ]; then
+  echo "tests on PostgreSQL (there is none, and it could not be installed)" >>"${COHORT_SKIPPED:-/dev/null}"
   echo "SKIPPED: tests on PostgreSQL (there is none, and it could not be installed)"
   exec "$@"
 fi

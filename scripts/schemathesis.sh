@@ -11,6 +11,7 @@ if [ ! -x "$tools/schemathesis-$version/bin/schemathesis" ]; then
   python3 -m venv "$tools/schemathesis-$version" >/dev/null 2>&1 &&
     "$tools/schemathesis-$version/bin/pip" install --quiet "schemathesis==$version" >/dev/null 2>&1 || {
     rm -rf "$tools/schemathesis-$version"
+    echo "schemathesis (could not be installed)" >>"${COHORT_SKIPPED:-/dev/null}"
     echo "SKIPPED: schemathesis (could not be installed)"
     exit 0
   }

@@ -21,8 +21,13 @@ if cargo clippy --version >/dev/null 2>&1; then
 else
   skipped+=("clippy")
 fi
-# With a PostgreSQL, for the catalog.
-step "tests" scripts/postgres.sh cargo test --locked --release --workspace
+# With a PostgreSQL, for the catalog, and a Kafka broker. What could not be had is told at the end.
+COHORT_SKIPPED=$(mktemp)
+export COHORT_SKIPPED
+trap 'rm -f "$COHORT_SKIPPED"' EXIT
+step "tests" scripts/postgres.sh scripts/kafka.sh cargo test --locked --release --workspace
+# The script that sets up and checks Aerospike's namespace, against a server that is made up.
+step "aerospike namespace" scripts/tests/aerospike-namespace.sh
 # Two of the acceptance inputs, run as a user would.
 step "acceptance" scripts/acceptance.sh
 
@@ -49,5 +54,7 @@ else
   skipped+=("cargo-deny (could not be installed)")
 fi
 
+mapfile -t -O "${#skipped[@]}" skipped <"$COHORT_SKIPPED"
+[ -n "${AEROSPIKE_HOSTS:-}" ] || skipped+=("tests on a real Aerospike (none in AEROSPIKE_HOSTS; the protocol is tested against a server in the tests)")
 for check in "${skipped[@]:-}"; do [ -n "$check" ] && echo "SKIPPED: $check"; done
 exit $failed

@@ -1,7 +1,7 @@
 //! What SQL can name: streams with their windows, other segments, and pure functions. Nothing else: no
 //! files, no settings, no other tables.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
@@ -11,6 +11,7 @@ use datafusion::execution::SessionStateDefaults;
 use datafusion::logical_expr::builder::LogicalTableSource;
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner};
 use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, TableSource, Volatility, WindowUDF};
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::window::WindowSpec;
 
@@ -66,7 +67,26 @@ pub enum Table {
 pub struct Catalog<'a> {
     functions: &'a Functions,
     tables: HashMap<String, (Table, SchemaRef)>,
-    segments: &'a BTreeSet<String>,
+    segments: SegmentNames<'a>,
+}
+
+/// What segments can be called: their names, and other names for them.
+#[derive(Clone, Copy)]
+pub struct SegmentNames<'a> {
+    /// Names.
+    pub names: &'a FxHashSet<String>,
+    /// Other name → name.
+    pub aliases: &'a FxHashMap<String, String>,
+}
+
+impl<'a> SegmentNames<'a> {
+    fn contains(&self, name: &str) -> bool {
+        self.names.contains(name) || self.aliases.contains_key(name)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &'a str> {
+        self.names.iter().chain(self.aliases.keys()).map(String::as_str)
+    }
 }
 
 /// The pure functions of DataFusion, set up once.
@@ -121,7 +141,7 @@ impl Functions {
 
 impl<'a> Catalog<'a> {
     /// A catalog of the streams and the given segments.
-    pub fn new(functions: &'a Functions, segments: &'a BTreeSet<String>) -> Self {
+    pub fn new(functions: &'a Functions, segments: SegmentNames<'a>) -> Self {
         let mut catalog = Catalog { functions, tables: HashMap::new(), segments };
         for stream in STREAMS {
             catalog.add_stream(stream.to_string(), stream, None);
@@ -145,7 +165,7 @@ impl<'a> Catalog<'a> {
 
     /// The segment or stream whose name is nearest to a wrong one.
     pub fn nearest(&self, name: &str) -> Option<String> {
-        let names = self.segments.iter().map(String::as_str).chain(STREAMS);
+        let names = self.segments.iter().chain(STREAMS);
         names
             .map(|n| (datafusion::common::utils::datafusion_strsim::levenshtein(n, name), n))
             .filter(|(distance, n)| *distance <= 2.max(n.len() / 4))

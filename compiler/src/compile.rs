@@ -1,7 +1,6 @@
 //! From texts to a [`Program`]: collects the segments of all texts, orders them so that each comes after
 //! those it reads, compiles each, and reports every error that it finds.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
@@ -9,7 +8,7 @@ use datafusion::sql::sqlparser::ast::Query;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::bind;
-use crate::catalog::{Catalog, Functions, STREAMS, timestamp_type};
+use crate::catalog::{Catalog, Functions, STREAMS, SegmentNames, timestamp_type};
 use crate::diagnostic::{Diagnostic, Diagnostics, Finding, Position};
 use crate::emit::{self, Emit};
 use crate::normalize::{BaseQuery, DerivedQuery, Normal, normalize};
@@ -46,45 +45,70 @@ pub struct SourceText {
 /// the time that sharing takes.
 #[derive(Default)]
 pub struct CompileCache {
-    statements: FxHashMap<String, Vec<Parsed>>,
-    bases: FxHashMap<String, (Arc<BaseQuery>, Arc<str>)>,
+    kept: Kept,
     /// Of the last compilation; what it did not use is forgotten at the next.
-    used: CompileCacheUse,
+    used: Kept,
+    functions: Arc<Functions>,
 }
 
+/// By text.
 #[derive(Default)]
-struct CompileCacheUse {
-    statements: FxHashMap<String, Vec<Parsed>>,
-    bases: FxHashMap<String, (Arc<BaseQuery>, Arc<str>)>,
+struct Kept {
+    json: FxHashMap<String, Arc<Vec<rule::JsonSegment>>>,
+    statements: FxHashMap<String, Arc<Vec<Parsed>>>,
+    bases: FxHashMap<String, Arc<PlannedBase>>,
+}
+
+/// A segment over a stream that has been planned.
+struct PlannedBase {
+    query: BaseQuery,
+    plan: Arc<str>,
+    condition: String,
+    emit: (Emit, String),
 }
 
 impl CompileCache {
+    /// The segments of a JSON text.
+    fn json(&mut self, text: &str) -> (Arc<Vec<rule::JsonSegment>>, Vec<Finding>) {
+        if let Some((text, segments)) = self.kept.json.remove_entry(text) {
+            self.used.json.insert(text, segments);
+        }
+        if let Some(segments) = self.used.json.get(text) {
+            return (Arc::clone(segments), vec![]);
+        }
+        let (segments, findings) = rule::parse(text);
+        let segments = Arc::new(segments);
+        if findings.is_empty() {
+            self.used.json.insert(text.to_string(), Arc::clone(&segments));
+        }
+        (segments, findings)
+    }
+
     /// The statements of a text.
-    fn parse(&mut self, text: &str) -> (Vec<Parsed>, Vec<Finding>) {
-        if let Some((text, parsed)) = self.statements.remove_entry(text) {
-            self.used.statements.insert(text, parsed.clone());
-            return (parsed, vec![]);
+    fn parse(&mut self, text: &str) -> (Arc<Vec<Parsed>>, Vec<Finding>) {
+        if let Some((text, parsed)) = self.kept.statements.remove_entry(text) {
+            self.used.statements.insert(text, parsed);
         }
         if let Some(parsed) = self.used.statements.get(text) {
-            return (parsed.clone(), vec![]);
+            return (Arc::clone(parsed), vec![]);
         }
         let (parsed, findings) = statement::parse(text);
+        let parsed = Arc::new(parsed);
         if findings.is_empty() {
-            self.used.statements.insert(text.to_string(), parsed.clone());
+            self.used.statements.insert(text.to_string(), Arc::clone(&parsed));
         }
         (parsed, findings)
     }
 
-    fn base(&mut self, sql: &str) -> Option<(Arc<BaseQuery>, Arc<str>)> {
-        if let Some((sql, base)) = self.bases.remove_entry(sql) {
+    fn base(&mut self, sql: &str) -> Option<Arc<PlannedBase>> {
+        if let Some((sql, base)) = self.kept.bases.remove_entry(sql) {
             self.used.bases.insert(sql, base);
         }
         self.used.bases.get(sql).cloned()
     }
 
     fn next(&mut self) {
-        self.statements = std::mem::take(&mut self.used.statements);
-        self.bases = std::mem::take(&mut self.used.bases);
+        self.kept = std::mem::take(&mut self.used);
     }
 }
 
@@ -124,8 +148,15 @@ pub fn compile(sources: &[SourceText], options: &CompileOptions) -> Result<Progr
 /// All findings of all texts; nothing is compiled when there is one.
 pub fn compile_cached(sources: &[SourceText], options: &CompileOptions, cache: &mut CompileCache) -> Result<Program, Diagnostics> {
     cache.next();
-    let mut compiler =
-        Compiler { sources, cache, pending: vec![], names: FxHashSet::default(), aliases: BTreeMap::new(), errors: vec![], functions: Functions::default() };
+    let mut compiler = Compiler {
+        sources,
+        functions: Arc::clone(&cache.functions),
+        cache,
+        pending: vec![],
+        names: FxHashSet::default(),
+        aliases: FxHashMap::default(),
+        errors: vec![],
+    };
     compiler.collect();
     let order = compiler.order();
     let program = compiler.program(&order, options);
@@ -146,9 +177,9 @@ struct Compiler<'a> {
     /// Names of those that are pending.
     names: FxHashSet<String>,
     /// Ids under which segments are also known.
-    aliases: BTreeMap<String, String>,
+    aliases: FxHashMap<String, String>,
     errors: Vec<Diagnostic>,
-    functions: Functions,
+    functions: Arc<Functions>,
 }
 
 impl Compiler<'_> {
@@ -170,9 +201,9 @@ impl Compiler<'_> {
         for finding in findings {
             self.report(file, finding);
         }
-        for parsed in statements {
-            match parsed.statement {
-                Statement::Create(create) => self.add_create(file, *create, parsed.text),
+        for parsed in statements.iter() {
+            match &parsed.statement {
+                Statement::Create(create) => self.add_create(file, create, &parsed.text),
                 Statement::Explain { .. } | Statement::Show => {}
                 Statement::Drop { .. } | Statement::Alter { .. } => {
                     self.report(file, Finding::new(parsed.at, "a file of segments can only create them").hint("DROP and ALTER are for the running service"));
@@ -197,8 +228,8 @@ impl Compiler<'_> {
         (retain_ms, backfill_ms)
     }
 
-    fn add_create(&mut self, file: usize, create: CreateSegment, text: String) {
-        let (retain_ms, backfill_ms) = self.options(file, &create);
+    fn add_create(&mut self, file: usize, create: &CreateSegment, text: &str) {
+        let (retain_ms, backfill_ms) = self.options(file, create);
         if STREAMS.contains(&create.name.as_str()) {
             return self.report(file, Finding::new(create.name_at, format!("{} is the name of a stream", create.name)));
         }
@@ -223,33 +254,33 @@ impl Compiler<'_> {
         }
         self.names.insert(create.name.clone());
         self.pending.push(Pending {
-            name: create.name,
+            name: create.name.clone(),
             rule_id: None,
             hidden: false,
             file,
             at: create.name_at,
-            query: create.query,
+            query: Arc::clone(&create.query),
             emit: create.emit,
             retain_ms,
             backfill_ms,
             window_ms: None,
-            sql: text,
+            sql: text.to_string(),
         });
     }
 
     fn collect_json(&mut self, file: usize) {
-        let (segments, findings) = rule::parse(&self.sources[file].text);
+        let (segments, findings) = self.cache.json(&self.sources[file].text);
         for finding in findings {
             self.report(file, finding);
         }
-        for segment in segments {
+        for segment in segments.iter() {
             if let Err(finding) = self.add_json(file, segment) {
                 self.report(file, finding);
             }
         }
     }
 
-    fn add_json(&mut self, file: usize, segment: rule::JsonSegment) -> Result<(), Finding> {
+    fn add_json(&mut self, file: usize, segment: &rule::JsonSegment) -> Result<(), Finding> {
         let nowhere = Position::default();
         let label = |f: Finding| Finding { at: nowhere, message: format!("\"{}\": {}", segment.name, f.message), ..f };
         let create = if segment.query.trim_start().get(..6).is_some_and(|w| w.eq_ignore_ascii_case("create")) {
@@ -257,47 +288,47 @@ impl Compiler<'_> {
         } else {
             format!("CREATE SEGMENT \"{}\" AS\n{}", segment.name.replace('"', "\"\""), segment.query)
         };
-        let (mut statements, findings) = self.cache.parse(&create);
+        let (statements, findings) = self.cache.parse(&create);
         if let Some(finding) = findings.into_iter().next() {
             return Err(label(finding));
         }
-        let (Some(parsed), true) = (statements.pop(), statements.is_empty()) else {
+        let [parsed] = statements.as_slice() else {
             return Err(Finding::new(nowhere, format!("\"{}\": sql must be one query or one CREATE SEGMENT", segment.name)));
         };
-        let Statement::Create(create) = parsed.statement else {
+        let Statement::Create(create) = &parsed.statement else {
             return Err(Finding::new(nowhere, format!("\"{}\": sql must be one query or one CREATE SEGMENT", segment.name)));
         };
         if !self.names.insert(create.name.clone()) {
             return Err(Finding::new(nowhere, format!("segment \"{}\" is given twice", create.name)).hint("segment ids and names are unique"));
         }
-        if let Some(id) = segment.id.filter(|id| *id != create.name) {
-            self.aliases.insert(id, create.name.clone());
+        if let Some(id) = segment.id.as_ref().filter(|id| **id != create.name) {
+            self.aliases.insert(id.clone(), create.name.clone());
         }
-        let (retain_ms, backfill_ms) = self.options(file, &create);
+        let (retain_ms, backfill_ms) = self.options(file, create);
         self.pending.push(Pending {
             name: create.name.clone(),
-            rule_id: segment.rule_id,
+            rule_id: segment.rule_id.clone(),
             hidden: segment.hidden,
             file,
             at: nowhere,
             emit: create.emit,
-            query: create.query,
+            query: Arc::clone(&create.query),
             retain_ms,
             backfill_ms,
             window_ms: segment.window_ms,
-            sql: parsed.text,
+            sql: parsed.text.clone(),
         });
         Ok(())
     }
 
     /// Indices of the segments, each after those it reads; cycles are reported.
     fn order(&mut self) -> Vec<usize> {
-        let index: BTreeMap<String, usize> = self.pending.iter().enumerate().map(|(i, p)| (p.name.clone(), i)).collect();
+        let index: FxHashMap<&str, usize> = self.pending.iter().enumerate().map(|(i, p)| (p.name.as_str(), i)).collect();
         let mut reads: Vec<Vec<(usize, Position)>> = vec![];
         for pending in &self.pending {
             // What is known to be over a stream reads no segment.
-            let names = if self.cache.bases.contains_key(&pending.sql) { vec![] } else { bind::tables(&pending.query) };
-            let resolve = |name: &String| index.get(name).or_else(|| self.aliases.get(name).and_then(|n| index.get(n))).copied();
+            let names = if self.cache.kept.bases.contains_key(&pending.sql) { vec![] } else { bind::tables(&pending.query) };
+            let resolve = |name: &String| index.get(name.as_str()).or_else(|| self.aliases.get(name).and_then(|n| index.get(n.as_str()))).copied();
             reads.push(names.iter().filter_map(|(name, at)| Some((resolve(name)?, *at))).collect());
         }
         let mut order = vec![];
@@ -341,12 +372,10 @@ impl Compiler<'_> {
     }
 
     fn program(&mut self, order: &[usize], options: &CompileOptions) -> Option<Program> {
-        let mut names: BTreeSet<String> = self.pending.iter().map(|p| p.name.clone()).collect();
-        names.extend(self.aliases.keys().cloned());
-        let mut built = Built { sharing: Sharing::default(), segments: vec![], bases: vec![], ids: BTreeMap::new() };
-        let mut failed: BTreeSet<String> = BTreeSet::new();
+        let mut built = Built { sharing: Sharing::default(), segments: vec![], bases: vec![], ids: FxHashMap::default() };
+        let mut failed: FxHashSet<String> = FxHashSet::default();
         for &i in order {
-            let result = self.segment(i, &names, &mut built, options);
+            let result = self.segment(i, &mut built, options);
             if let Err(finding) = result {
                 failed.insert(self.pending[i].name.clone());
                 if let Some(finding) = finding {
@@ -373,13 +402,13 @@ impl Compiler<'_> {
     }
 
     /// Compiles one segment; `Err(None)` when one that it reads failed.
-    fn segment(&mut self, i: usize, names: &BTreeSet<String>, built: &mut Built, options: &CompileOptions) -> Result<(), Option<Finding>> {
+    fn segment(&mut self, i: usize, built: &mut Built, options: &CompileOptions) -> Result<(), Option<Finding>> {
         let aliases = &self.aliases;
         let pending = &self.pending[i];
-        let (normal, logical_plan) = match self.cache.base(&pending.sql) {
-            Some((base, plan)) => (Planned::Base(base), plan),
+        let (planned, logical_plan) = match self.cache.base(&pending.sql) {
+            Some(base) => (Planned::Base(Arc::clone(&base)), Arc::clone(&base.plan)),
             None => {
-                let mut catalog = Catalog::new(&self.functions, names);
+                let mut catalog = Catalog::new(&self.functions, SegmentNames { names: &self.names, aliases });
                 let mut query = (*pending.query).clone();
                 let logical = bind::plan(&mut query, &mut catalog, &self.functions).map_err(Some)?;
                 let normal = normalize(&logical, &catalog).map_err(Some)?;
@@ -387,9 +416,9 @@ impl Compiler<'_> {
                 let planned = match normal {
                     Normal::Derived(query) => Planned::Derived(Box::new(query)),
                     Normal::Base(query) => {
-                        let query = Arc::new(query);
-                        self.cache.used.bases.insert(pending.sql.clone(), (Arc::clone(&query), Arc::clone(&plan)));
-                        Planned::Base(query)
+                        let base = Arc::new(PlannedBase::new(query, Arc::clone(&plan)));
+                        self.cache.used.bases.insert(pending.sql.clone(), Arc::clone(&base));
+                        Planned::Base(base)
                     }
                 };
                 (planned, plan)
@@ -413,13 +442,12 @@ impl Compiler<'_> {
             logical_plan,
             condition: String::new(),
         };
-        let (default, base) = match normal {
-            Planned::Base(query) => {
-                segment.window = query.window;
-                segment.hold_ms = query.window.step();
-                segment.condition = query.having.as_ref().map_or("always".into(), |h| h.human_display().to_string());
-                let base = built.sharing.add(id, &query).map_err(Some)?;
-                (emit::default_for_having(query.having.as_ref()), Some(base))
+        let (default, base) = match planned {
+            Planned::Base(base) => {
+                segment.window = base.query.window;
+                segment.hold_ms = base.query.window.step();
+                segment.condition = base.condition.clone();
+                (base.emit.clone(), Some(built.sharing.add(id, &base.query).map_err(Some)?))
             }
             Planned::Derived(query) => {
                 // One that failed, or is part of a circle, has its own finding.
@@ -440,9 +468,16 @@ impl Compiler<'_> {
     }
 }
 
+impl PlannedBase {
+    fn new(query: BaseQuery, plan: Arc<str>) -> Self {
+        let condition = query.having.as_ref().map_or("always".into(), |h| h.human_display().to_string());
+        PlannedBase { plan, condition, emit: emit::default_for_having(query.having.as_ref()), query }
+    }
+}
+
 /// A query that has been planned, now or before.
 enum Planned {
-    Base(Arc<BaseQuery>),
+    Base(Arc<PlannedBase>),
     Derived(Box<DerivedQuery>),
 }
 
@@ -457,7 +492,7 @@ struct Built {
     sharing: Sharing,
     segments: Vec<Segment>,
     bases: Vec<Option<SharedBase>>,
-    ids: BTreeMap<String, SegmentId>,
+    ids: FxHashMap<String, SegmentId>,
 }
 
 /// Fills in a derived segment; returns its default emit mode.
@@ -467,7 +502,7 @@ fn derived(
     query: DerivedQuery,
     window_ms: Option<i64>,
     built: &mut Built,
-    aliases: &BTreeMap<String, String>,
+    aliases: &FxHashMap<String, String>,
 ) -> Result<(Emit, String), Finding> {
     let mut inputs = vec![];
     for name in &query.inputs {

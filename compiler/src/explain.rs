@@ -6,6 +6,7 @@
 
 use std::fmt::Write as _;
 
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
 
 use crate::program::{Having, MatchBy, Program, SegmentKind};
@@ -75,14 +76,13 @@ impl Graph {
         let mut graph = Graph { summary: summary(program), nodes: vec![], edges: vec![] };
         let wanted = wanted(program, only);
         graph.scan(program);
-        let mut filters: Vec<u32> = vec![];
+        let mut filters = FxHashSet::default();
         for (i, family) in program.families.iter().enumerate() {
             let readers: Vec<_> = family.segments.iter().filter(|s| wanted[**s as usize]).collect();
             if readers.is_empty() {
                 continue;
             }
-            if !filters.contains(&family.filter_id) {
-                filters.push(family.filter_id);
+            if filters.insert(family.filter_id) {
                 graph.node(format!("filter{}", family.filter_id), "filter", format!("Filter: {}", family.filter), vec![]);
                 graph.edge("scan".into(), format!("filter{}", family.filter_id));
             }
@@ -169,45 +169,44 @@ impl Graph {
     /// From the scan outward; a segment that several read stands under the first and is named at the others.
     fn outline(&self, lines: bool) -> String {
         let mut out = format!("{}\n", self.summary);
-        let mut seen = std::collections::BTreeSet::new();
-        self.branch("scan", &mut vec![], lines, &mut seen, &mut out);
+        let nodes: FxHashMap<&str, &Node> = self.nodes.iter().map(|n| (n.id.as_str(), n)).collect();
+        let mut children: FxHashMap<&str, Vec<&str>> = FxHashMap::default();
+        self.edges.iter().for_each(|e| children.entry(&e.from).or_default().push(&e.to));
+        let (mut seen, mut last) = (FxHashSet::default(), vec![]);
+        // Without recursion: chains of segments may be long.
+        let mut stack = vec![("scan", 0, true)];
+        while let Some((id, depth, is_last)) = stack.pop() {
+            let Some(node) = nodes.get(id) else { continue };
+            last.truncate(depth.max(1) - 1);
+            last.extend((depth > 0).then_some(is_last));
+            let again = !seen.insert(id);
+            let measured = node.measured.map_or(String::new(), |m| format!("  [{}]", shown(m)));
+            let _ = writeln!(out, "{}{}{}{}", indent(&last, lines, true), node.label, measured, if again { " (above)" } else { "" });
+            if again {
+                continue;
+            }
+            for detail in &node.details {
+                let _ = writeln!(out, "{}  {detail}", indent(&last, lines, false));
+            }
+            let below = children.get(id).map_or(&[][..], Vec::as_slice);
+            stack.extend(below.iter().enumerate().rev().map(|(i, child)| (*child, depth + 1, i + 1 == below.len())));
+        }
         out
     }
+}
 
-    fn branch<'a>(&'a self, id: &'a str, last: &mut Vec<bool>, lines: bool, seen: &mut std::collections::BTreeSet<&'a str>, out: &mut String) {
-        let Some(node) = self.nodes.iter().find(|n| n.id == id) else { return };
-        let again = !seen.insert(id);
-        let indent = |own: bool| -> String {
-            if !lines {
-                return "  ".repeat(last.len() + usize::from(!own));
-            }
-            let mut text = String::new();
-            for (i, is_last) in last.iter().enumerate() {
-                let own_level = own && i + 1 == last.len();
-                text.push_str(match (own_level, is_last) {
-                    (true, false) => "├─ ",
-                    (true, true) => "└─ ",
-                    (false, false) => "│  ",
-                    (false, true) => "   ",
-                });
-            }
-            text
-        };
-        let measured = node.measured.map_or(String::new(), |m| format!("  [{}]", shown(m)));
-        let _ = writeln!(out, "{}{}{}{}", indent(true), node.label, measured, if again { " (above)" } else { "" });
-        if again {
-            return;
-        }
-        for detail in &node.details {
-            let _ = writeln!(out, "{}  {detail}", indent(false));
-        }
-        let children: Vec<&str> = self.edges.iter().filter(|e| e.from == id).map(|e| e.to.as_str()).collect();
-        for (i, child) in children.iter().enumerate() {
-            last.push(i + 1 == children.len());
-            self.branch(child, last, lines, seen, out);
-            last.pop();
-        }
+/// What stands before a node (`own`) or its details; `last` says for each level whether its node is the last there.
+fn indent(last: &[bool], lines: bool, own: bool) -> String {
+    if !lines {
+        return "  ".repeat(last.len() + usize::from(!own));
     }
+    let level = |(i, is_last): (usize, &bool)| match (own && i + 1 == last.len(), is_last) {
+        (true, false) => "├─ ",
+        (true, true) => "└─ ",
+        (false, false) => "│  ",
+        (false, true) => "   ",
+    };
+    last.iter().enumerate().map(level).collect()
 }
 
 fn shown(m: Measured) -> String {

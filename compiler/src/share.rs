@@ -16,7 +16,7 @@ use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::aggregate::LoweredAggregateBuilder;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion::scalar::ScalarValue;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::catalog;
 use crate::diagnostic::{Finding, Position};
@@ -42,6 +42,9 @@ pub struct Sharing {
     argument_of: FxHashMap<Expr, u32>,
     used: BTreeSet<String>,
     residual_columns: BTreeSet<String>,
+    /// Expressions over events that DataFusion can run; many segments have the same.
+    valid: FxHashSet<Expr>,
+    types: FxHashMap<Expr, DataType>,
 }
 
 #[derive(Default)]
@@ -169,8 +172,21 @@ impl Sharing {
     }
 
     /// Fails where DataFusion can't run an expression over events.
-    fn validate(&self, expr: &Expr) -> Shared<()> {
-        physical(expr, &schema_of(&names_of(expr))).map(|_| ())
+    fn validate(&mut self, expr: &Expr) -> Shared<()> {
+        if !self.valid.contains(expr) {
+            physical(expr, &schema_of(&names_of(expr)))?;
+            self.valid.insert(expr.clone());
+        }
+        Ok(())
+    }
+
+    fn data_type(&mut self, expr: &Expr) -> Shared<DataType> {
+        if let Some(known) = self.types.get(expr) {
+            return Ok(known.clone());
+        }
+        let found = data_type(expr)?;
+        self.types.insert(expr.clone(), found.clone());
+        Ok(found)
     }
 
     fn family(&mut self, filter: Vec<Expr>, window: WindowSpec) -> u32 {
@@ -267,7 +283,7 @@ impl Sharing {
         if f.func.name() == "count" && arg.any_column_refs() {
             return Ok(Some(View::Count(self.slot(family, Slot::Count, OpKind::CountArgument, Some(arg), &condition))));
         }
-        if !arg.any_column_refs() || data_type(arg)? != DataType::Float64 {
+        if !arg.any_column_refs() || self.data_type(arg)? != DataType::Float64 {
             return Ok(None);
         }
         let is_value = matches!(arg, Expr::Column(c) if c.name == "value");
@@ -331,7 +347,7 @@ impl Sharing {
             Some(view) => (Output::View(view), DataType::Float64),
             None => {
                 let general = self.general(family, aggregate)?;
-                (Output::General(general), data_type(aggregate)?)
+                (Output::General(general), self.data_type(aggregate)?)
             }
         };
         let family = &mut self.families[family as usize];

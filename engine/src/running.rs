@@ -346,4 +346,3 @@ fn departed(partition: u32, lease: &Lease, departed: &[Departed], now: i64) -> R
     batch.names = Arc::new(names);
     batch
 }
-

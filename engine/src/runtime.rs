@@ -8,10 +8,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::checkpoint::CheckpointStore;
+use crate::handover::open;
 use crate::outbox::{Outbox, OutboxStatus};
 use crate::sink::{DeadLetterSink, Sink};
 use crate::source::Source;
-use crate::handover::open;
 use crate::worker::{Clock, Command, Deployment, Measures, Programs, Running, Scratch, Worker, WorkerError, WorkerSettings, WorkerStatus};
 
 /// Batches of results that may wait for the sink.
@@ -168,6 +168,11 @@ impl Runtime {
     pub fn queued(&self) -> u64 {
         let sent = self.workers().iter().map(|w| w.sent).sum::<u64>();
         sent.saturating_sub(self.outbox.taken.load(Ordering::Relaxed))
+    }
+
+    /// Why nothing can be written any more, however often it is tried.
+    pub fn failure(&self) -> Option<String> {
+        self.outbox.stopped.load(Ordering::Acquire).then(|| self.outbox.error().unwrap_or_else(|| "a sink refuses results".into()))
     }
 
     /// How the sinks stand.

@@ -377,6 +377,15 @@ pub struct DeadLetters {
     pub keep: u64,
 }
 
+/// `[telemetry]`
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Telemetry {
+    /// The OpenTelemetry collector that traces go to, for instance `http://localhost:4318`; when empty, the one of
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT`, if any.
+    pub otlp_endpoint: String,
+}
+
 /// All of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -404,13 +413,22 @@ pub struct Config {
     pub sinks: Vec<Sink>,
     /// Records that were not accepted.
     pub dead_letters: DeadLetters,
+    /// Traces.
+    pub telemetry: Telemetry,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Config {
             data: "./cohort-data".into(),
-            server: Server { listen: SocketAddr::from(([127, 0, 0, 1], 8080)), tokens: vec![], tls: None, cors: vec![], request_timeout: Span(30_000), advertise: String::new() },
+            server: Server {
+                listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+                tokens: vec![],
+                tls: None,
+                cors: vec![],
+                request_timeout: Span(30_000),
+                advertise: String::new(),
+            },
             source: Source {
                 kind: SourceKind::Embedded,
                 topics: ["order_events", "activity_events", "install_events"].map(String::from).to_vec(),
@@ -432,6 +450,7 @@ impl Default for Config {
             sink: Sink::default(),
             sinks: vec![],
             dead_letters: DeadLetters { topic: "segment_dead_letters".into(), keep: 10_000 },
+            telemetry: Telemetry::default(),
         }
     }
 }
@@ -539,8 +558,9 @@ impl Config {
         check(!known, format!("checkpoint.url: {:?} is none of file:, s3:", redacted(&self.checkpoint.url)));
         let known = self.catalog.url.starts_with("sqlite:") || self.catalog.url.starts_with("postgres");
         check(!known, format!("catalog.url: {:?} is neither sqlite:FILE nor postgres://…", redacted(&self.catalog.url)));
-        let web = self.rules.url.is_empty() || self.rules.url.starts_with("http://") || self.rules.url.starts_with("https://");
-        check(!web, "rules.url: must begin with http:// or https://".into());
+        let web = |url: &str| url.is_empty() || url.starts_with("http://") || url.starts_with("https://");
+        check(!web(&self.rules.url), "rules.url: must begin with http:// or https://".into());
+        check(!web(&self.telemetry.otlp_endpoint), "telemetry.otlp_endpoint: must begin with http:// or https://".into());
         for (i, token) in s.tokens.iter().enumerate() {
             check(s.tokens[..i].iter().any(|t| t.name == token.name), format!("server.tokens: {:?} is there twice", token.name));
             if let Err(problem) = token.secret() {
@@ -571,6 +591,7 @@ impl Config {
                 sink.aerospike.password = "***".into();
             }
         }
+        shown.telemetry.otlp_endpoint = redacted(&shown.telemetry.otlp_endpoint);
         toml::to_string_pretty(&shown).unwrap_or_else(|e| e.to_string())
     }
 }
@@ -608,7 +629,11 @@ impl AerospikeSink {
             Some(path) => std::fs::read_to_string(path).map_err(|e| format!("password_file: {}: {e}", path.display()))?.trim().to_string(),
             None => self.password.clone(),
         };
-        if password.is_empty() { Err("password: is empty; give it in password_file or in COHORT_SINK__AEROSPIKE__PASSWORD".into()) } else { Ok(Some((self.user.clone(), password))) }
+        if password.is_empty() {
+            Err("password: is empty; give it in password_file or in COHORT_SINK__AEROSPIKE__PASSWORD".into())
+        } else {
+            Ok(Some((self.user.clone(), password)))
+        }
     }
 }
 

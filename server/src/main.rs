@@ -8,11 +8,12 @@ mod config;
 mod generate;
 mod memory;
 mod service;
+mod telemetry;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
-use tracing_subscriber::EnvFilter;
+use clap::{CommandFactory, Parser, Subcommand};
+use telemetry::LogFormat;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -31,12 +32,6 @@ struct Cli {
     /// How logs are written to stderr (their level is RUST_LOG).
     #[arg(long, global = true, value_enum, default_value = "text")]
     log_format: LogFormat,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum LogFormat {
-    Text,
-    Json,
 }
 
 #[derive(Subcommand)]
@@ -68,15 +63,13 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,cohort=info"));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match cli.log_format {
-        LogFormat::Text => logs.init(),
-        LogFormat::Json => logs.json().init(),
+    // The service says in its configuration where traces go.
+    if !matches!(cli.command, Command::Serve(_) | Command::Demo(_)) {
+        telemetry::start_logs(cli.log_format);
     }
     let outcome = match cli.command {
-        Command::Serve(args) => commands::serve::run(&args),
-        Command::Demo(args) => commands::serve::demo(&args),
+        Command::Serve(args) => commands::serve::run(&args, cli.log_format),
+        Command::Demo(args) => commands::serve::demo(&args, cli.log_format),
         Command::Config(args) => commands::serve::print_config(&args),
         Command::Openapi => api::document().to_pretty_json().map(|text| println!("{text}")).map_err(Into::into),
         Command::Replay(args) => commands::replay::run(args),

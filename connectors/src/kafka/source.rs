@@ -154,7 +154,18 @@ impl KafkaSource {
         let names: Vec<&str> = options.topics.iter().map(String::as_str).collect();
         consumer.subscribe(&names).map_err(options.failed("subscribe"))?;
         let topics = options.topics.iter().map(|t| t.as_str().into()).collect();
-        Ok(KafkaSource { consumer, options, topics, shelves: vec![], turn: 0, resting: false, last: (0, 0), at_hand: 0, looked: Instant::now(), arrived: now() })
+        Ok(KafkaSource {
+            consumer,
+            options,
+            topics,
+            shelves: vec![],
+            turn: 0,
+            resting: false,
+            last: (0, 0),
+            at_hand: 0,
+            looked: Instant::now(),
+            arrived: now(),
+        })
     }
 
     fn failed(&self, what: &str, error: KafkaError) -> SourceError {

@@ -1,6 +1,6 @@
 //! A partition's state as tables, and back: into the same program after a restart, or into another when segments
-//! change while events come. Groups that both programs have are kept, so a new segment over them is warm at
-//! once; what members a segment loses by the change is emitted.
+//! change while events come, where groups stay in memory. Groups that both programs have are kept, so a new segment
+//! over them is warm at once; what members a segment loses by the change is emitted.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -68,8 +68,17 @@ impl Partition {
         let users: Vec<u32> = (0..live.len() as u32).filter(|&id| live[id as usize]).collect();
         let names = StringArray::from_iter_values(users.iter().map(|&id| self.users.name(id)));
         tables.put("users".into(), vec![column("id", UInt32Array::from_iter_values(users)), column("name", names)])?;
+        let times = [self.closed, self.passed].into_iter().chain(self.newest);
+        tables.put("time".into(), vec![column("closed, passed, newest", Int64Array::from_iter_values(times))])?;
+        self.save_members(&mut tables)?;
+        Ok(tables)
+    }
+
+    /// Saves the segments, and who is a member of them by closed windows.
+    fn save_members(&self, tables: &mut Tables) -> Result<(), EngineError> {
+        let program = &self.program;
         let texts = |f: &dyn Fn(usize) -> String| StringArray::from_iter_values((0..program.segments.len()).map(f));
-        let prints = fingerprints(&program);
+        let prints = fingerprints(program);
         let segments = vec![
             column("name", texts(&|i| program.segments[i].name.clone())),
             column("rule", texts(&|i| program.segments[i].rule_id.clone())),
@@ -77,13 +86,6 @@ impl Partition {
             column("fingerprint", texts(&|i| prints[i].clone())),
         ];
         tables.put("segments".into(), segments)?;
-        let times = [self.closed, self.passed].into_iter().chain(self.newest);
-        tables.put("time".into(), vec![column("closed, passed, newest", Int64Array::from_iter_values(times))])?;
-        self.save_members(&mut tables)?;
-        Ok(tables)
-    }
-
-    fn save_members(&self, tables: &mut Tables) -> Result<(), EngineError> {
         let members: Vec<_> = self.membership.iter().collect();
         let columns = vec![
             column("segment", UInt32Array::from_iter_values(members.iter().map(|m| m.0))),
@@ -136,13 +138,14 @@ impl Partition {
         Ok((partition, difference))
     }
 
-    /// Goes on with another program. On an error the partition is as it was.
+    /// Goes on with another program. With `backfill` the partition is as it was on an error; without, it is of no use
+    /// any more.
     ///
     /// # Errors
     /// When an expression fails, or state outgrows the memory limit.
     pub fn adopt(&mut self, program: Arc<Program>, backfill: Option<&Tables>) -> Result<Difference, EngineError> {
-        if backfill.is_none() && self.is_extended_by(&program) {
-            return self.extend(program);
+        if backfill.is_none() {
+            return if self.is_extended_by(&program) { self.extend(program) } else { self.carry(program) };
         }
         let tables = self.save()?;
         let (mut adopted, difference) = Partition::restore_filled(program, self.settings, &tables, backfill)?;
@@ -151,16 +154,43 @@ impl Partition {
         Ok(difference)
     }
 
+    /// Goes on with another program: groups that both have stay in memory, unless they need other slots. Which of them
+    /// qualify is found anew, as after a restart.
+    fn carry(&mut self, program: Arc<Program>) -> Result<Difference, EngineError> {
+        let (old, mut tables, ids) = (Arc::clone(&self.program), Tables::default(), UserIds::Same);
+        self.save_members(&mut tables)?;
+        let mut next = Partition::new(Arc::clone(&program), self.settings);
+        next.users = std::mem::take(&mut self.users);
+        (next.newest, next.passed, next.closed) = (self.newest, self.passed, self.closed);
+        (next.epoch, next.route_nanos) = (self.epoch, self.route_nanos);
+        let known: FxHashMap<&str, usize> = old.families.iter().enumerate().map(|(i, f)| (f.key.as_str(), i)).collect();
+        for (family, state) in program.families.iter().zip(&mut next.families) {
+            let Some(&i) = known.get(family.key.as_str()) else { continue };
+            if same_slots(&old.families[i], family) {
+                self.families[i].save_early(&old.segments, &old.families[i], &mut tables)?;
+                state.take_bare_groups(&mut self.families[i], &next.users)?;
+            } else {
+                self.families[i].save(&old.segments, &old.families[i], &mut tables)?;
+                state.load(family, &ids, &next.users, &tables)?;
+            }
+        }
+        let (segments, members) = next.load_members(&ids, &tables, &|_| true)?;
+        let kept: FxHashSet<u32> = segments.iter().filter_map(|s| s.kept).collect();
+        let rows = next.reopen(&kept, &ids, &tables)?;
+        let difference = next.difference(rows, &kept, &segments, members);
+        next.check_memory()?;
+        *self = next;
+        Ok(difference)
+    }
+
     /// Whether a program is this one with more segments over streams: then groups stay where they are.
     fn is_extended_by(&self, program: &Program) -> bool {
         let (old, before) = (&*self.program, self.program.segments.len());
-        let same_segments = program.segments.len() >= before && fingerprints(program)[..before] == fingerprints(old)[..];
-        let same_names = old.segments.iter().zip(&program.segments).all(|(a, b)| a.name == b.name && a.rule_id == b.rule_id);
+        let same_segments = program.segments.len() >= before && old.segments.iter().zip(&program.segments).all(|(a, b)| is_same(old, a, program, b));
         let base = |s: &Segment| matches!(s.kind, SegmentKind::Base { .. });
-        let keys = |f: &Family| f.general.iter().map(|g| g.key.clone()).collect::<Vec<_>>();
-        let same = |a: &Family, b: &Family| a.key == b.key && a.slot_keys == b.slot_keys && keys(a) == keys(b);
+        let same = |a: &Family, b: &Family| a.key == b.key && same_slots(a, b);
         let same_families = program.families.len() >= old.families.len() && old.families.iter().zip(&program.families).all(|(a, b)| same(a, b));
-        same_segments && same_names && same_families && program.segments[before..].iter().all(base) && {
+        same_segments && same_families && program.segments[before..].iter().all(base) && {
             self.families.iter().enumerate().all(|(i, state)| {
                 let next = FamilyState::new(program, i);
                 !next.keeps_by_place() && state.tracked().eq(next.tracked())
@@ -220,9 +250,9 @@ impl Partition {
     }
 
     fn load_users(&mut self, tables: &Tables) -> Result<UserIds, EngineError> {
-        let Some(table) = tables.get("users") else { return Ok(UserIds::default()) };
+        let Some(table) = tables.get("users") else { return Ok(UserIds::Of(FxHashMap::default())) };
         let names = table.texts("name")?;
-        Ok(table.u32s("id")?.iter().enumerate().map(|(i, &id)| (id, self.users.intern(names.value(i).as_bytes()))).collect())
+        Ok(UserIds::Of(table.u32s("id")?.iter().enumerate().map(|(i, &id)| (id, self.users.intern(names.value(i).as_bytes()))).collect()))
     }
 
     /// Takes memberships of segments that mean what they meant. Returns all saved segments, and all members of
@@ -309,6 +339,21 @@ impl Partition {
         }
         difference
     }
+}
+
+/// Whether a segment is another of the same name that means the same, where all before them are.
+fn is_same(old: &Program, a: &Segment, new: &Program, b: &Segment) -> bool {
+    let kinds = match (&a.kind, &b.kind) {
+        (SegmentKind::Base { family: f, .. }, SegmentKind::Base { family: g, .. }) => old.families[*f as usize].key == new.families[*g as usize].key,
+        (SegmentKind::Derived(a), SegmentKind::Derived(b)) => a.inputs == b.inputs,
+        _ => false,
+    };
+    kinds && a.name == b.name && a.rule_id == b.rule_id && a.sql == b.sql && a.emit == b.emit && a.retain_ms == b.retain_ms
+}
+
+/// Whether two families keep the same of each group, in the same order.
+fn same_slots(a: &Family, b: &Family) -> bool {
+    a.slot_keys == b.slot_keys && a.general.iter().map(|g| &g.key).eq(b.general.iter().map(|g| &g.key))
 }
 
 /// A member of a segment that means something else now: saved segment, user, membership.

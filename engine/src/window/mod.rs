@@ -243,6 +243,17 @@ impl FamilyState {
         (self.falls, self.stats) = (from.falls, from.stats);
     }
 
+    /// As [`FamilyState::take_groups`], without what segments made of them: which qualify is to be found anew.
+    pub(crate) fn take_bare_groups(&mut self, from: &mut FamilyState, users: &Users) -> Result<(), EngineError> {
+        self.take_groups(from);
+        self.settle_pane();
+        self.open = pane::OpenGroups::default();
+        self.sessions.early.clear();
+        self.sliding.simple.clear();
+        self.sliding.complex.clear();
+        self.decide_window(users)
+    }
+
     /// Whether groups are kept by the place of a segment, so that they mean nothing to other segments.
     pub(crate) fn keeps_by_place(&self) -> bool {
         self.overlaps() && !self.complex.is_empty()

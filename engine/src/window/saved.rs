@@ -13,12 +13,20 @@ use crate::having::view;
 use crate::tables::{Table, Tables, column};
 use crate::users::Users;
 
-/// Dense ids as they were saved → as they are now.
-pub type UserIds = FxHashMap<u32, u32>;
+/// Dense ids of users as they were saved → as they are now.
+pub enum UserIds {
+    /// They are the same, within one process.
+    Same,
+    /// Others.
+    Of(FxHashMap<u32, u32>),
+}
 
 /// The id that a saved user has now.
 pub fn user_id(table: &Table<'_>, ids: &UserIds, saved: u32) -> Result<u32, EngineError> {
-    ids.get(&saved).copied().ok_or_else(|| table.wrong(format!("names user {saved}, who is not in users")))
+    match ids {
+        UserIds::Same => Ok(saved),
+        UserIds::Of(ids) => ids.get(&saved).copied().ok_or_else(|| table.wrong(format!("names user {saved}, who is not in users"))),
+    }
 }
 
 fn numbers(values: impl Iterator<Item = i64>) -> Int64Array {
@@ -98,7 +106,11 @@ impl FamilyState {
         tables.put(format!("closed {key}"), vec![column("time", numbers([s.closed].into_iter()))])
     }
 
-    fn save_early(&self, segments: &[Segment], family: &Family, tables: &mut Tables) -> Result<(), EngineError> {
+    /// Saves by what windows sessions were reported early.
+    ///
+    /// # Errors
+    /// When the columns do not fit.
+    pub fn save_early(&self, segments: &[Segment], family: &Family, tables: &mut Tables) -> Result<(), EngineError> {
         let early: Vec<_> = self.sessions.early.iter().map(|(&(segment, row), &window)| (segment, self.rows.row(row), window)).collect();
         if early.is_empty() {
             return Ok(());

@@ -133,24 +133,37 @@ proptest! {
     }
 
     #[test]
-    fn more_segments_are_the_same_in_memory_and_through_tables(events in events(false), sizes in sizes(), first in 1usize..11, more in 1usize..6, at in 0usize..30) {
-        // The second family of programs has further segments over the same groups.
-        let over = |sum: u32| format!(
+    fn a_change_of_program_is_the_same_in_memory_and_through_tables(
+        events in events(false),
+        sizes in sizes(),
+        programs in prop::collection::vec((prop::collection::vec(any::<bool>(), 15), 0usize..4, prop::option::weighted(0.3, 20u32..80)), 2..5),
+        every in 1usize..12,
+    ) {
+        // Programs of any of the segments, with further ones over the same groups, and one that means something else.
+        let over = |sum: usize| format!(
             "CREATE SEGMENT t{sum} AS SELECT user_id, sum(value) AS value FROM TUMBLE(events, event_time, INTERVAL '10 seconds') \
              WHERE event_type = 'purchase' GROUP BY user_id, window_start, window_end HAVING sum(value) > {sum};
              CREATE SEGMENT h{sum} AS SELECT user_id, sum(value) AS value FROM HOP(events, event_time, INTERVAL '4 seconds', INTERVAL '20 seconds') \
              GROUP BY user_id, window_start, window_end HAVING sum(value) > {sum} EMIT FINAL;
              CREATE SEGMENT v{sum} AS SELECT user_id FROM SESSION(events, event_time, INTERVAL '4 seconds') \
              GROUP BY user_id, window_start, window_end HAVING count(*) >= {};", sum / 10);
-        let old = some_segments(|i| i < first);
-        let new = program(&format!("{old}{}", (1..=more as u32).map(|i| over(i * 20)).collect::<String>()));
-        let (mut memory, mut tables) = (Run::new(&program(&old)), Run::new(&program(&old)));
+        let sql = |(keep, more, spent): &(Vec<bool>, usize, Option<u32>)| {
+            let keep = closed(keep);
+            let text = format!("{}{}", some_segments(|i| keep[i]), (1..=*more).map(|i| over(i * 20)).collect::<String>());
+            spent.map_or(text.clone(), |spent| text.replace("sum(value) > 60", &format!("sum(value) > {spent}")))
+        };
+        let programs: Vec<_> = programs.iter().filter(|(keep, more, _)| keep.contains(&true) || *more > 0).map(|p| program(&sql(p))).collect();
+        prop_assume!(programs.len() > 1);
+        let (mut memory, mut tables, mut turn) = (Run::new(&programs[0]), Run::new(&programs[0]), 0);
         for (i, batch) in batches(&events, &sizes).into_iter().enumerate() {
-            if i == at {
-                let mut lines = (memory.adopt(&new, None), tables.adopt_through_tables(&new));
+            if i % every == every - 1 {
+                turn += 1;
+                let new = &programs[turn % programs.len()];
+                let mut lines = (memory.adopt(new, None), tables.adopt_through_tables(new));
                 lines.0.sort();
                 lines.1.sort();
                 prop_assert_eq!(differences(&lines.0, &lines.1), Vec::<String>::new());
+                prop_assert_eq!(&memory.sink, &memory.members());
             }
             let (a, b) = (memory.batch(batch), tables.batch(batch));
             prop_assert_eq!(differences(&a, &b), Vec::<String>::new());

@@ -155,6 +155,10 @@ impl Run {
     /// Goes on with another program.
     pub fn adopt(&mut self, program: &Arc<Program>, backfill: Option<&Tables>) -> Vec<Line> {
         let difference = self.partition.adopt(Arc::clone(program), backfill).expect("another program");
+        self.differ(difference)
+    }
+
+    fn differ(&mut self, difference: Difference) -> Vec<Line> {
         for d in &difference.departed {
             assert!(self.sink.remove(&(d.segment.clone(), d.user.clone())), "{d:?} was no member");
         }
@@ -166,7 +170,7 @@ impl Run {
         let tables = encoded(&self.partition.save().expect("saved state"));
         let (partition, difference) = Partition::restore(Arc::clone(program), settings(), &tables).expect("restored state");
         self.partition = partition;
-        self.lines(&difference.rows)
+        self.differ(difference)
     }
 
     /// Members of visible segments: (segment, user).

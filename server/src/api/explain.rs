@@ -1,7 +1,7 @@
 //! How segments run and what they share: of a text, and of everything that runs now.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::State;
@@ -10,6 +10,8 @@ use axum::response::{IntoResponse, Response};
 use cohort_compiler::explain::{Format, Graph, Measured};
 use cohort_compiler::statement::{self, ExplainTarget, Statement};
 use cohort_compiler::{Program, SourceKind, SourceText};
+use cohort_engine::window::FamilyStats;
+use cohort_engine::worker::Running;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
@@ -124,26 +126,52 @@ async fn of_running(app: &App, only: Option<&str>, style: Style) -> ApiResult<Pl
         Some(name) => Some(current.find(name).map(|s| s.name.clone()).filter(|n| current.compiled(n).is_some()).ok_or_else(|| Problem::no_segment(name))?),
         None => None,
     };
-    let app = Arc::clone(app);
+    let counters = counters(app, current.revision).await;
     blocking(move || {
         let mut graph = Graph::new(&current.program, name.as_deref());
-        let revision = current.revision;
-        let stats = app.runtime.ask_all(Duration::from_secs(2), move |p| {
-            let events: u64 = p.counts.events.values().sum();
-            (p.deployment.revision == revision).then(|| (p.state.family_stats(), p.state.route_nanos(), events))
-        });
-        let (mut route, mut rows) = (0, 0);
+        let (all, known) = (counters.len(), counters.iter().flatten().count());
+        if known < all {
+            graph.summary += &format!("; rows and times of {known} of {all} partitions, as the others are busy");
+        }
+        let mut scan = Measured::default();
         let mut families = vec![Measured::default(); current.program.families.len()];
-        for (stats, nanos, events) in stats.into_iter().flatten() {
-            (route, rows) = (route + nanos, rows + events);
+        for (stats, nanos, events) in counters.into_iter().flatten() {
+            scan = Measured { rows: scan.rows + events, nanos: scan.nanos + nanos };
             for (m, s) in families.iter_mut().zip(stats) {
                 *m = Measured { rows: m.rows + s.events, nanos: m.nanos + s.nanos };
             }
         }
-        measure(&mut graph, &current.program, Measured { rows, nanos: route }, &families);
+        measure(&mut graph, &current.program, scan, &families);
         Plan::new(&current.program, &graph, name.as_deref(), style)
     })
     .await
+}
+
+/// What a partition counted: by family, time spent on routing, and events.
+type Counters = (Vec<FamilyStats>, u64, u64);
+
+/// How long workers may take to answer; one that waits for the sink does not.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// What each partition counted; none of those that are busy, or run another program.
+async fn counters(app: &App, revision: i64) -> Vec<Option<Counters>> {
+    let until = Instant::now() + PATIENCE;
+    let ask = |worker: Vec<u32>| {
+        let app = Arc::clone(app);
+        blocking(move || {
+            let one = |p: u32| {
+                let question = move |p: &mut Running| {
+                    let events: u64 = p.counts.events.values().sum();
+                    (p.deployment.revision == revision).then(|| (p.state.family_stats(), p.state.route_nanos(), events))
+                };
+                app.runtime.ask(p, until.saturating_duration_since(Instant::now()), question).flatten()
+            };
+            worker.into_iter().map(one).collect::<Vec<_>>()
+        })
+    };
+    let workers = app.runtime.workers().into_iter().map(|w| w.partitions.iter().map(|p| p.partition).collect());
+    let answers = futures::future::join_all(workers.map(ask)).await;
+    answers.into_iter().flat_map(Result::unwrap_or_default).collect()
 }
 
 fn measure(graph: &mut Graph, program: &Program, scan: Measured, families: &[Measured]) {

@@ -21,22 +21,27 @@ use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use opentelemetry::trace::Status;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
-use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
+use tracing::{Instrument, Span};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::service::Service;
+use crate::telemetry;
 use auth::Tokens;
 use problem::Problem;
 
 /// What handlers share.
 pub type App = Arc<Service>;
 
+const REQUEST_ID: &str = "x-request-id";
 const BODY: usize = 1 << 20;
 const EVENTS_BODY: usize = 16 << 20;
 
@@ -112,9 +117,11 @@ pub fn router(service: &App, tokens: Tokens, metrics: metrics_exporter_prometheu
         .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| Problem::internal(&"a handler panicked").into_response()));
     if !config.cors.is_empty() {
         let origins: Vec<HeaderValue> = config.cors.iter().filter_map(|o| o.parse().ok()).collect();
-        router = router.layer(CorsLayer::permissive().allow_origin(AllowOrigin::list(origins)));
+        // By name, as `*` would not let Authorization through.
+        let cors = CorsLayer::permissive().allow_headers(AllowHeaders::mirror_request());
+        router = router.layer(cors.allow_origin(AllowOrigin::list(origins)));
     }
-    let id = HeaderName::from_static("x-request-id");
+    let id = HeaderName::from_static(REQUEST_ID);
     router.layer(PropagateRequestIdLayer::new(id.clone())).layer(SetRequestIdLayer::new(id, MakeRequestUuid))
 }
 
@@ -134,15 +141,33 @@ async fn limit_time(timeout: Duration, request: Request, next: Next) -> Response
     }
 }
 
-/// Counts and times requests by route and status.
+/// Counts, times and traces requests by route and status.
 async fn record(request: Request, next: Next) -> Response {
     let started = Instant::now();
     let route = request.extensions().get::<MatchedPath>().map_or("other".to_string(), |p| p.as_str().to_string());
     let method = request.method().to_string();
-    let mut response = next.run(request).await;
-    let labels = [("method", method), ("route", route), ("status", response.status().as_u16().to_string())];
+    let span = request_span(&request, &method, &route);
+    let mut response = next.run(request).instrument(span.clone()).await;
+    let status = response.status();
+    span.set_attribute("http.response.status_code", i64::from(status.as_u16()));
+    if status.is_server_error() {
+        span.set_status(Status::error(status.canonical_reason().unwrap_or_default()));
+    }
+    let labels = [("method", method), ("route", route), ("status", status.as_u16().to_string())];
     metrics::counter!("cohort_http_requests_total", &labels).increment(1);
     metrics::histogram!("cohort_http_request_seconds", &labels[..2]).record(started.elapsed().as_secs_f64());
     response.headers_mut().entry(header::X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
     response
+}
+
+/// The span of a request, part of its caller's trace. Logs within it have its id.
+fn request_span(request: &Request, method: &str, route: &str) -> Span {
+    let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
+    let span = tracing::info_span!("request", otel.name = format!("{method} {route}"), otel.kind = "server", request_id = id);
+    // Only layers that trace need a parent.
+    let _ = span.set_parent(telemetry::caller(request.headers()));
+    span.set_attribute("http.request.method", method.to_string());
+    span.set_attribute("http.route", route.to_string());
+    span.set_attribute("url.path", request.uri().path().to_string());
+    span
 }

@@ -153,6 +153,10 @@ impl From<CatalogError> for Problem {
             CatalogError::NameTaken { .. } => Problem::new(StatusCode::CONFLICT, "name-taken", error.to_string()),
             CatalogError::Unknown { name } => Problem::no_segment(name),
             CatalogError::Stale { .. } => Problem::new(StatusCode::PRECONDITION_FAILED, "changed-meanwhile", error.to_string()),
+            CatalogError::Database(_) if error.is_unreachable() => {
+                tracing::error!(%error, "request failed");
+                Problem::new(StatusCode::SERVICE_UNAVAILABLE, "catalog-unreachable", "the catalog does not answer; the log says why").hint("try again")
+            }
             CatalogError::Unreachable { .. } => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "catalog-unreachable", error.to_string()),
             CatalogError::Database(_) => Problem::internal(&error),
         }

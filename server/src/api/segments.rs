@@ -13,6 +13,7 @@ use cohort_compiler::emit::Emit;
 use cohort_compiler::{SourceKind, SourceText};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use tracing::Instrument;
 use utoipa::{IntoParams, ToSchema};
 
 use super::App;
@@ -222,11 +223,14 @@ fn found(current: &Current, name: &str) -> ApiResult<Stored> {
     current.find(name).cloned().ok_or_else(|| Problem::no_segment(name))
 }
 
+fn tag_of(stored: &Stored) -> String {
+    format!("\"{}\"", stored.version)
+}
+
 /// A segment, with its version as ETag.
 fn tagged(app: &App, current: &Current, name: &str, status: StatusCode) -> ApiResult<Response> {
     let stored = found(current, name)?;
-    let tag = format!("\"{}\"", stored.version);
-    Ok((status, [(header::ETAG, tag)], Json(Segment::new(app, current, &stored)?)).into_response())
+    Ok((status, [(header::ETAG, tag_of(&stored))], Json(Segment::new(app, current, &stored)?)).into_response())
 }
 
 /// Creates a segment; it runs from the next batch on.
@@ -246,8 +250,13 @@ pub async fn create(State(app): State<App>, Extension(caller): Extension<Caller>
 
 /// One segment, by id or name.
 #[utoipa::path(get, path = "/segments/{id}", tag = "segments", params(("id" = String, Path)), responses((status = 200, body = Segment), (status = 304), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
-pub async fn get(State(app): State<App>, Path(id): Path<String>) -> ApiResult<Response> {
-    tagged(&app, &app.current.load_full(), &id, StatusCode::OK)
+pub async fn get(State(app): State<App>, Path(id): Path<String>, headers: HeaderMap) -> ApiResult<Response> {
+    let current = app.current.load_full();
+    let tag = tag_of(&found(&current, &id)?);
+    if is_known(&headers, &tag) {
+        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
+    }
+    tagged(&app, &current, &id, StatusCode::OK)
 }
 
 /// Gives a segment another meaning; the difference in members is emitted.
@@ -339,14 +348,19 @@ fn rules_json(current: &Current, event_type: Option<&str>) -> Vec<SegmentRule> {
     rules
 }
 
+/// Whether a caller has the answer of a tag; proxies that compress make tags weak.
+fn is_known(headers: &HeaderMap, tag: &str) -> bool {
+    let given = headers.get(header::IF_NONE_MATCH).and_then(|v| v.to_str().ok());
+    given.is_some_and(|v| v.split(',').map(str::trim).any(|t| t == "*" || t.strip_prefix("W/").unwrap_or(t) == tag))
+}
+
 /// JSON with an ETag; nothing when the caller has it.
 fn cached(headers: &HeaderMap, value: &impl Serialize) -> ApiResult<Response> {
     let text = serde_json::to_string(value).map_err(|e| Problem::internal(&e))?;
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);
     let tag = format!("\"{:016x}\"", hasher.finish());
-    let known = headers.get(header::IF_NONE_MATCH).and_then(|v| v.to_str().ok()).is_some_and(|v| v.split(',').any(|t| t.trim() == tag || t.trim() == "*"));
-    if known {
+    if is_known(headers, &tag) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
     }
     Ok(([(header::ETAG, tag), (header::CONTENT_TYPE, "application/json".into())], text).into_response())
@@ -417,9 +431,10 @@ pub async fn members(State(app): State<App>, Path(id): Path<String>, Query(slice
     Ok(Json(Members { items: found.into_iter().map(member).collect(), cursor }))
 }
 
-/// Runs what blocks.
+/// Runs what blocks, as part of the span that it is called in.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> ApiResult<T> {
-    tokio::task::spawn_blocking(work).await.map_err(|e| Problem::internal(&e))
+    let span = tracing::Span::current();
+    tokio::task::spawn_blocking(move || span.in_scope(work)).await.map_err(|e| Problem::internal(&e))
 }
 
 /// What happened to a segment in a minute.
@@ -552,7 +567,8 @@ pub async fn preview(State(app): State<App>, Body(input): Body<PreviewInput>) ->
             p
         }
     })?;
-    let preview = blocking(move || run_preview(&app, &program, &draft.name, input.from, input.to)).await?;
+    let span = tracing::info_span!("preview", segment = draft.name);
+    let preview = blocking(move || run_preview(&app, &program, &draft.name, input.from, input.to)).instrument(span).await?;
     preview.map(Json).map_err(|e| Problem::internal(&e))
 }
 

@@ -69,6 +69,33 @@ pub struct SinkStatus {
     retries: u64,
     queue: u64,
     error: Option<String>,
+    /// Memberships that were told as a whole, after partitions were restored.
+    members_told: u64,
+    /// Aerospike, if that is among the sinks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    aerospike: Option<AerospikeCounts>,
+}
+
+/// What was written to Aerospike.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AerospikeCounts {
+    records: u64,
+    batches: u64,
+    /// Records that were not taken, and sent again.
+    retries: u64,
+    /// Times that the breaker opened.
+    opened: u64,
+    /// Whether it is open.
+    open: bool,
+}
+
+/// Another member of the consumer group.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OtherMember {
+    url: String,
+    partitions: Vec<u32>,
 }
 
 /// How the service stands.
@@ -88,6 +115,8 @@ pub struct ServiceStatus {
     sink: SinkStatus,
     /// Bytes of events that are kept.
     log_bytes: u64,
+    /// Other members of the group.
+    members: Vec<OtherMember>,
     /// What is wrong.
     problems: Vec<String>,
 }
@@ -151,6 +180,18 @@ fn checkpoint(app: &App) -> CheckpointStatus {
     }
 }
 
+fn aerospike(app: &App) -> Option<AerospikeCounts> {
+    let (_, status) = app.aerospike.as_ref()?;
+    let n = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    Some(AerospikeCounts {
+        records: n(&status.records),
+        batches: n(&status.batches),
+        retries: n(&status.retries),
+        opened: n(&status.opened),
+        open: n(&status.open) == 1,
+    })
+}
+
 /// Workers, partitions, watermarks, checkpoint and sink.
 #[utoipa::path(get, path = "/status", tag = "status", responses((status = 200, body = ServiceStatus)))]
 pub async fn status(State(app): State<App>) -> Json<ServiceStatus> {
@@ -169,13 +210,16 @@ pub async fn status(State(app): State<App>) -> Json<ServiceStatus> {
         partitions,
         checkpoint: checkpoint(&app),
         sink: SinkStatus {
-            kind: format!("{:?}", app.config.sink.kind).to_lowercase(),
+            kind: app.config.all_sinks().iter().map(|s| format!("{:?}", s.kind).to_lowercase()).collect::<Vec<_>>().join(", "),
             results: outbox.results.load(Ordering::Relaxed),
             writes: outbox.writes.load(Ordering::Relaxed),
             retries: outbox.retries.load(Ordering::Relaxed),
             queue: app.runtime.queued(),
             error: outbox.error(),
+            members_told: outbox.members_told.load(Ordering::Relaxed),
+            aerospike: aerospike(&app),
         },
+        members: app.members.others().iter().map(|m| OtherMember { url: m.url.clone(), partitions: m.partitions.clone() }).collect(),
         log_bytes: app.log.bytes(),
         problems: problems(&app),
     })
@@ -229,6 +273,13 @@ fn observe(app: &App) {
     counter!("cohort_sink_results_total").absolute(outbox.results.load(Ordering::Relaxed));
     counter!("cohort_sink_writes_total").absolute(outbox.writes.load(Ordering::Relaxed));
     counter!("cohort_sink_retries_total").absolute(outbox.retries.load(Ordering::Relaxed));
+    if let Some(a) = aerospike(app) {
+        counter!("cohort_aerospike_records_total").absolute(a.records);
+        counter!("cohort_aerospike_batches_total").absolute(a.batches);
+        counter!("cohort_aerospike_retries_total").absolute(a.retries);
+        counter!("cohort_aerospike_breaker_opened_total").absolute(a.opened);
+        gauge!("cohort_aerospike_breaker_open").set(if a.open { 1.0 } else { 0.0 });
+    }
     gauge!("cohort_sink_queue").set(app.runtime.queued() as f64);
     let checkpoint = checkpoint(app);
     counter!("cohort_checkpoints_total").absolute(checkpoint.published);

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
 use cohort_compiler::{CompileOptions, SourceKind, SourceText, compile};
-use cohort_connectors::replay::partition_of;
+use cohort_connectors::aerospike::record;
+use cohort_connectors::embedded::profiles as embedded;
 use cohort_engine::decode::json::JsonDecoder;
 use cohort_engine::decode::{EventBatch, Topics};
 use cohort_engine::events::projection;
@@ -22,6 +24,7 @@ use super::App;
 use super::extract::Path;
 use super::problem::{ApiResult, Problem};
 use super::segments::blocking;
+use crate::config;
 
 /// A membership. Times are milliseconds since the epoch.
 #[derive(Debug, Serialize, ToSchema)]
@@ -50,10 +53,33 @@ pub struct UserSegments {
 
 /// The segments that a user is in now; none for a user who is not known.
 #[utoipa::path(get, path = "/users/{userId}/segments", tag = "users", params(("userId" = String, Path)), responses((status = 200, body = UserSegments), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
-pub async fn segments(State(app): State<App>, Path(user_id): Path<String>) -> ApiResult<Json<UserSegments>> {
+pub async fn segments(State(app): State<App>, Path(user_id): Path<String>, headers: HeaderMap) -> ApiResult<Json<Value>> {
     let profile = app.profiles.get(&user_id)?;
+    // What is kept here of a partition that another member reads by now is of the past.
+    let embedded = app.config.source.kind == config::SourceKind::Embedded;
+    let profile = profile.filter(|p| embedded || app.runtime.partitions().contains(&p.partition));
+    if embedded || profile.is_some() {
+        return Ok(Json(json!(of_profile(&app, user_id, profile))));
+    }
+    if let Some((aerospike, _)) = &app.aerospike {
+        let unreachable = |e| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "store-unavailable", format!("{e}")).hint("try again");
+        let profile = aerospike.get(&user_id).await.map_err(unreachable)?;
+        return Ok(Json(json!(of_record(&app, user_id, profile))));
+    }
+    let path = format!("/users/{}/segments", encoded(&user_id));
+    let elsewhere = app.ask_others(&path, &user_id, &headers, |answer| !answer["lastUpdated"].is_null()).await;
+    Ok(Json(elsewhere.unwrap_or_else(|| json!(of_profile(&app, user_id, None)))))
+}
+
+/// A part of a path.
+fn encoded(text: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.~".contains(&b);
+    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+}
+
+fn of_profile(app: &App, user_id: String, profile: Option<embedded::Profile>) -> UserSegments {
     let current = app.current.load();
-    let membership = |r: &cohort_connectors::embedded::profiles::RuleResult, expires_at: i64| Membership {
+    let membership = |r: &embedded::RuleResult, expires_at: i64| Membership {
         segment: r.segment.clone(),
         segment_id: current.find(&r.segment).map(|s| s.id.clone()),
         value: r.value,
@@ -63,7 +89,28 @@ pub async fn segments(State(app): State<App>, Path(user_id): Path<String>) -> Ap
         expires_at,
     };
     let segments = profile.iter().flat_map(|p| p.results.values().filter(|r| p.segments.contains(&r.segment)).map(|r| membership(r, p.expires_at)));
-    Ok(Json(UserSegments { user_id, segments: segments.collect(), last_updated: profile.as_ref().map(|p| p.last_updated) }))
+    UserSegments { user_id, segments: segments.collect(), last_updated: profile.as_ref().map(|p| p.last_updated) }
+}
+
+/// What the shared store holds: it knows results by rule, and not since when.
+fn of_record(app: &App, user_id: String, profile: Option<record::Profile>) -> UserSegments {
+    let (current, now) = (app.current.load(), (app.clock)());
+    let Some(profile) = profile else { return UserSegments { user_id, segments: vec![], last_updated: None } };
+    let expires_at = profile.ttl.map_or(i64::MAX, |s| now.saturating_add(s as i64 * 1_000));
+    let rules = current.program.segments.iter().filter(|s| profile.segments.contains(&s.name));
+    let membership = |s: &cohort_compiler::program::Segment| {
+        let result = profile.results.get(&s.rule_id);
+        Membership {
+            segment: s.name.clone(),
+            segment_id: current.find(&s.name).map(|s| s.id.clone()),
+            value: result.and_then(|r| r.value),
+            since: result.map_or(profile.last_updated, |r| r.timestamp),
+            window_start: result.map_or(0, |r| r.window_start),
+            window_end: result.map_or(0, |r| r.window_end),
+            expires_at,
+        }
+    };
+    UserSegments { segments: rules.map(membership).collect(), last_updated: Some(profile.last_updated), user_id }
 }
 
 /// An aggregate that decides.
@@ -166,24 +213,30 @@ fn input(program: &cohort_compiler::Program, (segment, why): &(u32, Why)) -> Inp
 
 /// Windows, values, thresholds and events that decided it, in or out.
 #[utoipa::path(get, path = "/users/{userId}/segments/{segment}/why", tag = "users", params(("userId" = String, Path), ("segment" = String, Path)), responses((status = 200, body = WhyAnswer), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
-pub async fn why(State(app): State<App>, Path((user_id, segment)): Path<(String, String)>) -> ApiResult<Json<WhyAnswer>> {
+pub async fn why(State(app): State<App>, Path((user_id, segment)): Path<(String, String)>, headers: HeaderMap) -> ApiResult<Json<Value>> {
     let current = app.current.load_full();
     let name = current.find(&segment).map(|s| s.name.clone()).ok_or_else(|| Problem::no_segment(&segment))?;
     if current.compiled(&name).is_none() {
-        return Err(Problem::new(axum::http::StatusCode::CONFLICT, "segment-paused", format!("segment {name:?} does not run")));
+        return Err(Problem::new(StatusCode::CONFLICT, "segment-paused", format!("segment {name:?} does not run")));
     }
-    blocking(move || answer(&app, user_id, name)).await?.map(Json)
+    let (service, user) = (std::sync::Arc::clone(&app), user_id.clone());
+    if let Some(partition) = blocking(move || service.partition_here(&user)).await? {
+        return blocking(move || answer(&app, partition, user_id, name)).await?.map(|why| Json(json!(why)));
+    }
+    let path = format!("/users/{}/segments/{}/why", encoded(&user_id), encoded(&name));
+    let elsewhere = app.ask_others(&path, &user_id, &headers, |_| true).await;
+    let nobody = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "no member reads the partition of this user now").hint("try again");
+    elsewhere.map(Json).ok_or_else(nobody)
 }
 
-fn answer(app: &App, user_id: String, name: String) -> ApiResult<WhyAnswer> {
-    let partition = partition_of(user_id.as_bytes(), app.log.partitions());
+fn answer(app: &App, partition: u32, user_id: String, name: String) -> ApiResult<WhyAnswer> {
     let (user, segment) = (user_id.clone(), name.clone());
     let asked = app.runtime.ask(partition, Duration::from_secs(5), move |p| {
         let program = std::sync::Arc::clone(p.state.program());
         let id = program.segments.iter().position(|s| s.name == segment)? as u32;
         Some(p.state.why(id, &user).map(|why| (program, id, why)))
     });
-    let busy = || Problem::new(axum::http::StatusCode::SERVICE_UNAVAILABLE, "busy", "the worker of this user does not answer").hint("try again");
+    let busy = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "the worker of this user does not answer").hint("try again");
     let (program, id, why) = match asked {
         Some(Some(found)) => found.map_err(|e| Problem::internal(&e))?,
         Some(None) | None => return Err(busy()),

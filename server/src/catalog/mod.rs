@@ -139,6 +139,30 @@ pub enum CatalogError {
 
 type Result<T> = std::result::Result<T, CatalogError>;
 
+/// A member of the consumer group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Its name, new at each start.
+    pub instance: String,
+    /// Where it is asked.
+    pub url: String,
+    /// The partitions that it reads.
+    pub partitions: Vec<u32>,
+}
+
+impl CatalogError {
+    /// Whether the database, and not what it was asked, is what fails.
+    pub fn is_unreachable(&self) -> bool {
+        match self {
+            CatalogError::Unreachable { .. } => true,
+            CatalogError::Database(sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed) => true,
+            // Connection exceptions, operator intervention, and a database that is not there.
+            CatalogError::Database(sqlx::Error::Database(e)) => e.code().is_some_and(|c| ["08", "57", "3D"].iter().any(|class| c.starts_with(class))),
+            _ => false,
+        }
+    }
+}
+
 /// The catalog; clones share its connections.
 #[derive(Clone)]
 pub struct Catalog {
@@ -197,6 +221,7 @@ impl Catalog {
     }
 
     /// All segments, in the order of their creation, and the revision that they are of.
+    #[tracing::instrument(name = "catalog read", skip_all)]
     pub async fn all(&self) -> Result<(i64, Vec<Stored>)> {
         loop {
             let before = self.revision().await?;
@@ -208,6 +233,7 @@ impl Catalog {
     }
 
     /// Makes changes, all or none; returns the revision after them, and each segment as it is after its change.
+    #[tracing::instrument(name = "catalog write", skip_all, fields(edits = edits.len(), by = by))]
     pub async fn apply(&self, edits: &[Edit], by: &str, at: i64) -> Result<(i64, Vec<Stored>)> {
         let mut transaction = self.pool.begin().await?;
         // First the counter: that takes the lock by which changes come one after the other.
@@ -250,6 +276,24 @@ impl Catalog {
         }
         let active = order.into_iter().filter_map(|id| latest.remove(&id)).filter(|c| c.active && c.action != "drop");
         Ok(active.map(|c| (c.segment_id, c.name, c.body)).collect())
+    }
+}
+
+impl Catalog {
+    /// Says that a member is there; returns the others that said so since a time, and forgets those that did not.
+    pub async fn announce(&self, member: &Member, now: i64, since: i64) -> Result<Vec<Member>> {
+        let text = member.partitions.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+        let query = "INSERT INTO members (instance, url, partitions, seen_at) VALUES ($1, $2, $3, $4) \
+                     ON CONFLICT (instance) DO UPDATE SET url = excluded.url, partitions = excluded.partitions, seen_at = excluded.seen_at";
+        sqlx::query(query).bind(&member.instance).bind(&member.url).bind(text).bind(now).execute(&self.pool).await?;
+        sqlx::query("DELETE FROM members WHERE seen_at < $1").bind(since).execute(&self.pool).await?;
+        let rows = sqlx::query("SELECT instance, url, partitions FROM members WHERE instance <> $1 ORDER BY instance").bind(&member.instance);
+        let read = |row: &AnyRow| {
+            let partitions: String = row.try_get("partitions")?;
+            let partitions = partitions.split(',').filter_map(|p| p.parse().ok()).collect();
+            Ok(Member { instance: row.try_get("instance")?, url: row.try_get("url")?, partitions })
+        };
+        rows.fetch_all(&self.pool).await?.iter().map(read).collect()
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 use anyhow::Result;
 use serde_json::{Value, json};
 
+use crate::bench::live::{edits, lookups};
 use crate::bench::rules::ClassicRule;
 use crate::bench::scenarios::{Kind, Params, SCENARIOS, Workload, build};
 use crate::bench::{peers, run, yardsticks};
@@ -37,6 +38,9 @@ pub struct Args {
     /// Records in a micro-batch.
     #[arg(long, default_value_t = 8192)]
     batch_rows: usize,
+    /// Events a second that come meanwhile (edits, lookups).
+    #[arg(long, default_value_t = 50_000)]
+    rate: u64,
     /// Runs of each measurement; medians are reported.
     #[arg(long, default_value_t = 5)]
     runs: usize,
@@ -56,16 +60,16 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
-    if args.scenario == "live" && !args.list {
-        return live(args);
-    }
     if args.list {
-        SCENARIOS.iter().for_each(|s| println!("{:<16} {}", s.name, s.about));
-        println!("{:<16} the service on embedded stores: time from an event's arrival to its result in the sink", "live");
+        let all = SCENARIOS.iter().map(|s| (s.name, s.about)).chain(LIVE);
+        all.for_each(|(name, about)| println!("{name:<16} {about}"));
         return Ok(());
     }
+    if LIVE.iter().any(|(name, _)| *name == args.scenario) {
+        return live(args);
+    }
     if !SCENARIOS.iter().any(|s| s.name == args.scenario) {
-        let names: Vec<_> = SCENARIOS.iter().map(|s| s.name).collect();
+        let names: Vec<_> = SCENARIOS.iter().map(|s| s.name).chain(LIVE.map(|(name, _)| name)).collect();
         return Err(super::Usage(format!("unknown scenario {:?}: one of {}", args.scenario, names.join(", "))).into());
     }
     let mut reports = vec![];
@@ -177,23 +181,52 @@ fn by_hand(args: &Args, workload: &Workload, all: &[u8]) -> Result<Vec<Value>> {
     Ok(rows)
 }
 
-/// The live scenario: for each number of rules a service of its own.
+/// Scenarios of the service on embedded stores.
+const LIVE: [(&str, &str); 3] = [
+    ("live", "the service on embedded stores: time from an event's arrival to its result in the sink"),
+    ("edits", "the service: to create, replace, pause, drop, list and explain segments beside many others"),
+    ("lookups", "the service: to look up what a user is in, by several clients while events stream"),
+];
+
+/// Scenarios of the service: for each number of rules one of its own.
 fn live(args: &Args) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut runs = vec![];
-    for &rules in &args.rules {
-        let report = runtime.block_on(crate::bench::live::run(rules, args.users, args.seed))?;
-        eprintln!("live, {rules} rules: {} events/s can be sustained", report["sustainedEventsPerSecond"]);
-        for step in report["steps"].as_array().into_iter().flatten() {
-            eprintln!(
-                "  at {} %: p50 {} ms, p95 {} ms, p99 {} ms, lag at the end {}",
-                step["percent"], step["p50Ms"], step["p95Ms"], step["p99Ms"], step["lag"]
-            );
-        }
+    let rules = if args.scenario == "lookups" { &args.rules[..1] } else { &args.rules[..] };
+    for &rules in rules {
+        let report = match args.scenario.as_str() {
+            "lookups" => runtime.block_on(lookups::run(args.users, args.rate, args.seed))?,
+            "edits" => runtime.block_on(edits::run(rules, args.users, args.rate, args.seed))?,
+            _ => runtime.block_on(crate::bench::live::run(rules, args.users, args.seed))?,
+        };
+        say(&args.scenario, &report);
         runs.push(report);
     }
     match &args.json {
-        Some(path) => super::write_json(path, &json!({"scenario": "live", "runs": runs})),
+        Some(path) => super::write_json(path, &json!({"scenario": args.scenario, "runs": runs})),
         None => Ok(()),
+    }
+}
+
+/// Prints a report, a line a step.
+fn say(scenario: &str, report: &Value) {
+    let times = |t: &Value| format!("p50 {} ms, p95 {} ms, p99 {} ms, max {} ms", t["p50Ms"], t["p95Ms"], t["p99Ms"], t["maxMs"]);
+    if scenario == "live" {
+        eprintln!("live, {} rules: {} events/s can be sustained", report["rules"], report["sustainedEventsPerSecond"]);
+    }
+    for step in report["steps"].as_array().into_iter().flatten() {
+        match scenario {
+            "live" => eprintln!("  at {} %: {}, lag at the end {}", step["percent"], times(step), step["lag"]),
+            "lookups" => eprintln!("  {}: {} calls, {}; {} results/s meanwhile", step["step"], step["calls"], times(step), step["resultsPerSecond"]),
+            _ => {
+                eprintln!(
+                    "edits, {} rules, {} events/s asked for, {} processed, {} results/s, lag {}",
+                    report["rules"], step["eventsPerSecond"], step["processedPerSecond"], step["resultsPerSecond"], step["lag"]
+                );
+                for what in ["create", "replace", "pause", "drop", "list", "explain"] {
+                    eprintln!("  {what}: {}", times(&step[what]));
+                }
+            }
+        }
     }
 }

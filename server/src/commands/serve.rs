@@ -8,15 +8,18 @@ use anyhow::{Context, Result, anyhow};
 use axum_server::Handle;
 use axum_server::tls_rustls::RustlsConfig;
 use cohort_connectors::embedded::log::Record;
+use cohort_connectors::kafka::admin;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use serde_json::json;
 
 use crate::api;
 use crate::api::auth::Tokens;
 use crate::catalog::Edit;
-use crate::config::Config;
+use crate::config::{Config, SourceKind, Telemetry, Tls};
 use crate::generate::{Generator, GeneratorConfig};
+use crate::service::connect::kafka_options;
 use crate::service::{Service, system_clock};
+use crate::telemetry::{self, LogFormat};
 
 /// Flags of `cohort serve`.
 #[derive(clap::Args)]
@@ -45,9 +48,18 @@ impl ConfigArgs {
 }
 
 /// Runs `cohort serve`.
-pub fn run(args: &Args) -> Result<()> {
+pub fn run(args: &Args, logs: LogFormat) -> Result<()> {
     let config = args.config.load(&[])?;
-    runtime()?.block_on(serve(config, None))
+    with_telemetry(&config.telemetry.clone(), logs, serve(config, None))
+}
+
+/// Runs the service with logs and traces; what is left of the traces is sent when it ends.
+fn with_telemetry(telemetry: &Telemetry, logs: LogFormat, service: impl Future<Output = Result<()>>) -> Result<()> {
+    let runtime = runtime()?;
+    let traces = telemetry::start(logs, telemetry, runtime.handle()).map_err(|e| super::Usage(format!("telemetry.otlp_endpoint: {e}")))?;
+    let outcome = runtime.block_on(service);
+    traces.end();
+    outcome
 }
 
 /// Prints the effective configuration.
@@ -67,15 +79,36 @@ pub struct DemoArgs {
     /// Users.
     #[arg(long, default_value_t = 5_000)]
     users: u64,
+    /// Events go through Kafka: its brokers. Topics that are not there are made.
+    #[arg(long, value_name = "BROKERS")]
+    kafka: Option<String>,
+    /// Memberships go to Aerospike: its hosts.
+    #[arg(long, value_name = "HOSTS")]
+    aerospike: Option<String>,
 }
 
 /// Runs `cohort demo`.
-pub fn demo(args: &DemoArgs) -> Result<()> {
+pub fn demo(args: &DemoArgs, logs: LogFormat) -> Result<()> {
     if args.rate == 0 || args.users == 0 {
         return Err(super::Usage("--rate and --users must be at least 1".into()).into());
     }
-    let config = args.config.load(&[("time.out_of_orderness", "2s"), ("time.idle_timeout", "5s")])?;
-    runtime()?.block_on(serve(config, Some((args.rate, args.users))))
+    let mut set = vec![("time.out_of_orderness", "2s".to_string()), ("time.idle_timeout", "5s".to_string())];
+    if let Some(brokers) = &args.kafka {
+        set.extend([("source.kind", "kafka".to_string()), ("source.kafka.brokers", format!("{brokers:?}"))]);
+    }
+    if let Some(hosts) = &args.aerospike {
+        set.extend([("sink.kind", "aerospike".to_string()), ("sink.aerospike.hosts", format!("{hosts:?}"))]);
+    }
+    let set: Vec<(&str, &str)> = set.iter().map(|(k, v)| (*k, v.as_str())).collect();
+    let config = args.config.load(&set)?;
+    let demo = async {
+        if config.source.kind == SourceKind::Kafka {
+            let options = kafka_options(&config)?;
+            admin::create(&options, &options.topics, DEMO_PARTITIONS, &[]).await.context("source.kafka")?;
+        }
+        serve(config.clone(), Some((args.rate, args.users))).await
+    };
+    with_telemetry(&config.telemetry, logs, demo)
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime> {
@@ -83,7 +116,10 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build().context("tokio")
 }
 
-async fn serve(config: Config, demo: Option<(u64, u64)>) -> Result<()> {
+/// Partitions of topics that the demonstration makes.
+const DEMO_PARTITIONS: u32 = 4;
+
+async fn serve(mut config: Config, demo: Option<(u64, u64)>) -> Result<()> {
     let tokens = Tokens::new(&config.server.tokens).map_err(|e| super::Usage(format!("server.tokens: {e}")))?;
     let metrics = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0])?
@@ -93,11 +129,19 @@ async fn serve(config: Config, demo: Option<(u64, u64)>) -> Result<()> {
     // Bound before anything else, so that an address in use is found at once.
     let listener = std::net::TcpListener::bind(server.listen).with_context(|| format!("server.listen: {}", server.listen))?;
     let address = listener.local_addr()?;
+    let scheme = if server.tls.is_some() { "https" } else { "http" };
+    if config.server.advertise.is_empty() {
+        config.server.advertise = format!("{scheme}://{address}");
+    }
+    let tls = match &server.tls {
+        Some(files) => Some(certificate(files).await?),
+        None => None,
+    };
     let service = Service::start(config, system_clock()).await?;
     let router = api::router(&service, tokens, metrics);
     let handle = Handle::new();
     tokio::spawn(stop_on_signal(handle.clone()));
-    let scheme = if server.tls.is_some() { "https" } else { "http" };
+    tokio::spawn(stop_on_failure(Arc::downgrade(&service), handle.clone()));
     eprintln!("cohort listens on {scheme}://{address} (API {scheme}://{address}/docs)");
     if let Some((rate, users)) = demo {
         sample_segments(&service).await?;
@@ -105,16 +149,36 @@ async fn serve(config: Config, demo: Option<(u64, u64)>) -> Result<()> {
         eprintln!("demo: {rate} events/s of {users} users; open {scheme}://{address}/ and press Ctrl-C to end");
     }
     let app = router.into_make_service();
-    let served = match &server.tls {
-        Some(tls) => {
-            let _ = rustls::crypto::ring::default_provider().install_default();
-            let tls = RustlsConfig::from_pem_file(&tls.certificate, &tls.key).await.context("server.tls")?;
-            axum_server::from_tcp_rustls(listener, tls)?.handle(handle).serve(app).await
-        }
+    let served = match tls {
+        Some(tls) => axum_server::from_tcp_rustls(listener, tls)?.handle(handle).serve(app).await,
         None => axum_server::from_tcp(listener)?.handle(handle).serve(app).await,
     };
+    let failure = service.runtime.failure();
     service.stop().await;
-    served.context("server")
+    served.context("server")?;
+    failure.map_or(Ok(()), |why| Err(anyhow!("stopped: {why}")))
+}
+
+/// Ends the server when a sink says that it can never take results: what is not written is read again at the next
+/// start.
+async fn stop_on_failure(service: std::sync::Weak<Service>, handle: Handle<std::net::SocketAddr>) {
+    loop {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let Some(service) = service.upgrade() else { return };
+        if let Some(why) = service.runtime.failure() {
+            tracing::error!(why, "stopping");
+            handle.graceful_shutdown(Some(Duration::from_secs(2)));
+            return;
+        }
+    }
+}
+
+/// The certificate and key of files.
+async fn certificate(files: &Tls) -> Result<RustlsConfig> {
+    // Another part may have installed it already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let read = RustlsConfig::from_pem_file(&files.certificate, &files.key).await;
+    read.map_err(|e| super::Usage(format!("server.tls: {}: {e}", files.certificate.display())).into())
 }
 
 /// Ends the server on Ctrl-C and SIGTERM: requests have a moment to end.

@@ -45,7 +45,8 @@ impl Intake {
                 log.append(&records, now).map(|_| ()).map_err(|e| e.to_string())
             }
             Intake::Topics(producer) => {
-                let outgoing = records.iter().map(|(r, time)| Outgoing { topic: r.topic, key: r.user, value: r.payload, time: Some((*time).max(0)), headers: vec![] });
+                let outgoing =
+                    records.iter().map(|(r, time)| Outgoing { topic: r.topic, key: r.user, value: r.payload, time: Some((*time).max(0)), headers: vec![] });
                 producer.lock().unwrap_or_else(PoisonError::into_inner).write(outgoing).map(|_| ()).map_err(|e| e.to_string())
             }
         }
@@ -72,12 +73,23 @@ pub fn kafka_options(config: &Config) -> Result<KafkaOptions> {
     })
 }
 
-/// A source for each worker, and where events that come over HTTP go.
-pub async fn sources(config: &Config, log: &EventLog) -> Result<(Vec<Box<dyn Source>>, Intake)> {
+/// Where events come from.
+pub struct Sources {
+    /// A source for each worker.
+    pub sources: Vec<Box<dyn Source>>,
+    /// Where events that come over HTTP go.
+    pub intake: Intake,
+    /// Partitions, of all workers and members.
+    pub partitions: u32,
+}
+
+/// The source of the configuration.
+pub async fn sources(config: &Config, log: &EventLog) -> Result<Sources> {
     if config.source.kind == SourceKind::Embedded {
         let workers = (workers(config) as u32).clamp(1, log.partitions());
         let owned = |w: u32| (w..log.partitions()).step_by(workers as usize).collect();
-        return Ok(((0..workers).map(|w| Box::new(EmbeddedSource::new(log.clone(), owned(w))) as Box<dyn Source>).collect(), Intake::Log(log.clone())));
+        let sources = (0..workers).map(|w| Box::new(EmbeddedSource::new(log.clone(), owned(w))) as Box<dyn Source>).collect();
+        return Ok(Sources { sources, intake: Intake::Log(log.clone()), partitions: log.partitions() });
     }
     let options = kafka_options(config)?;
     let partitions = blocking({
@@ -92,7 +104,7 @@ pub async fn sources(config: &Config, log: &EventLog) -> Result<(Vec<Box<dyn Sou
     let sources = (0..workers).map(source).collect::<Result<_>>()?;
     // Properties of consumers mean nothing to producers, which warn.
     let producer = KafkaProducer::new(&for_producers(&options)).context("source.kafka")?;
-    Ok((sources, Intake::Topics(Arc::new(Mutex::new(producer)))))
+    Ok(Sources { sources, intake: Intake::Topics(Arc::new(Mutex::new(producer))), partitions: partitions as u32 })
 }
 
 fn for_producers(options: &KafkaOptions) -> KafkaOptions {
@@ -220,7 +232,8 @@ pub async fn dead_letters(config: &Config, kept: &DeadLetters) -> Result<Box<dyn
 
 /// The checkpoint store of `checkpoint.url`.
 pub fn checkpoints(config: &Config) -> Result<ObjectCheckpoints> {
-    let (store, root) = object_store(&config.checkpoint.url).with_context(|| format!("checkpoint.url: {}", crate::catalog::redacted(&config.checkpoint.url)))?;
+    let (store, root) =
+        object_store(&config.checkpoint.url).with_context(|| format!("checkpoint.url: {}", crate::catalog::redacted(&config.checkpoint.url)))?;
     Ok(ObjectCheckpoints::new(store, root, config.checkpoint.keep, Handle::current()))
 }
 

@@ -1,11 +1,13 @@
 //! The running service: the live engine with its stores, the catalog, and what the API asks of them.
 //!
-//! [`connect`] makes sources and sinks of the configuration, [`segments`] changes what runs, [`feed`] follows a feed of rules, [`history`] runs programs over retained events, [`results`] passes results on to
+//! [`connect`] makes sources and sinks of the configuration, [`segments`] changes what runs, [`feed`] follows a feed of rules, [`history`] runs programs over retained events, [`members`] knows the
+//! other members of the group, [`results`] passes results on to
 //! those who watch, [`query`] answers SELECT.
 
 pub mod connect;
 pub mod feed;
 pub mod history;
+pub mod members;
 pub mod query;
 pub mod results;
 pub mod segments;
@@ -44,6 +46,10 @@ pub struct Service {
     pub log: EventLog,
     /// Where events that come over HTTP go.
     pub intake: Intake,
+    /// Partitions of the source.
+    pub partitions: u32,
+    /// The other members of the group.
+    pub members: members::Members,
     /// The shared store of profiles, if there is one.
     pub aerospike: Option<(Aerospike, Arc<AerospikeStatus>)>,
     /// The memberships.
@@ -99,7 +105,7 @@ impl Service {
         let checkpoints: Arc<dyn CheckpointStore> = Arc::new(connect::checkpoints(&config)?);
         let connect::Sinks { mut sinks, aerospike, refresh } = connect::sinks(&config, &profiles).await?;
         sinks.push(results.sink(Arc::clone(&clock)));
-        let (sources, intake) = connect::sources(&config, &log).await?;
+        let connect::Sources { sources, intake, partitions } = connect::sources(&config, &log).await?;
         let cache = Arc::new(tokio::sync::Mutex::new(cache));
         let parts = Parts {
             settings: worker_settings(&config, sources.len(), refresh),
@@ -117,6 +123,8 @@ impl Service {
             catalog,
             log,
             intake,
+            partitions,
+            members: members::Members::default(),
             aerospike,
             profiles,
             dead_letters,
@@ -152,6 +160,9 @@ impl Service {
             after = profiles.expire(after.as_deref(), 20_000).map_err(|e| e.to_string())?;
             Ok(())
         });
+        if self.config.source.kind == SourceKind::Kafka {
+            tokio::spawn(members::announce(Arc::downgrade(self)));
+        }
         if !self.config.rules.url.is_empty() {
             tokio::spawn(feed::follow(Arc::downgrade(self)));
         }

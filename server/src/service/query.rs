@@ -1,5 +1,5 @@
 //! SELECT over what the service knows: memberships, results, segments, and the newest events of each stream.
-//! Read-only, with limits of rows and time.
+//! Read-only, with limits of rows, time and memory.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,24 +7,38 @@ use std::time::Duration;
 use datafusion::arrow::array::{ArrayRef, BooleanArray, Float64Array, MapBuilder, RecordBatch, StringArray, StringBuilder, TimestampMillisecondArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DataFusionError, ScalarValue};
 use datafusion::datasource::TableType;
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::execution::context::SQLOptions;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator, TableProviderFilterPushDown};
-use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::coop::CooperativeExec;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::StreamExt;
 use serde_json::{Map, Value};
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 
 use super::Service;
 use crate::api::problem::{ApiResult, Problem};
+use crate::api::segments::blocking;
 
 /// Rows of the answer, at most.
 pub const MAX_ROWS: usize = 10_000;
 /// Rows read of a table, at most.
 const MAX_READ: usize = 200_000;
 const MAX_TIME: Duration = Duration::from_secs(10);
+/// How long after that an operator may take to let go.
+const GRACE: Duration = Duration::from_millis(200);
+/// Queries that run at the same time, at most; others wait.
+static RUNNING: Semaphore = Semaphore::const_new(4);
+const BATCH: usize = 8_192;
+/// Memory for sorting, grouping and joining, at most.
+const MAX_MEMORY: usize = 256 << 20;
 
 /// The answer to a SELECT.
 #[derive(Debug, serde::Serialize, utoipa::ToSchema)]
@@ -150,7 +164,8 @@ impl TableProvider for Known {
         let columns = tokio::task::spawn_blocking(read).await.map_err(|e| DataFusionError::External(Box::new(e)))?;
         let columns = columns.map_err(DataFusionError::Execution)?;
         let batch = RecordBatch::try_new(self.schema(), columns)?;
-        let source = MemorySourceConfig::try_new_exec(&[vec![batch]], self.schema(), projection.cloned())?;
+        let batches = (0..batch.num_rows()).step_by(BATCH).map(|from| batch.slice(from, BATCH.min(batch.num_rows() - from))).collect();
+        let source = MemorySourceConfig::try_new_exec(&[batches], self.schema(), projection.cloned())?;
         Ok(source)
     }
 }
@@ -278,38 +293,52 @@ impl Service {
         Ok(found)
     }
 
-    /// Runs a SELECT.
+    /// Runs a SELECT, on a thread of its own: an operator that computes for long without a pause holds nobody else up.
     pub async fn select(self: &Arc<Self>, sql: &str) -> ApiResult<Table> {
+        let slow = || {
+            let detail = format!("the query ran longer than {} s", MAX_TIME.as_secs());
+            Problem::new(axum::http::StatusCode::REQUEST_TIMEOUT, "query-too-slow", detail)
+        };
+        let until = tokio::time::Instant::now() + MAX_TIME;
+        let turn = tokio::time::timeout_at(until, RUNNING.acquire()).await.map_err(|_| slow())?.map_err(|e| Problem::internal(&e))?;
+        let (service, sql, runtime) = (Arc::clone(self), sql.to_string(), Handle::current());
+        let work = blocking(move || {
+            let _turn = turn;
+            runtime.block_on(tokio::time::timeout_at(until, service.answer(&sql)))
+        });
+        let answer = tokio::time::timeout_at(until + GRACE, work).await.map_err(|_| slow())?;
+        answer?.map_err(|_| slow())?
+    }
+
+    async fn answer(self: &Arc<Self>, sql: &str) -> ApiResult<Table> {
         let config = SessionConfig::new().with_target_partitions(1).set_bool("datafusion.sql_parser.collect_spans", true);
-        let context = SessionContext::new_with_config(config);
+        let no_spill = DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled);
+        let runtime = RuntimeEnvBuilder::new().with_memory_limit(MAX_MEMORY, 1.0).with_disk_manager_builder(no_spill).build_arc();
+        let context = SessionContext::new_with_config_rt(config, runtime.map_err(|e| Problem::internal(&e))?);
         for (name, kind) in TABLES {
             let table = Known { service: Arc::clone(self), kind, schema: schema(kind) };
             context.register_table(name, Arc::new(table)).map_err(|e| Problem::internal(&e))?;
         }
         let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         let plan = context.sql_with_options(sql, read_only).await.map_err(|e| refused(&e))?;
-        let run = async {
-            let columns = plan.schema().fields().iter().map(|f| f.name().clone()).collect();
-            let mut stream = plan.execute_stream().await.map_err(|e| refused(&e))?;
-            let (mut rows, mut truncated) = (vec![], false);
-            while let Some(batch) = stream.next().await {
-                let batch = batch.map_err(|e| refused(&e))?;
-                let room = MAX_ROWS - rows.len();
-                truncated |= batch.num_rows() > room;
-                rows.extend(json_rows(&batch.slice(0, batch.num_rows().min(room)))?);
-                if truncated {
-                    break;
-                }
-            }
-            Ok(Table { columns, rows, truncated })
-        };
-        match tokio::time::timeout(MAX_TIME, run).await {
-            Ok(table) => table,
-            Err(_) => {
-                Err(Problem::new(axum::http::StatusCode::REQUEST_TIMEOUT, "query-too-slow", format!("the query ran longer than {} s", MAX_TIME.as_secs())))
-            }
+        let columns = plan.schema().fields().iter().map(|f| f.name().clone()).collect();
+        let plan = yielding(plan.create_physical_plan().await.map_err(|e| refused(&e))?)?;
+        let mut stream = execute_stream(plan, context.task_ctx()).map_err(|e| refused(&e))?;
+        let (mut rows, mut truncated) = (vec![], false);
+        while !truncated && let Some(batch) = stream.next().await {
+            let batch = batch.map_err(|e| refused(&e))?;
+            let room = MAX_ROWS - rows.len();
+            truncated = batch.num_rows() > room;
+            rows.extend(json_rows(&batch.slice(0, batch.num_rows().min(room)))?);
         }
+        Ok(Table { columns, rows, truncated })
     }
+}
+
+/// A plan whose every operator lets others go on now and then, so that it can be ended.
+fn yielding(plan: Arc<dyn ExecutionPlan>) -> ApiResult<Arc<dyn ExecutionPlan>> {
+    let wrapped = plan.transform_up(|p| Ok(Transformed::yes(Arc::new(CooperativeExec::new(p)) as Arc<dyn ExecutionPlan>)));
+    wrapped.map(|t| t.data).map_err(|e| refused(&e))
 }
 
 fn json_rows(batch: &RecordBatch) -> ApiResult<Vec<Map<String, Value>>> {
@@ -321,6 +350,10 @@ fn json_rows(batch: &RecordBatch) -> ApiResult<Vec<Map<String, Value>>> {
 
 /// A DataFusion error for the author of the query.
 fn refused(error: &DataFusionError) -> Problem {
+    if let DataFusionError::ResourcesExhausted(_) = error.find_root() {
+        let detail = format!("the query takes more than {} MiB of memory", MAX_MEMORY >> 20);
+        return Problem::new(axum::http::StatusCode::BAD_REQUEST, "query-too-large", detail);
+    }
     let span = error.diagnostic().and_then(|d| d.span);
     let problem = Problem::new(axum::http::StatusCode::BAD_REQUEST, "invalid-query", cohort_compiler::bind::plain_message(error));
     let names = TABLES.map(|(name, _)| name).join(", ");

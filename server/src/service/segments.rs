@@ -1,14 +1,16 @@
 //! Segments that come, change and go while the engine runs: each change is compiled together with all that runs,
 //! then kept in the catalog, then deployed. What does not compile changes nothing.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use cohort_compiler::program::SegmentKind;
 use cohort_compiler::statement::{self, Statement};
 use cohort_compiler::{CompileCache, CompileOptions, Diagnostics, Program, SourceKind, SourceText, compile_cached};
 use cohort_engine::worker::Deployment;
+use rustc_hash::FxHashMap;
 use serde_json::{Value, json};
+use tracing::Instrument;
 
 use super::Service;
 use super::history::LogBackfill;
@@ -50,15 +52,15 @@ pub struct Current {
     /// All segments, in the order of their creation.
     pub segments: Vec<Arc<Listed>>,
     /// Name or id → place in `segments`.
-    places: HashMap<String, usize>,
+    places: FxHashMap<String, usize>,
     /// Name → place in the program's segments.
-    compiled: HashMap<String, usize>,
+    compiled: FxHashMap<String, usize>,
 }
 
 impl Current {
     /// What runs as of a revision.
     pub fn new(revision: i64, program: Arc<Program>, segments: Vec<Arc<Listed>>) -> Self {
-        let mut places: HashMap<String, usize> = segments.iter().enumerate().map(|(i, s)| (s.name.clone(), i)).collect();
+        let mut places: FxHashMap<String, usize> = segments.iter().enumerate().map(|(i, s)| (s.name.clone(), i)).collect();
         segments.iter().enumerate().for_each(|(i, s)| {
             places.insert(s.id.clone(), i);
         });
@@ -218,8 +220,9 @@ impl Service {
     /// Compiles segments.
     pub async fn compile(&self, cache: Arc<tokio::sync::Mutex<CompileCache>>, sources: Vec<SourceText>) -> ApiResult<Result<Program, Diagnostics>> {
         let started = std::time::Instant::now();
+        let span = tracing::info_span!("compile", segments = sources.len());
         let work = move || compile_cached(&sources, &CompileOptions::default(), &mut cache.blocking_lock());
-        let compiled = tokio::task::spawn_blocking(work).await.map_err(|e| Problem::internal(&e));
+        let compiled = tokio::task::spawn_blocking(work).instrument(span).await.map_err(|e| Problem::internal(&e));
         metrics::histogram!("cohort_compile_seconds").record(started.elapsed().as_secs_f64());
         compiled
     }
@@ -284,6 +287,7 @@ impl Service {
     }
 
     /// Has the workers run a program from their next batch on.
+    #[tracing::instrument(skip_all, fields(revision = revision))]
     async fn deploy(&self, revision: i64, program: Arc<Program>, segments: Vec<Arc<Listed>>) {
         let old = self.current.load_full();
         let mut deployment = Deployment::new(revision, Arc::clone(&program));

@@ -168,7 +168,13 @@ impl Fleet {
         let mut latest = START;
         let records = piece.iter().zip(&values).map(|(event, value)| {
             latest = event["timestamp"].as_i64().unwrap_or(latest);
-            Outgoing { topic: &self.topics[place(event)], key: event["userId"].as_str().unwrap_or_default().as_bytes(), value, time: Some(latest), headers: vec![] }
+            Outgoing {
+                topic: &self.topics[place(event)],
+                key: event["userId"].as_str().unwrap_or_default().as_bytes(),
+                value,
+                time: Some(latest),
+                headers: vec![],
+            }
         });
         self.producer.write(records).expect("events are taken");
         self.events += piece.len();
@@ -384,7 +390,7 @@ async fn members_that_come_and_go_change_nothing() {
     let first = case.fleet.member(1);
     create_segments(&first).await;
     case.produce(15).await;
-    let second = case.fleet.member(2);
+    let mut second = case.fleet.member(2);
     case.produce(15).await;
     let third = case.fleet.member(3);
     case.produce(15).await;
@@ -400,7 +406,7 @@ async fn members_that_come_and_go_change_nothing() {
             together == (0..PARTITIONS).collect::<Vec<_>>() && owned.iter().all(|o| !o.is_empty())
         })
         .await;
-    second.terminate();
+    assert!(second.terminate().0.success());
     case.produce(15).await;
     third.kill();
     case.finish(&[&first]).await;
@@ -553,4 +559,131 @@ async fn what_can_never_work_is_refused_at_the_start() {
     fleet.topics.push(odd.clone());
     let said = refused(&fleet, &["sink.kind=none"]);
     assert!(said.contains(&format!("{odd} has 5")) && said.contains("equally many partitions"), "{said}");
+}
+
+/// Any member answers for any user, without a shared store.
+#[tokio::test(flavor = "multi_thread")]
+async fn members_answer_for_each_other() {
+    let Some(brokers) = broker() else { return };
+    let _alone = BROKER.lock().await;
+    let mut fleet = Fleet::new(&brokers, &["engine.workers=1"]).await;
+    let story = story(9, 0);
+    let (first, second) = (fleet.member(1), fleet.member(2));
+    create_segments(&first).await;
+    second.until("segments", Duration::from_secs(10), async || second.get("/segments/only_busy").await.status == 200).await;
+    let both = [&first, &second];
+    first.until("both read", Duration::from_secs(30), async || partitions_of(&first).await.len() == 2 && partitions_of(&second).await.len() == 2).await;
+    story.pieces.iter().for_each(|piece| fleet.produce(piece));
+    let expected = fleet.replayed(&story);
+    for (n, member) in both.into_iter().enumerate() {
+        let found = async || {
+            let mut found = Members::new();
+            for user in (0..300).map(|u| format!("u{u}")) {
+                let segments: BTreeSet<String> = member.segments_of(&user).await.into_iter().collect();
+                if !segments.is_empty() {
+                    found.insert(user, segments);
+                }
+            }
+            found
+        };
+        until_equal(&format!("asked of member {n}"), &expected, found).await;
+        let (user, segments) = expected.iter().next().expect("a member");
+        for segment in segments {
+            let why = member.get(&format!("/users/{user}/segments/{segment}/why")).await;
+            assert_eq!((why.status, &why.body["member"]), (200, &json!(true)), "{}", why.body);
+        }
+    }
+    report("two members without a shared store", &fleet, &both, Duration::ZERO).await;
+}
+
+/// What a topic can hold beside small events with a key: tombstones, records without a key, large ones, compressed
+/// ones, and those of transactions, of which only those count that were committed.
+#[tokio::test(flavor = "multi_thread")]
+async fn odd_records_are_read_for_what_they_are() {
+    let Some(brokers) = broker() else { return };
+    let _alone = BROKER.lock().await;
+    let server = double();
+    let fleet = Fleet::new(&brokers, &["sink.kind=aerospike", &hosts(&server)]).await;
+    let member = fleet.member(1);
+    let sql = "CREATE SEGMENT big AS SELECT user_id, sum(value) AS value FROM TUMBLE(events, event_time, INTERVAL '5 minutes') \
+               WHERE event_type = 'purchase' GROUP BY user_id, window_start, window_end HAVING sum(value) >= 100";
+    assert_eq!(member.sql(sql).await.status, 200);
+    let event = |user: &str, padding: usize| {
+        json!({"userId": user, "eventType": "purchase", "timestamp": START, "value": 100.0, "metadata": {"note": "x".repeat(padding)}}).to_string()
+    };
+    let raw = |properties: &[(&str, &str)]| -> rdkafka::producer::BaseProducer {
+        let mut config = rdkafka::ClientConfig::new();
+        config.set("bootstrap.servers", &brokers).set("message.max.bytes", "3000000");
+        properties.iter().for_each(|(key, value)| {
+            config.set(*key, *value);
+        });
+        config.create().expect("a producer")
+    };
+    use rdkafka::producer::{BaseRecord, Producer};
+    let topic = fleet.topics[0].as_str();
+    let send = |producer: &rdkafka::producer::BaseProducer, key: Option<&str>, value: Option<&str>, partition: i32| {
+        let mut record = BaseRecord::<str, str>::to(topic).partition(partition);
+        (record.key, record.payload) = (key, value);
+        producer.send(record).map_err(|(e, _)| e).expect("sent");
+    };
+    let plain = raw(&[]);
+    send(&plain, Some("gone"), None, 0);
+    send(&plain, None, Some(&event("keyless", 0)), 1);
+    send(&plain, Some("large"), Some(&event("large", 900_000)), 2);
+    plain.flush(Duration::from_secs(10)).expect("written");
+    for codec in ["gzip", "snappy", "lz4", "zstd"] {
+        let compressing = raw(&[("compression.codec", codec)]);
+        send(&compressing, Some(codec), Some(&event(codec, 500)), 3);
+        compressing.flush(Duration::from_secs(10)).expect("written");
+    }
+    let transactional = raw(&[("transactional.id", &format!("{}-t", fleet.group))]);
+    transactional.init_transactions(Duration::from_secs(10)).expect("ready");
+    for (user, commit) in [("aborted", false), ("committed", true), ("aborted too", false)] {
+        transactional.begin_transaction().expect("begun");
+        send(&transactional, Some(user), Some(&event(user, 0)), 0);
+        transactional.flush(Duration::from_secs(10)).expect("written");
+        if commit {
+            transactional.commit_transaction(Duration::from_secs(10)).expect("committed");
+        } else {
+            transactional.abort_transaction(Duration::from_secs(10)).expect("aborted");
+        }
+    }
+    let users = ["keyless", "large", "gzip", "snappy", "lz4", "zstd", "committed"];
+    let expected: Members = users.into_iter().map(|u| (u.to_string(), BTreeSet::from(["big".to_string()]))).collect();
+    until_equal("odd records", &expected, async || stored(&server)).await;
+    member.until("marks of transactions are no lag", Duration::from_secs(10), async || lag_of(&member).await == 0).await;
+    let letters = member.get("/events/dead-letters").await.body;
+    assert_eq!((letters.as_array().map_or(0, Vec::len), &letters[0]["reason"]), (1, &json!("not_json")), "the tombstone: {letters}");
+}
+
+async fn lag_of(member: &Live) -> u64 {
+    let status = member.get("/status").await.body;
+    status["partitions"].as_array().into_iter().flatten().map(|p| p["lag"].as_u64().unwrap_or(u64::MAX)).sum()
+}
+
+/// While the engine runs, members' records do not expire; without it they do.
+#[tokio::test(flavor = "multi_thread")]
+async fn memberships_live_as_long_as_the_engine() {
+    let Some(brokers) = broker() else { return };
+    let _alone = BROKER.lock().await;
+    let server = double();
+    let mut fleet = Fleet::new(&brokers, &["sink.kind=aerospike", "sink.aerospike.ttl=3s", "sink.ttl=3s", &hosts(&server)]).await;
+    let member = fleet.member(1);
+    let sql = "CREATE SEGMENT big AS SELECT user_id, sum(value) AS value FROM TUMBLE(events, event_time, INTERVAL '5 minutes') \
+               WHERE event_type = 'purchase' GROUP BY user_id, window_start, window_end HAVING sum(value) >= 100";
+    assert_eq!(member.sql(sql).await.status, 200);
+    fleet.produce(&[json!({"userId": "stays", "eventType": "purchase", "timestamp": START, "value": 100.0})]);
+    let expected = Members::from([("stays".to_string(), BTreeSet::from(["big".to_string()]))]);
+    until_equal("entered", &expected, async || stored(&server)).await;
+    for _ in 0..14 {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert_eq!(stored(&server), expected, "it lives on");
+        assert_eq!(member.segments_of("stays").await, ["big"]);
+    }
+    member.kill();
+    until_equal("decayed", &Members::new(), async || stored(&server)).await;
+    // A restart brings back who is still a member.
+    let member = fleet.member(1);
+    until_equal("back", &expected, async || stored(&server)).await;
+    assert_eq!(member.segments_of("stays").await, ["big"]);
 }

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use reqwest::{Method, StatusCode};
@@ -14,6 +15,7 @@ pub struct Live {
     pub base: String,
     pub client: reqwest::Client,
     token: Option<String>,
+    said: Arc<Mutex<String>>,
 }
 
 /// An answer.
@@ -43,11 +45,11 @@ impl Live {
         while said.read_line(&mut line).is_ok_and(|n| n > 0) {
             if let Some(rest) = line.strip_prefix("cohort listens on ") {
                 let base = rest.split(' ').next().unwrap_or_default().to_string();
-                // What it says later must not fill the pipe.
-                std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
+                let later = Arc::new(Mutex::new(all));
+                keep(said, Arc::clone(&later));
                 let _ = rustls::crypto::ring::default_provider().install_default();
                 let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().expect("a client");
-                return Ok(Live { process, base, client, token: None });
+                return Ok(Live { process, base, client, token: None, said: later });
             }
             all += &line;
             line.clear();
@@ -67,15 +69,19 @@ impl Live {
         let _ = self.process.wait();
     }
 
-    /// Asks the process to end, and waits until it has.
-    pub fn terminate(mut self) {
-        let asked = Command::new("kill").arg(self.process.id().to_string()).status();
-        assert!(asked.is_ok_and(|s| s.success()));
-        let ended = self.process.wait().expect("the end");
-        assert!(ended.success(), "{ended}");
+    /// Tells the process to stop and waits for it; how it ended and how long that took.
+    pub fn terminate(&mut self) -> (std::process::ExitStatus, Duration) {
+        let started = Instant::now();
+        let _ = Command::new("kill").arg(self.process.id().to_string()).status();
+        (self.process.wait().expect("the process ends"), started.elapsed())
     }
 
-    fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+    /// What it said so far on its standard error.
+    pub fn said(&self) -> String {
+        self.said.lock().expect("no panic").clone()
+    }
+
+    pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         let path = if path.starts_with("/healthz") || path.starts_with("/readyz") || path.starts_with("/metrics") || path.starts_with("/docs") {
             path.to_string()
         } else {
@@ -92,7 +98,7 @@ impl Live {
         self.try_send(request).await.expect("an answer")
     }
 
-    async fn try_send(&self, request: reqwest::RequestBuilder) -> Result<Answer, reqwest::Error> {
+    pub async fn try_send(&self, request: reqwest::RequestBuilder) -> Result<Answer, reqwest::Error> {
         let response = request.send().await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let text = response.text().await?;
@@ -157,6 +163,17 @@ impl Live {
     }
 }
 
+/// Keeps what a process says; its pipe must not fill.
+fn keep(from: impl BufRead + Send + 'static, to: Arc<Mutex<String>>) {
+    std::thread::spawn(move || {
+        for line in from.lines().map_while(Result::ok) {
+            let mut said = to.lock().expect("no panic");
+            *said += &line;
+            said.push('\n');
+        }
+    });
+}
+
 impl Drop for Live {
     fn drop(&mut self) {
         let _ = self.process.kill();
@@ -164,20 +181,20 @@ impl Drop for Live {
     }
 }
 
-fn now() -> i64 {
+pub fn now() -> i64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map(|d| d.as_millis() as i64).unwrap_or(0)
 }
 
-fn purchase(user: &str, at: i64, value: f64) -> Value {
+pub fn purchase(user: &str, at: i64, value: f64) -> Value {
     json!({"userId": user, "eventType": "purchase", "timestamp": at, "value": value})
 }
 
-fn high_spenders() -> Value {
+pub fn high_spenders() -> Value {
     json!({"name": "High Spenders", "type": "INDEPENDENT", "windowMinutes": 5,
            "rules": [{"eventType": "orders", "attribute": "sum", "operator": "GT", "value": 500}]})
 }
 
-const BIG: &str = "SELECT user_id, sum(value) AS value FROM TUMBLE(events, event_time, INTERVAL '5 minutes') WHERE event_type = 'purchase' \
+pub const BIG: &str = "SELECT user_id, sum(value) AS value FROM TUMBLE(events, event_time, INTERVAL '5 minutes') WHERE event_type = 'purchase' \
                    GROUP BY user_id, window_start, window_end HAVING sum(value) > 500";
 
 /// The example of the README, step by step.
@@ -201,7 +218,7 @@ async fn a_new_users_first_segment() {
     let start = now() - now() % 300_000;
     let accepted = live.post("/events", json!([purchase("u1", start + 1_000, 300.0), purchase("u1", start + 2_000, 300.5)])).await;
     assert_eq!(accepted.body, json!({"accepted": 2, "rejected": []}));
-    live.until("membership", Duration::from_secs(2), async || { live.segments_of("u1").await.len() == 3 }).await;
+    live.until("membership", Duration::from_secs(2), async || live.segments_of("u1").await.len() == 3).await;
     assert_eq!(live.segments_of("u1").await, ["Big by SQL", "Both", "High Spenders"]);
     let rows = live.select("SELECT segment, value FROM memberships WHERE user_id = 'u1' AND segment = 'High Spenders'").await;
     assert_eq!(rows, [json!({"segment": "High Spenders", "value": 600.5})]);
@@ -218,7 +235,7 @@ async fn a_new_users_first_segment() {
     live.settled().await;
     assert_eq!(live.segments_of("u1").await.len(), 3, "a member stays until the next window closes");
     live.post("/events", json!([purchase("u2", start + 601_500, 10.0)])).await;
-    live.until("exit", Duration::from_secs(2), async || { live.segments_of("u1").await.is_empty() }).await;
+    live.until("exit", Duration::from_secs(2), async || live.segments_of("u1").await.is_empty()).await;
     let mut events = String::new();
     while !events.contains("event: exited") || !events.contains("\"segmentId\":\"Both\"") {
         let chunk = tokio::time::timeout(Duration::from_secs(5), stream.chunk()).await.expect("in time").expect("a chunk");
@@ -255,18 +272,18 @@ async fn segments_come_change_and_go() {
     // Two purchases of 300 make a member; replaced by a higher threshold, they do not.
     let at = now();
     live.post("/events", json!([purchase("u1", at, 300.0), purchase("u1", at, 300.0)])).await;
-    live.until("membership", Duration::from_secs(2), async || { live.segments_of("u1").await.len() == 3 }).await;
+    live.until("membership", Duration::from_secs(2), async || live.segments_of("u1").await.len() == 3).await;
     let mut higher = high_spenders();
     higher["rules"][0]["value"] = json!(5000);
     let stale = live.send(live.request(Method::PUT, &format!("/segments/{id}")).header("if-match", "\"7\"").json(&higher)).await;
     assert_eq!(stale.status, 412);
     let replaced = live.send(live.request(Method::PUT, &format!("/segments/{id}")).header("if-match", "\"1\"").json(&higher)).await;
     assert_eq!((replaced.status, &replaced.body["version"]), (200, &json!(2)));
-    live.until("exit by replacing", Duration::from_secs(2), async || { live.segments_of("u1").await == ["Second"] }).await;
+    live.until("exit by replacing", Duration::from_secs(2), async || live.segments_of("u1").await == ["Second"]).await;
 
     assert_eq!(live.call(Method::DELETE, "/segments/third", json!({})).await.status, 204);
     assert_eq!(live.call(Method::PATCH, "/segments/Second/status", json!({"active": false})).await.body["active"], false);
-    live.until("a paused segment has no members", Duration::from_secs(2), async || { live.segments_of("u1").await.is_empty() }).await;
+    live.until("a paused segment has no members", Duration::from_secs(2), async || live.segments_of("u1").await.is_empty()).await;
     let resumed = live.sql("ALTER SEGMENT \"Second\" RESUME").await;
     assert_eq!(resumed.body["results"][0]["outcome"], "resumed", "{}", resumed.body);
     let versions = live.get(&format!("/segments/{id}/versions")).await.body;
@@ -466,13 +483,13 @@ async fn a_feed_of_rules_is_followed() {
     leader.post("/segments", high_spenders()).await;
     let url = format!("rules.url={}/api/v1/segments/rules", leader.base);
     let follower = Live::start(&data.path().join("follower"), &["source.partitions=1", "rules.refresh=100ms", &url]);
-    follower.until("the rule", Duration::from_secs(5), async || { follower.get("/segments/High%20Spenders").await.status == 200 }).await;
+    follower.until("the rule", Duration::from_secs(5), async || follower.get("/segments/High%20Spenders").await.status == 200).await;
     let mut changed = high_spenders();
     changed["rules"][0]["value"] = json!(700);
     leader.call(Method::PUT, "/segments/High%20Spenders", changed).await;
-    follower.until("the change", Duration::from_secs(5), async || { follower.get("/segments/High%20Spenders").await.body["rules"][0]["value"] == 700 }).await;
+    follower.until("the change", Duration::from_secs(5), async || follower.get("/segments/High%20Spenders").await.body["rules"][0]["value"] == 700).await;
     leader.call(Method::DELETE, "/segments/High%20Spenders", json!({})).await;
-    follower.until("the end", Duration::from_secs(5), async || { follower.get("/segments/High%20Spenders").await.status == 404 }).await;
+    follower.until("the end", Duration::from_secs(5), async || follower.get("/segments/High%20Spenders").await.status == 404).await;
     assert_eq!(follower.get("/readyz").await.status, StatusCode::OK.as_u16());
 }
 
@@ -489,9 +506,9 @@ async fn a_new_segment_is_backfilled() {
                       WHERE event_type = 'purchase' GROUP BY user_id, window_start, window_end HAVING sum(value) > 500";
     let created = live.sql(&format!("CREATE SEGMENT warm WITH (backfill = '1 hour') AS {backfilled}")).await;
     assert_eq!(created.status, 200, "{}", created.body);
-    live.until("membership", Duration::from_secs(3), async || { live.segments_of("u1").await == ["warm"] }).await;
+    live.until("membership", Duration::from_secs(3), async || live.segments_of("u1").await == ["warm"]).await;
     live.post("/events", purchase("u2", at, 450.0)).await;
-    live.until("what was retained counts", Duration::from_secs(3), async || { live.segments_of("u2").await == ["warm"] }).await;
+    live.until("what was retained counts", Duration::from_secs(3), async || live.segments_of("u2").await == ["warm"]).await;
 }
 
 /// An expression that fails for some events is null for those, and stops nothing.
@@ -506,13 +523,13 @@ async fn bad_values_stop_nothing() {
     let at = now();
     let event = |user: &str, n: &str| json!({"userId": user, "eventType": "view", "timestamp": at, "metadata": {"n": n}});
     live.post("/events", json!([event("a", "many"), event("b", "9"), event("a", "8"), event("c", "7"), event("b", "")])).await;
-    live.until("members", Duration::from_secs(2), async || { live.segments_of("a").await == ["many"] && live.segments_of("b").await == ["many"] }).await;
+    live.until("members", Duration::from_secs(2), async || live.segments_of("a").await == ["many"] && live.segments_of("b").await == ["many"]).await;
     assert!(live.segments_of("c").await.is_empty());
     assert_eq!(live.get("/readyz").await.status, 200);
 }
 
 /// Segments of every window kind, over and over created, replaced and dropped.
-const SHOP: [(&str, &str); 7] = [
+pub const SHOP: [(&str, &str); 7] = [
     (
         "spenders",
         "SELECT user_id, sum(value) AS value FROM TUMBLE(events, event_time, INTERVAL '20 seconds') WHERE event_type = 'purchase' GROUP BY user_id, window_start, window_end HAVING sum(value) > 40",
@@ -540,16 +557,21 @@ const SHOP: [(&str, &str); 7] = [
     ("frequent_spenders", "SELECT a.user_id, a.value + b.value AS value FROM spenders a JOIN frequent b USING (user_id, window_start, window_end)"),
 ];
 
-/// What happens to the service in a run: batches of events, and changes of segments between them.
-fn story(seed: u64) -> Vec<Step> {
+/// Numbers below what is asked for, the same for a seed.
+pub fn numbers(seed: u64) -> impl FnMut(u64) -> u64 {
     let mut state = seed;
-    let mut random = move |n: u64| {
+    move |n: u64| {
         // SplitMix64.
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         (z ^ (z >> 31)) % n
-    };
+    }
+}
+
+/// What happens to the service in a run: batches of events, and changes of segments between them.
+fn story(seed: u64) -> Vec<Step> {
+    let mut random = numbers(seed);
     let (mut steps, mut time) = (vec![], 1_700_000_000_000i64);
     for (name, sql) in SHOP {
         steps.push(Step::Put(name, sql.to_string()));
@@ -579,7 +601,8 @@ fn story(seed: u64) -> Vec<Step> {
     steps
 }
 
-enum Step {
+#[derive(Clone)]
+pub enum Step {
     Events(Vec<Value>),
     Put(&'static str, String),
     Drop(&'static str),
@@ -588,14 +611,14 @@ enum Step {
 const STEADY: [&str; 5] = ["source.partitions=3", "time.out_of_orderness=2s", "time.idle_timeout=1h", "engine.batch_linger=5ms", "checkpoint.interval=300ms"];
 
 /// How many records the log has.
-async fn appended(live: &Live) -> Result<i64, reqwest::Error> {
+pub async fn appended(live: &Live) -> Result<i64, reqwest::Error> {
     let status = live.try_send(live.request(Method::GET, "/status")).await?.body;
     let partitions = status["partitions"].as_array().cloned().unwrap_or_default();
     Ok(partitions.iter().map(|p| p["offsets"]["events"].as_i64().unwrap_or(0) + p["lag"].as_i64().unwrap_or(0)).sum())
 }
 
 /// Does a step, unless it is already done; `Err` when the process is gone.
-async fn step(live: &Live, step: &Step, before: i64) -> Result<(), reqwest::Error> {
+pub async fn step(live: &Live, step: &Step, before: i64) -> Result<(), reqwest::Error> {
     match step {
         Step::Events(events) => {
             // One that was killed may have taken them in without saying so.
@@ -620,7 +643,7 @@ async fn step(live: &Live, step: &Step, before: i64) -> Result<(), reqwest::Erro
 
 /// Members with what they are members by, and the segments. Where a window is open, it is told as it stood when the
 /// user entered, which depends on how batches were cut.
-async fn outcome(live: &Live) -> (Vec<Value>, Vec<Value>) {
+pub async fn outcome(live: &Live) -> (Vec<Value>, Vec<Value>) {
     let members = "SELECT user_id, segment, CASE WHEN closed THEN value END AS value, CASE WHEN closed THEN window_end END AS window_end
                    FROM (SELECT *, segment IN ('quiet') AS closed FROM memberships) ORDER BY segment, user_id";
     (live.select(members).await, live.select("SELECT name, sql FROM segments ORDER BY name").await)
@@ -642,7 +665,7 @@ async fn undisturbed(steps: &[Step]) -> (Vec<Value>, Vec<Value>) {
 
 impl Live {
     /// Waits until all events are read by what runs now.
-    async fn settled_soon(&self) {
+    pub async fn settled_soon(&self) {
         self.until("everything read", Duration::from_secs(30), async || {
             let Ok(status) = self.try_send(self.request(Method::GET, "/status")).await else { return true };
             let partitions = status.body["partitions"].as_array().cloned().unwrap_or_default();

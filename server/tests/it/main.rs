@@ -7,10 +7,16 @@
 mod aerospike_double;
 mod examples;
 mod golden;
+mod instances;
 mod kafka;
+mod limits;
 mod live;
 mod model;
 mod oracle;
 mod oracle_gen;
 mod properties;
 mod replay;
+mod retention;
+mod roles;
+mod tls;
+mod traces;
