@@ -5,6 +5,7 @@
 mod examples;
 mod golden;
 mod instances;
+mod kill;
 mod limits;
 mod live;
 mod model;
