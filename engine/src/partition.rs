@@ -19,7 +19,7 @@ use datafusion::arrow::array::RecordBatch;
 use rustc_hash::FxHashMap;
 
 use crate::aggregate::fixed::ArgumentColumn;
-use crate::decode::{EventBatch, TextBuffer};
+use crate::decode::EventBatch;
 use crate::derived::{self, Key};
 use crate::error::EngineError;
 use crate::evaluate::evaluate;
@@ -720,34 +720,18 @@ impl Partition {
         self.membership.iter().for_each(|(_, user, _)| live[user as usize] = true);
         self.derived_open.users().for_each(|user| live[user as usize] = true);
         self.tracked.keys().for_each(|(_, user)| live[*user as usize] = true);
+        self.watched.iter().flatten().zip(&mut live).for_each(|(watched, live)| *live |= watched);
         live
     }
 
-    /// Takes note from now on of the users whose events come.
+    /// Takes note from now on of the users whose events come; saved state takes the note along.
     pub fn watch(&mut self) {
-        self.watched = Some(vec![]);
+        self.watched.get_or_insert_default();
     }
 
     /// The users whose events came since [`Partition::watch`], by dense id; ends that.
     pub fn unwatch(&mut self) -> Vec<bool> {
         self.watched.take().unwrap_or_default()
-    }
-
-    /// The users that are watched, by name, so that they can be watched on in another partition.
-    pub fn watched(&self) -> Option<TextBuffer> {
-        let mut names = TextBuffer::default();
-        for (user, _) in (0u32..).zip(self.watched.as_ref()?).filter(|(_, watched)| **watched) {
-            names.push(self.users.name(user).as_bytes());
-        }
-        Some(names)
-    }
-
-    /// Watches users as another partition did.
-    pub fn watch_on(&mut self, names: &TextBuffer) {
-        let ids: Vec<u32> = (0..names.len()).map(|i| self.users.intern(names.get(i))).collect();
-        let mut watched = vec![false; self.users.len()];
-        ids.into_iter().for_each(|id| watched[id as usize] = true);
-        self.watched = Some(watched);
     }
 
     /// A visible membership as a result: by the last closed window, or else by one that is open, without its value.

@@ -266,7 +266,6 @@ impl Running {
     pub(crate) fn adopt(&mut self, deployment: &Deployment) -> Result<Vec<ResultBatch>, EngineError> {
         let backfill = deployment.backfill.as_ref().map(|b| b.tables(self.number, &self.positions, self.state.closed()));
         let backfill = backfill.and_then(|tables| tables.inspect_err(|error| tracing::error!(error, "backfill")).ok());
-        let watched = self.state.watched();
         let difference = match self.state.adopt(Arc::clone(&deployment.program), backfill.as_ref()) {
             Err(error) if backfill.is_some() => {
                 tracing::error!(%error, "backfill; new groups begin empty");
@@ -276,9 +275,6 @@ impl Running {
         };
         self.decoder = JsonDecoder::new(projection(&deployment.program));
         self.deployment = deployment.clone();
-        if let Some(watched) = watched {
-            self.state.watch_on(&watched);
-        }
         self.to_touch.clear();
         let mut batches = vec![departed(self.number, &self.lease, &difference.departed, self.state.newest().unwrap_or(0))];
         batches.push(self.results(&difference.rows, 0));

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::checkpoint::CheckpointStore;
 use crate::handover::open;
@@ -126,6 +126,10 @@ impl Runtime {
     /// Asks a question of the partition's worker, between two batches; `None` when there is no such partition, or
     /// its worker does not answer in time.
     pub fn ask<T: Send + 'static>(&self, partition: u32, timeout: Duration, question: impl FnOnce(&mut Running) -> T + Send + 'static) -> Option<T> {
+        self.send_question(partition, question)?.recv_timeout(timeout).ok()
+    }
+
+    fn send_question<T: Send + 'static>(&self, partition: u32, question: impl FnOnce(&mut Running) -> T + Send + 'static) -> Option<Receiver<T>> {
         let worker = self.workers.iter().find(|w| w.partitions().contains(&partition))?;
         let (answer, wait) = sync_channel(1);
         let ask = move |running: &mut [Running]| {
@@ -134,18 +138,18 @@ impl Runtime {
             }
         };
         worker.commands.send(Command::Ask(Box::new(ask))).ok()?;
-        wait.recv_timeout(timeout).ok()
+        Some(wait)
     }
 
-    /// Asks a question of all partitions.
+    /// Asks a question of all partitions at once; returns the answers that come in time.
     pub fn ask_all<T: Send + 'static>(&self, timeout: Duration, question: impl Fn(&mut Running) -> T + Send + Sync + 'static) -> Vec<T> {
-        let question = Arc::new(question);
-        let partitions: Vec<u32> = self.partitions();
+        let (question, until) = (Arc::new(question), Instant::now() + timeout);
         let ask = |p: u32| {
             let question = Arc::clone(&question);
-            self.ask(p, timeout, move |running| question(running))
+            self.send_question(p, move |running| question(running))
         };
-        partitions.into_iter().filter_map(ask).collect()
+        let asked: Vec<Receiver<T>> = self.partitions().into_iter().filter_map(ask).collect();
+        asked.into_iter().filter_map(|wait| wait.recv_timeout(until.saturating_duration_since(Instant::now())).ok()).collect()
     }
 
     /// The partitions that are read now.

@@ -43,16 +43,32 @@ pub struct RuleResult {
 /// A user's memberships.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Profile {
+    /// When it expires.
+    pub expires_at: i64,
+    /// When the profile was last written.
+    pub last_updated: i64,
+    /// The partition of the user's events.
+    pub partition: u32,
     /// Ids of the segments that the user is in.
     pub segments: BTreeSet<String>,
     /// The last result of each rule, by its id.
     pub results: BTreeMap<String, RuleResult>,
-    /// When the profile was last written.
-    pub last_updated: i64,
-    /// When it expires.
-    pub expires_at: i64,
-    /// The partition of the user's events.
-    pub partition: u32,
+}
+
+/// How a stored profile begins.
+#[derive(Debug, Clone, Copy, Deserialize)]
+struct Head {
+    expires_at: i64,
+    last_updated: i64,
+    partition: u32,
+}
+
+fn head(key: &[u8], value: &[u8]) -> Result<Head, EmbeddedError> {
+    postcard::take_from_bytes(value).map(|(head, _)| head).map_err(|e| corrupt("profiles", key, e))
+}
+
+fn whole(key: &[u8], value: &[u8]) -> Result<Profile, EmbeddedError> {
+    postcard::from_bytes(value).map_err(|e| corrupt("profiles", key, e))
 }
 
 /// What happened to a segment in a minute.
@@ -117,7 +133,7 @@ impl Profiles {
 
     fn stored(&self, user: &[u8]) -> Result<Option<Profile>, EmbeddedError> {
         let Some(value) = self.profiles.get(user)? else { return Ok(None) };
-        postcard::from_bytes(&value).map(Some).map_err(|e| corrupt("profiles", user, e))
+        whole(user, &value).map(Some)
     }
 
     /// Members of a segment, in the order of their ids, those after `after`.
@@ -180,7 +196,7 @@ impl Profiles {
         let now = (self.clock)();
         let read = |guard: fjall::Guard| {
             let (key, value) = guard.into_inner()?;
-            let profile: Profile = postcard::from_bytes(&value).map_err(|e| corrupt("profiles", &key, e))?;
+            let profile = whole(&key, &value)?;
             Ok((String::from_utf8_lossy(&key).into_owned(), profile))
         };
         self.profiles.iter().map(read).filter(move |read| read.as_ref().map_or(true, |(_, p): &(String, Profile)| p.expires_at > now))
@@ -272,9 +288,9 @@ impl Profiles {
             let (mut changes, mut seen) = (self.changes(), 0);
             for guard in self.profiles.range(start..).take(STEP) {
                 let (key, value) = guard.into_inner()?;
-                let profile: Profile = postcard::from_bytes(&value).map_err(|e| corrupt("profiles", &key, e))?;
-                if profile.partition == partition && profile.last_updated < before {
-                    self.put(&key, &profile, &Profile::default(), &mut changes)?;
+                let about = head(&key, &value)?;
+                if about.partition == partition && about.last_updated < before {
+                    self.put(&key, &whole(&key, &value)?, &Profile::default(), &mut changes)?;
                 }
                 seen += 1;
                 if seen == STEP {
@@ -341,9 +357,8 @@ impl Profiles {
         let (mut last, mut seen) = (None, 0);
         for guard in self.profiles.range(from..).take(step) {
             let (key, value) = guard.into_inner()?;
-            let profile: Profile = postcard::from_bytes(&value).map_err(|e| corrupt("profiles", &key, e))?;
-            if profile.expires_at <= now {
-                self.put(&key, &profile, &Profile::default(), &mut changes)?;
+            if head(&key, &value)?.expires_at <= now {
+                self.put(&key, &whole(&key, &value)?, &Profile::default(), &mut changes)?;
             }
             seen += 1;
             last = Some(String::from_utf8_lossy(&key).into_owned());

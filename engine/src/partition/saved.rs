@@ -70,6 +70,10 @@ impl Partition {
         tables.put("users".into(), vec![column("id", UInt32Array::from_iter_values(users)), column("name", names)])?;
         let times = [self.closed, self.passed].into_iter().chain(self.newest);
         tables.put("time".into(), vec![column("closed, passed, newest", Int64Array::from_iter_values(times))])?;
+        if let Some(watched) = &self.watched {
+            let users = (0u32..).zip(watched).filter(|(_, w)| **w).map(|(user, _)| user);
+            tables.put("watched".into(), vec![column("user", UInt32Array::from_iter_values(users))])?;
+        }
         self.save_members(&mut tables)?;
         Ok(tables)
     }
@@ -118,6 +122,13 @@ impl Partition {
     fn restore_filled(program: Arc<Program>, settings: Settings, tables: &Tables, backfill: Option<&Tables>) -> Result<(Self, Difference), EngineError> {
         let mut partition = Partition::new(Arc::clone(&program), settings);
         let ids = partition.load_users(tables)?;
+        if let Some(table) = tables.get("watched") {
+            let mut watched = vec![false; partition.users.len()];
+            for &user in table.u32s("user")? {
+                watched[user_id(&table, &ids, user)? as usize] = true;
+            }
+            partition.watched = Some(watched);
+        }
         if let Some(time) = tables.get("time") {
             let times = time.i64s("closed, passed, newest")?;
             partition.closed = times.first().copied().unwrap_or(i64::MIN);

@@ -152,6 +152,15 @@ impl Run {
         self.partition = Partition::restore(Arc::clone(self.partition.program()), settings(), tables).expect("restored state").0;
     }
 
+    /// Tells the sink the memberships of all members and of those whose events came since the partition is watched.
+    pub fn tell(&mut self) {
+        let watched = self.partition.unwatch();
+        let users: BTreeSet<String> = (0u32..).zip(watched).filter(|(_, w)| *w).map(|(u, _)| self.partition.users().name(u).to_string()).collect();
+        let members = self.members();
+        self.sink.retain(|(_, user)| !users.contains(user) && !members.iter().any(|(_, u)| u == user));
+        self.sink.extend(members);
+    }
+
     /// Goes on with another program.
     pub fn adopt(&mut self, program: &Arc<Program>, backfill: Option<&Tables>) -> Vec<Line> {
         let difference = self.partition.adopt(Arc::clone(program), backfill).expect("another program");

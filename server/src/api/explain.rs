@@ -1,7 +1,7 @@
 //! How segments run and what they share: of a text, and of everything that runs now.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
@@ -155,23 +155,17 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 /// What each partition counted; none of those that are busy, or run another program.
 async fn counters(app: &App, revision: i64) -> Vec<Option<Counters>> {
-    let until = Instant::now() + PATIENCE;
-    let ask = |worker: Vec<u32>| {
-        let app = Arc::clone(app);
-        blocking(move || {
-            let one = |p: u32| {
-                let question = move |p: &mut Running| {
-                    let events: u64 = p.counts.events.values().sum();
-                    (p.deployment.revision == revision).then(|| (p.state.family_stats(), p.state.route_nanos(), events))
-                };
-                app.runtime.ask(p, until.saturating_duration_since(Instant::now()), question).flatten()
-            };
-            worker.into_iter().map(one).collect::<Vec<_>>()
-        })
+    let app = Arc::clone(app);
+    let ask = move || {
+        let all = app.runtime.partitions().len();
+        let mut answers = app.runtime.ask_all(PATIENCE, move |p: &mut Running| {
+            let events: u64 = p.counts.events.values().sum();
+            (p.deployment.revision == revision).then(|| (p.state.family_stats(), p.state.route_nanos(), events))
+        });
+        answers.resize_with(all.max(answers.len()), || None);
+        answers
     };
-    let workers = app.runtime.workers().into_iter().map(|w| w.partitions.iter().map(|p| p.partition).collect());
-    let answers = futures::future::join_all(workers.map(ask)).await;
-    answers.into_iter().flat_map(Result::unwrap_or_default).collect()
+    blocking(ask).await.unwrap_or_default()
 }
 
 fn measure(graph: &mut Graph, program: &Program, scan: Measured, families: &[Measured]) {

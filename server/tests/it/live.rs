@@ -69,6 +69,11 @@ impl Live {
         let _ = self.process.wait();
     }
 
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Tells the process to stop and waits for it; how it ended and how long that took.
     pub fn terminate(&mut self) -> (std::process::ExitStatus, Duration) {
         let started = Instant::now();

@@ -9,6 +9,7 @@ mod examples;
 mod golden;
 mod instances;
 mod kafka;
+mod kill;
 mod limits;
 mod live;
 mod model;

@@ -62,7 +62,7 @@ fn create(name: &str, having: &str) -> Edit {
 
 /// The id that the generator gives a user.
 fn user(number: u64, users: u64) -> String {
-    let width = users.saturating_sub(1).max(1).ilog10() as usize + 1;
+    let width = (users.saturating_sub(1).max(1).ilog10() as usize + 1).max(6);
     format!("user_{number:0width$}")
 }
 
