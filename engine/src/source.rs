@@ -23,7 +23,7 @@ pub struct SourceError {
 }
 
 /// Records of one partition, in the order of the log. Reused from batch to batch.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct RawBatch {
     /// The partition.
     pub partition: u32,
@@ -41,12 +41,6 @@ pub struct RawBatch {
     pub offsets: Vec<i64>,
     /// When each record was taken in, ms since the epoch.
     pub arrived: Vec<i64>,
-}
-
-impl Default for RawBatch {
-    fn default() -> Self {
-        RawBatch { partition: 0, log: None, data: vec![], spans: vec![], topics: vec![], topic_of: vec![], offsets: vec![], arrived: vec![] }
-    }
 }
 
 impl RawBatch {

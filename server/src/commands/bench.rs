@@ -41,6 +41,15 @@ pub struct Args {
     /// Events a second that come meanwhile (edits, lookups).
     #[arg(long, default_value_t = 50_000)]
     rate: u64,
+    /// Brokers of the kafka scenario.
+    #[arg(long, default_value = "localhost:9092")]
+    brokers: String,
+    /// Hosts of the aerospike scenario.
+    #[arg(long, default_value = "localhost:3000")]
+    hosts: String,
+    /// Namespace of the aerospike scenario.
+    #[arg(long, default_value = "segments")]
+    namespace: String,
     /// Runs of each measurement; medians are reported.
     #[arg(long, default_value_t = 5)]
     runs: usize,
@@ -61,15 +70,18 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     if args.list {
-        let all = SCENARIOS.iter().map(|s| (s.name, s.about)).chain(LIVE);
+        let all = SCENARIOS.iter().map(|s| (s.name, s.about)).chain(LIVE).chain(OUTSIDE);
         all.for_each(|(name, about)| println!("{name:<16} {about}"));
         return Ok(());
     }
     if LIVE.iter().any(|(name, _)| *name == args.scenario) {
         return live(args);
     }
+    if OUTSIDE.iter().any(|(name, _)| *name == args.scenario) {
+        return outside(args);
+    }
     if !SCENARIOS.iter().any(|s| s.name == args.scenario) {
-        let names: Vec<_> = SCENARIOS.iter().map(|s| s.name).chain(LIVE.map(|(name, _)| name)).collect();
+        let names: Vec<_> = SCENARIOS.iter().map(|s| s.name).chain(LIVE.into_iter().chain(OUTSIDE).map(|(name, _)| name)).collect();
         return Err(super::Usage(format!("unknown scenario {:?}: one of {}", args.scenario, names.join(", "))).into());
     }
     let mut reports = vec![];
@@ -187,6 +199,48 @@ const LIVE: [(&str, &str); 3] = [
     ("edits", "the service: to create, replace, pause, drop, list and explain segments beside many others"),
     ("lookups", "the service: to look up what a user is in, by several clients while events stream"),
 ];
+
+/// Scenarios with another system at one end.
+const OUTSIDE: [(&str, &str); 2] = [
+    ("kafka", "from a broker to counted results, beside replay and consumers that only read (--brokers)"),
+    ("aerospike", "writes of memberships, batched against one by one (--hosts)"),
+];
+
+/// Scenarios with another system at one end.
+fn outside(args: &Args) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let mut runs = vec![];
+    if args.scenario == "aerospike" {
+        let report = runtime.block_on(crate::bench::aerospike::measure(&args.hosts, &args.namespace, args.users))?;
+        for row in report["rows"].as_array().into_iter().flatten() {
+            eprintln!(
+                "{}: {:.0} writes/s; a flush of {} takes p50 {} ms, p99 {} ms",
+                row["what"].as_str().unwrap_or_default(),
+                row["writesPerSecond"].as_f64().unwrap_or(0.0),
+                row["flushOf"],
+                row["p50Ms"],
+                row["p99Ms"]
+            );
+        }
+        runs.push(report);
+    } else {
+        for &workers in &args.workers {
+            let params = Params { rules: args.rules[0] as usize, events: args.events, users: args.users, seed: args.seed, span_ms: args.span };
+            let workload = build("classic-rules", &params)?;
+            let params = crate::bench::kafka::Params { brokers: &args.brokers, workload: &workload, workers, batch_rows: 65_536, runs: args.runs };
+            let report = runtime.block_on(crate::bench::kafka::measure(&params))?;
+            eprintln!("{} rules, {} events, {workers} workers, medians of {}:", args.rules[0], report["events"], args.runs);
+            for row in report["rows"].as_array().into_iter().flatten() {
+                eprintln!("  {}: {:.0} events/s", row["what"].as_str().unwrap_or_default(), row["eventsPerSecond"].as_f64().unwrap_or(0.0));
+            }
+            runs.push(report);
+        }
+    }
+    match &args.json {
+        Some(path) => super::write_json(path, &json!({"scenario": args.scenario, "runs": runs})),
+        None => Ok(()),
+    }
+}
 
 /// Scenarios of the service: for each number of rules one of its own.
 fn live(args: &Args) -> Result<()> {

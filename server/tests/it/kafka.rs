@@ -326,8 +326,8 @@ impl Case {
     /// Produces some pieces, at a steady pace.
     async fn produce(&mut self, pieces: usize) {
         let last = (self.next + pieces).min(self.story.pieces.len());
-        for piece in self.story.pieces[self.next..last].to_vec() {
-            self.fleet.produce(&piece);
+        for piece in &self.story.pieces[self.next..last] {
+            self.fleet.produce(piece);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         self.next = last;
@@ -686,4 +686,18 @@ async fn memberships_live_as_long_as_the_engine() {
     let member = fleet.member(1);
     until_equal("back", &expected, async || stored(&server)).await;
     assert_eq!(member.segments_of("stays").await, ["big"]);
+}
+
+/// The benchmark of the store runs: every record is there in the end.
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_are_measured() {
+    let server = double();
+    let mut bench = Command::new(env!("CARGO_BIN_EXE_cohort"));
+    bench.args(["bench", "--scenario", "aerospike", "--users", "3000", "--json", "-", "--hosts", &server.address()]);
+    let output = bench.output().expect("the program runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    eprint!("{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(report["runs"][0]["rows"].as_array().map_or(0, Vec::len), 4);
+    assert_eq!(server.records().len(), 3_000);
 }
