@@ -21,7 +21,7 @@ const ATTEMPTS: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// A partition with the state of its newest checkpoint, and the positions to read it from. One without a checkpoint
-/// gets one, so that a restart begins at the same records.
+/// gets one, so that a restart begins at the same records. Also whether there was a checkpoint.
 ///
 /// # Errors
 /// When the store cannot be read or written, or the source does not know where to begin.
@@ -31,14 +31,14 @@ pub fn open(
     store: &dyn CheckpointStore,
     (settings, clock): (&WorkerSettings, &Clock),
     (newest, programs): (&Deployment, &dyn Programs),
-) -> Result<Running, WorkerError> {
+) -> Result<(Running, bool), WorkerError> {
     let (mut running, known) = Running::restore(number, store, settings.state, newest, clock(), programs)?;
     running.positions = source.start(number, &running.positions)?;
     if !known {
         let first = running.checkpoint()?;
         store.save(&first)?;
     }
-    Ok(running)
+    Ok((running, known))
 }
 
 impl Worker {
@@ -51,11 +51,13 @@ impl Worker {
                 self.partitions.push(parked.swap_remove(i));
             } else {
                 let started = Instant::now();
-                let running = self.open(number)?;
+                let (running, known) = self.open(number)?;
                 self.restored = (self.restored.0 + 1, self.restored.1.max(started.elapsed().as_millis() as u64));
                 tracing::info!(partition = number, positions = ?running.positions, took = ?started.elapsed(), "partition restored");
                 self.partitions.push(running);
-                fresh.push(number);
+                if known {
+                    fresh.push(number);
+                }
             }
         }
         let positions: Positions = self.partitions.iter().filter(|p| numbers.contains(&p.number)).flat_map(|p| p.positions.clone()).collect();
@@ -73,7 +75,7 @@ impl Worker {
     }
 
     /// Opens a partition; tries again for a while, as brokers and stores may be away for a moment.
-    fn open(&mut self, number: u32) -> Result<Running, WorkerError> {
+    fn open(&mut self, number: u32) -> Result<(Running, bool), WorkerError> {
         let mut attempt = 1;
         loop {
             let settings = (&self.settings, &self.clock);

@@ -729,6 +729,14 @@ impl Partition {
         self.watched.get_or_insert_default();
     }
 
+    /// Takes note of users with results as of those with events, while it does of those.
+    pub fn watch_rows(&mut self, rows: &[ResultRow]) {
+        if let Some(watched) = &mut self.watched {
+            watched.resize(self.users.len(), false);
+            rows.iter().for_each(|row| watched[row.user as usize] = true);
+        }
+    }
+
     /// The users whose events came since [`Partition::watch`], by dense id; ends that.
     pub fn unwatch(&mut self) -> Vec<bool> {
         self.watched.take().unwrap_or_default()

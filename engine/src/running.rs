@@ -131,6 +131,8 @@ pub struct Running {
     /// Records that were there when reading began anew, and are not read yet: what a process before this one made of
     /// them may have reached the sinks.
     pub(crate) behind: Option<u64>,
+    /// The program to run once they are read: until then what the process before told is to come about again.
+    pub(crate) deferred: Option<Deployment>,
     /// Members whose records are to live on, by dense id.
     pub(crate) to_touch: Vec<u32>,
     pub(crate) touched_at: Instant,
@@ -165,6 +167,7 @@ impl Running {
             evaluated_at: now,
             noted: VecDeque::new(),
             behind: None,
+            deferred: None,
             to_touch: vec![],
             touched_at: Instant::now(),
         };
@@ -283,7 +286,8 @@ impl Running {
     }
 
     /// Results as a batch for the sink.
-    pub(crate) fn results(&self, rows: &[ResultRow], arrived: i64) -> ResultBatch {
+    pub(crate) fn results(&mut self, rows: &[ResultRow], arrived: i64) -> ResultBatch {
+        self.state.watch_rows(rows);
         let (names, lease) = (Arc::clone(&self.deployment.names), self.lease.clone());
         let mut batch = ResultBatch { partition: self.number, names, arrived, lease, ..ResultBatch::default() };
         for row in rows {

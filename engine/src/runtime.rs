@@ -209,11 +209,12 @@ fn checkpoint_of(worker: &Handle) -> Receiver<()> {
 fn open_all(worker: &mut Worker) -> Result<(), WorkerError> {
     for number in worker.source.partitions() {
         let settings = (&worker.settings, &worker.clock);
-        let running = open(number, &mut *worker.source, &*worker.store, settings, (&worker.newest, &*worker.programs))?;
+        let (mut running, known) = open(number, &mut *worker.source, &*worker.store, settings, (&worker.newest, &*worker.programs))?;
         worker.source.begin(&running.positions)?;
+        if known {
+            running.catch_up(worker.source.lag(number));
+        }
         worker.partitions.push(running);
-        let lag = worker.source.lag(number);
-        worker.partitions.iter_mut().filter(|p| p.number == number).for_each(|p| p.catch_up(lag));
     }
     worker.say(None);
     Ok(())

@@ -190,6 +190,9 @@ impl Worker {
                 }
                 let lag = self.source.lag(self.partitions[i].number);
                 if self.partitions[i].has_caught_up(lag) {
+                    if let Some(deployment) = self.partitions[i].deferred.take() {
+                        self.deploy_to(i, &deployment)?;
+                    }
                     self.tell_members(i)?;
                 }
             }
@@ -300,6 +303,10 @@ impl Worker {
         let running = &mut self.partitions[i];
         let newest = running.noted.back().map_or(running.deployment.revision, |(noted, _)| noted.revision);
         if newest >= deployment.revision {
+            return Ok(());
+        }
+        if running.behind.is_some() {
+            running.deferred = Some(deployment.clone());
             return Ok(());
         }
         let adoption = Adoption { partition: running.number, revision: deployment.revision, positions: running.positions.clone() };
