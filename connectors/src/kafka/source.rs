@@ -111,6 +111,8 @@ pub struct KafkaSource {
     consumer: BaseConsumer<Context>,
     options: KafkaOptions,
     topics: Vec<Arc<str>>,
+    /// Partitions that each topic had at the start: what comes later is read from its first record on.
+    born: Vec<usize>,
     shelves: Vec<Shelf>,
     turn: usize,
     /// Whether all fetching rests, as the sink is waited for.
@@ -158,10 +160,12 @@ impl KafkaSource {
         let names: Vec<&str> = options.topics.iter().map(String::as_str).collect();
         consumer.subscribe(&names).map_err(options.failed("subscribe"))?;
         let topics = options.topics.iter().map(|t| t.as_str().into()).collect();
+        let born = names.iter().map(|t| partitions_of(&consumer, t)).collect::<KafkaResult<_>>().map_err(options.failed("metadata"))?;
         Ok(KafkaSource {
             consumer,
-            options,
             topics,
+            born,
+            options,
             shelves: vec![],
             turn: 0,
             resting: false,
@@ -291,8 +295,7 @@ impl KafkaSource {
 
     fn refuse_split(&self, places: &[(String, u32)], partitions: &[u32]) -> Result<(), SourceError> {
         for topic in self.topics.iter() {
-            let metadata = self.consumer.fetch_metadata(Some(topic), PATIENCE).map_err(|e| self.failed("metadata", e))?;
-            let count = metadata.topics().iter().find(|t| t.name() == &**topic).map_or(0, |t| t.partitions().len());
+            let count = partitions_of(&self.consumer, topic).map_err(|e| self.failed("metadata", e))?;
             let missing = partitions.iter().find(|p| (**p as usize) < count && !places.iter().any(|(t, q)| *t == **topic && q == *p));
             if let Some(partition) = missing {
                 return Err(self.wrong(format!(
@@ -312,6 +315,10 @@ impl KafkaSource {
             return Ok(offset);
         }
         let (low, high) = self.consumer.fetch_watermarks(topic, partition, PATIENCE)?;
+        let born = self.topics.iter().position(|t| **t == *topic).map_or(0, |i| self.born[i]);
+        if partition as usize >= born {
+            return Ok(low);
+        }
         let time = match self.options.start {
             Start::Latest => return Ok(high),
             Start::Earliest => return Ok(low),
@@ -377,6 +384,12 @@ impl KafkaSource {
     }
 }
 
+/// Number of partitions of a topic; 0 when it is not there.
+fn partitions_of(consumer: &BaseConsumer<Context>, topic: &str) -> KafkaResult<usize> {
+    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE)?;
+    Ok(metadata.topics().iter().find(|t| t.name() == topic).map_or(0, |t| t.partitions().len()))
+}
+
 fn numbers(places: &[(String, u32)]) -> Vec<u32> {
     let mut partitions: Vec<u32> = places.iter().map(|(_, p)| *p).collect();
     partitions.sort_unstable();
@@ -436,8 +449,7 @@ impl Source for KafkaSource {
         let mut positions = known.clone();
         for topic in &self.topics {
             let key = (Arc::clone(topic), partition);
-            let metadata = self.consumer.fetch_metadata(Some(topic), PATIENCE).map_err(|e| self.failed("metadata", e))?;
-            let count = metadata.topics().iter().find(|t| t.name() == &**topic).map_or(0, |t| t.partitions().len());
+            let count = partitions_of(&self.consumer, topic).map_err(|e| self.failed("metadata", e))?;
             if !positions.contains_key(&key) && (partition as usize) < count {
                 let offset = self.first_offset(topic, partition as i32).map_err(|e| self.failed("offsets", e))?;
                 positions.insert(key, offset);

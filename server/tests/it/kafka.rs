@@ -688,6 +688,43 @@ async fn memberships_live_as_long_as_the_engine() {
     assert_eq!(member.segments_of("stays").await, ["big"]);
 }
 
+/// Partitions that a topic gets while it is read are read from their first record on.
+#[tokio::test(flavor = "multi_thread")]
+async fn new_partitions_are_found() {
+    let Some(brokers) = broker() else { return };
+    let _alone = BROKER.lock().await;
+    let server = double();
+    let mut fleet = Fleet::new(&brokers, &["sink.kind=aerospike", &hosts(&server), "source.kafka.start=latest"]).await;
+    let member = fleet.try_member(1, &["source.kafka.properties.topic.metadata.refresh.interval.ms=1000"]).expect("a member");
+    let sql = "CREATE SEGMENT big AS SELECT user_id, sum(value) AS value FROM TUMBLE(events, event_time, INTERVAL '5 minutes') \
+               WHERE event_type = 'purchase' GROUP BY user_id, window_start, window_end HAVING sum(value) >= 100";
+    assert_eq!(member.sql(sql).await.status, 200);
+    member.until("all partitions", Duration::from_secs(20), async || partitions_of(&member).await.len() == PARTITIONS as usize).await;
+    use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
+    let admin: AdminClient<rdkafka::client::DefaultClientContext> =
+        rdkafka::ClientConfig::new().set("bootstrap.servers", &brokers).create().expect("an admin client");
+    let more: Vec<NewPartitions<'_>> = fleet.topics.iter().map(|t| NewPartitions::new(t, PARTITIONS as usize + 2)).collect();
+    let made = admin.create_partitions(&more, &AdminOptions::new()).await.expect("more partitions");
+    assert!(made.iter().all(Result::is_ok), "{made:?}");
+    let options = KafkaOptions {
+        brokers: brokers.clone(),
+        properties: BTreeMap::new(),
+        group_id: fleet.group.clone(),
+        topics: fleet.topics.clone(),
+        start: Start::Latest,
+        fetch_ahead: 0,
+    };
+    // One that knows the new partitions.
+    fleet.producer = KafkaProducer::new(&options).expect("a producer");
+    let users: Vec<String> = (0..40).map(|u| format!("n{u}")).collect();
+    assert!(users.iter().any(|u| partition_of(u.as_bytes(), PARTITIONS + 2) >= PARTITIONS));
+    let events: Vec<Value> = users.iter().map(|u| json!({"userId": u, "eventType": "purchase", "timestamp": START, "value": 100.0})).collect();
+    fleet.produce(&events);
+    let expected: Members = users.into_iter().map(|u| (u, BTreeSet::from(["big".to_string()]))).collect();
+    until_equal("new partitions", &expected, async || stored(&server)).await;
+    assert_eq!(partitions_of(&member).await.len(), PARTITIONS as usize + 2);
+}
+
 /// The benchmark of the store runs: every record is there in the end.
 #[tokio::test(flavor = "multi_thread")]
 async fn writes_are_measured() {
