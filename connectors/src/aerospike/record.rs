@@ -152,11 +152,14 @@ pub fn profile(user: &str, record: &Record) -> Profile {
     Profile { user: user.into(), segments, results, last_updated, ttl: record.time_to_live().map(|d| d.as_secs()) }
 }
 
+/// The entries of a map, of whichever order, with texts as keys.
 fn entries(value: &Value) -> HashMap<String, Value> {
-    let text = |key: &Value| if let Value::String(s) = key { Some(s.clone()) } else { None };
+    let entry = |(key, value): (&Value, &Value)| if let Value::String(text) = key { Some((text.clone(), value.clone())) } else { None };
     match value {
-        Value::HashMap(map) => map.iter().filter_map(|(k, v)| Some((text(k)?, v.clone()))).collect(),
-        Value::OrderedMap(map) => map.iter().filter_map(|(k, v)| Some((text(k)?, v.clone()))).collect(),
+        Value::HashMap(map) => map.iter().filter_map(entry).collect(),
+        Value::OrderedMap(map) => map.iter().filter_map(entry).collect(),
+        Value::SortedMap(map) => map.iter().filter_map(entry).collect(),
+        Value::KeyValueList(list) => list.iter().map(|(k, v)| (k, v)).filter_map(entry).collect(),
         _ => HashMap::new(),
     }
 }

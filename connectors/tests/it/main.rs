@@ -1,0 +1,9 @@
+//! Connectors against servers: an Aerospike in the tests, which [`double`] holds to the official client, and a real one
+//! when AEROSPIKE_HOSTS is set.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod aerospike;
+#[allow(dead_code, unused_imports, missing_docs)]
+mod aerospike_double;
+mod double;
