@@ -102,6 +102,10 @@ pub fn parse(text: &str) -> (Vec<Parsed>, Vec<Finding>) {
     for tokens in tokens.split(|t| t.token == Token::SemiColon) {
         let Some(first) = tokens.iter().find(|t| !is_space(t)) else { continue };
         let at = position(first.span.start);
+        if let Some(finding) = too_long(tokens) {
+            findings.push(finding);
+            continue;
+        }
         match parse_one(tokens) {
             Ok(statement) => parsed.push(Parsed { statement, text: text_of(text, tokens), at }),
             Err(finding) => findings.push(finding.or_at(at)),
@@ -128,11 +132,23 @@ pub struct Piece {
 pub fn pieces(text: &str) -> Result<Vec<Piece>, Finding> {
     let tokens = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location();
     let tokens = tokens.map_err(|e| Finding::new(position(e.location), e.message).hint("close the quote or comment, or remove the character"))?;
+    if let Some(finding) = tokens.split(|t| t.token == Token::SemiColon).find_map(too_long) {
+        return Err(finding);
+    }
     let piece = |tokens: &[TokenWithSpan]| {
         let first = tokens.iter().find(|t| !is_space(t))?;
         Some(Piece { text: text_of(text, tokens), at: position(first.span.start), word: first.token.to_string().to_uppercase() })
     };
     Ok(tokens.split(|t| t.token == Token::SemiColon).filter_map(piece).collect())
+}
+
+/// The most words and signs of a statement: each may be a level of nesting, which planning it takes stack for.
+const MAX_TOKENS: usize = 20_000;
+
+fn too_long(tokens: &[TokenWithSpan]) -> Option<Finding> {
+    let beyond = tokens.iter().filter(|t| !is_space(t)).nth(MAX_TOKENS)?;
+    let message = format!("the statement has more than {MAX_TOKENS} words and signs");
+    Some(Finding::new(position(beyond.span.start), message).hint("write x IN (…) instead of many ORs, or split it into several segments"))
 }
 
 fn is_space(t: &TokenWithSpan) -> bool {

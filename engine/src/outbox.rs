@@ -115,7 +115,7 @@ const TOGETHER: usize = 256;
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(5);
 /// How long a process that ends tries to write what is left.
-const GRACE: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(2);
 
 impl Outbox {
     /// Writes until the workers are gone.

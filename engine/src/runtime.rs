@@ -17,6 +17,9 @@ use crate::worker::{Clock, Command, Deployment, Measures, Programs, Running, Scr
 /// Batches of results that may wait for the sink.
 const QUEUE: usize = 64;
 
+/// Stack of threads that run or plan what users wrote: expressions may be deeply nested.
+pub const STACK: usize = 256 << 20;
+
 /// What a runtime is made of.
 pub struct Parts {
     /// One source for each worker.
@@ -109,7 +112,7 @@ impl Runtime {
         let mut threads = vec![];
         for (n, worker) in ready.into_iter().enumerate() {
             let _ = handles[n].commands.send(Command::Deploy(newest.clone()));
-            threads.push(std::thread::Builder::new().name(format!("worker-{n}")).spawn(move || drop(worker.run()))?);
+            threads.push(std::thread::Builder::new().name(format!("worker-{n}")).stack_size(STACK).spawn(move || drop(worker.run()))?);
         }
         let outbox_thread = Outbox { from, sinks, dead_letters, store, clock, status: Arc::clone(&outbox), stopping: Arc::clone(&stopping) };
         threads.push(std::thread::Builder::new().name("outbox".into()).spawn(move || outbox_thread.run())?);

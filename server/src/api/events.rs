@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use cohort_connectors::embedded::log::Record;
 use cohort_engine::decode::json::{JsonDecoder, split_lines};
-use cohort_engine::decode::{EventBatch, Projection, Reason, TextColumnSpec, TextField, Topics};
+use cohort_engine::decode::{EventBatch, MAX_DEPTH, Projection, Reason, TextColumnSpec, TextField, Topics};
 use cohort_engine::sink::{DeadLetter, DeadLetterSink};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -97,6 +97,10 @@ fn records(body: &[u8], lines: bool) -> ApiResult<(Vec<u8>, Spans)> {
     let (mut data, mut spans) = (vec![], vec![]);
     let first = body.iter().find(|b| !b.is_ascii_whitespace());
     if !lines && first == Some(&b'[') {
+        // Of an array, the depth is known before it is parsed; that of single records is their own matter.
+        if depth(body) > MAX_DEPTH + 1 {
+            return Err(Problem::bad_request(format!("the body is nested deeper than {MAX_DEPTH}")));
+        }
         for item in sonic_rs::to_array_iter(body) {
             let item = item.map_err(|e| Problem::new(StatusCode::BAD_REQUEST, "invalid-json", e.to_string().lines().next().unwrap_or_default()))?;
             let start = data.len() as u32;
@@ -114,6 +118,25 @@ fn records(body: &[u8], lines: bool) -> ApiResult<(Vec<u8>, Spans)> {
         return Err(Problem::bad_request("there are no events").hint("send one event, an array of events, or one event a line"));
     }
     Ok((data, spans))
+}
+
+/// How deep arrays and objects are nested.
+fn depth(json: &[u8]) -> usize {
+    let (mut now, mut most, mut quoted, mut escaped) = (0usize, 0, false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'[' | b'{' if !quoted => {
+                now += 1;
+                most = most.max(now);
+            }
+            b']' | b'}' if !quoted => now = now.saturating_sub(1),
+            _ => {}
+        }
+    }
+    most
 }
 
 /// Whether a body has an object on each of several lines.

@@ -225,11 +225,21 @@ pub async fn status(State(app): State<App>) -> Json<ServiceStatus> {
     })
 }
 
+/// How long a store may take to be reached for the first time.
+const SINK_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// Whether the service can do its work: the catalog answers, workers run, the sink takes results, state is saved.
 pub async fn ready(State(app): State<App>) -> Result<&'static str, Problem> {
     let mut problems = problems(&app);
     if let Err(error) = app.catalog.ping().await {
         problems.push(error.to_string());
+    }
+    if let Some((aerospike, _)) = &app.aerospike {
+        match tokio::time::timeout(SINK_PATIENCE, aerospike.client()).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(problem)) => problems.push(problem.to_string()),
+            Err(_) => problems.push(format!("aerospike {}: no host answers", aerospike.options.hosts)),
+        }
     }
     if problems.is_empty() { Ok("ready\n") } else { Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", problems.join("; "))) }
 }

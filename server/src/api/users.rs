@@ -67,7 +67,7 @@ pub async fn segments(State(app): State<App>, Path(user_id): Path<String>, heade
         return Ok(Json(json!(of_record(&app, user_id, profile))));
     }
     let path = format!("/users/{}/segments", encoded(&user_id));
-    let elsewhere = app.ask_others(&path, &user_id, &headers, |answer| !answer["lastUpdated"].is_null()).await;
+    let elsewhere = app.ask_others(&path, &user_id, &headers, |answer| !answer["lastUpdated"].is_null()).await?;
     Ok(Json(elsewhere.unwrap_or_else(|| json!(of_profile(&app, user_id, None)))))
 }
 
@@ -224,7 +224,7 @@ pub async fn why(State(app): State<App>, Path((user_id, segment)): Path<(String,
         return blocking(move || answer(&app, partition, user_id, name)).await?.map(|why| Json(json!(why)));
     }
     let path = format!("/users/{}/segments/{}/why", encoded(&user_id), encoded(&name));
-    let elsewhere = app.ask_others(&path, &user_id, &headers, |_| true).await;
+    let elsewhere = app.ask_others(&path, &user_id, &headers, |_| true).await?;
     let nobody = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "no member reads the partition of this user now").hint("try again");
     elsewhere.map(Json).ok_or_else(nobody)
 }

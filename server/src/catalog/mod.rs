@@ -171,11 +171,13 @@ pub struct Catalog {
 
 const SQLITE: [&str; 3] = ["PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", "PRAGMA busy_timeout = 10000"];
 
-/// A URL without its password.
+/// A URL without its password and query.
 pub fn redacted(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_string() };
     let (authority, path) = rest.split_once('/').map_or((rest, String::new()), |(a, p)| (a, format!("/{p}")));
-    let Some((user, host)) = authority.rsplit_once('@') else { return url.to_string() };
+    // What follows a question mark may be a secret.
+    let path = path.split_once('?').map_or(path.clone(), |(path, _)| format!("{path}?***"));
+    let Some((user, host)) = authority.rsplit_once('@') else { return format!("{scheme}://{authority}{path}") };
     let user = user.split_once(':').map_or(user.to_string(), |(name, _)| format!("{name}:***"));
     format!("{scheme}://{user}@{host}{path}")
 }

@@ -113,7 +113,9 @@ pub fn demo(args: &DemoArgs, logs: LogFormat) -> Result<()> {
 
 fn runtime() -> Result<tokio::runtime::Runtime> {
     let threads = std::thread::available_parallelism().map_or(2, usize::from).max(2);
-    tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build().context("tokio")
+    // Deeply nested statements are planned on these threads; only what is used of a stack takes memory.
+    let builder = &mut tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(threads).thread_stack_size(cohort_engine::runtime::STACK).enable_all().build().context("tokio")
 }
 
 /// Partitions of topics that the demonstration makes.

@@ -5,11 +5,12 @@ use std::sync::Weak;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use cohort_connectors::replay::partition_of;
 use serde_json::Value;
 
 use super::Service;
+use crate::api::problem::Problem;
 use crate::catalog::Member;
 use crate::config::SourceKind;
 
@@ -82,14 +83,17 @@ impl Service {
     }
 
     /// Asks the other members, the likely one first, until one knows.
-    pub async fn ask_others(&self, path: &str, user: &str, headers: &HeaderMap, knows: impl Fn(&Value) -> bool) -> Option<Value> {
+    ///
+    /// # Errors
+    /// When none knows, and one did not answer or nobody reads the user's partition now: it is not known.
+    pub async fn ask_others(&self, path: &str, user: &str, headers: &HeaderMap, knows: impl Fn(&Value) -> bool) -> Result<Option<Value>, Problem> {
         if headers.contains_key(FORWARDED) {
-            return None;
+            return Ok(None);
         }
         let likely = partition_of(user.as_bytes(), self.partitions);
         let mut others: Vec<Member> = self.members.others().to_vec();
         others.sort_by_key(|m| !m.partitions.contains(&likely));
-        let mut found = None;
+        let (mut found, mut unknown) = (None, !others.iter().any(|m| m.partitions.contains(&likely)) && !self.runtime.partitions().contains(&likely));
         for member in others {
             let mut request = self.members.client.get(format!("{}/api/v1{path}", member.url)).header(FORWARDED, "1");
             if let Some(token) = headers.get(header::AUTHORIZATION) {
@@ -100,11 +104,15 @@ impl Service {
                 Err(error) => Err(error),
             };
             match answer {
-                Ok(answer) if knows(&answer) => return Some(answer),
+                Ok(answer) if knows(&answer) => return Ok(Some(answer)),
                 Ok(answer) => drop(found.get_or_insert(answer)),
-                Err(error) => tracing::debug!(%error, url = member.url, "a member does not answer"),
+                Err(error) => {
+                    unknown = true;
+                    tracing::debug!(%error, url = member.url, "a member does not answer");
+                }
             }
         }
-        found
+        let moving = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "the member that reads this user's events does not answer, or is changing");
+        if unknown { Err(moving().hint("try again in some seconds")) } else { Ok(found) }
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use cohort_compiler::catalog::STREAMS;
 use cohort_compiler::program::SegmentKind;
 use cohort_compiler::statement::{self, Statement};
 use cohort_compiler::{CompileCache, CompileOptions, Diagnostics, Program, SourceKind, SourceText, compile_cached};
@@ -176,7 +177,10 @@ pub fn draft(body: &Value, known_name: Option<&str>) -> ApiResult<Draft> {
     let name = name.or_else(|| known_name.map(String::from));
     let name = name.ok_or_else(|| Problem::bad_request("a segment needs a name").hint("\"name\": \"High Spenders\", or CREATE SEGMENT name AS …"))?;
     if name.len() > 128 || name.contains(['/', '\0']) {
-        return Err(Problem::bad_request("a name has at most 128 bytes, and no '/'"));
+        return Err(Problem::bad_request("a name has at most 128 bytes, no '/' and no NUL"));
+    }
+    if STREAMS.contains(&name.as_str()) || ["rules", "preview"].contains(&name.as_str()) {
+        return Err(Problem::bad_request(format!("{name} is the name of something else")).hint("choose another name"));
     }
     let body = match sql {
         Some(sql) => json!({"name": name, "sql": sql}),

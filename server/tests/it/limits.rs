@@ -282,3 +282,39 @@ async fn every_answer_has_the_id_of_its_request() {
     seen.dedup();
     assert_eq!(seen.len(), all, "each is another");
 }
+
+/// What is nested deeply is planned or refused, and stops nothing.
+#[tokio::test]
+async fn nesting_stops_nothing() {
+    let data = tempfile::tempdir().expect("a folder");
+    let live = Live::start(data.path(), &["source.partitions=1"]);
+    let ors = |n: usize, what: &str| (0..n).map(|i| format!("{what}{i}'")).collect::<Vec<_>>().join(" OR ");
+    let segment = |n| {
+        format!(
+            "CREATE SEGMENT many AS SELECT user_id, count(*) AS value FROM TUMBLE(events, event_time, INTERVAL '5 minutes') WHERE {} \
+             GROUP BY user_id, window_start, window_end HAVING count(*) > 1",
+            ors(n, "metadata['k'] || 'x' = 'e")
+        )
+    };
+    for (sql, what) in [
+        (format!("SELECT 1{}", "+1".repeat(2_000)), "sums"),
+        (format!("SELECT * FROM memberships WHERE {}", ors(4_000, "user_id = 'u")), "conditions"),
+        (format!("SELECT 1{}", " UNION ALL SELECT 1".repeat(1_000)), "unions"),
+        (format!("SELECT {}1{}", "(".repeat(9_000), ")".repeat(9_000)), "parentheses"),
+        (segment(2_400), "a segment"),
+        (format!("SELECT 1{}", "+1".repeat(100_000)), "too much"),
+    ] {
+        let status = live.sql(&sql).await.status;
+        assert!([200, 400, 408].contains(&status), "{what}: {status}");
+        assert_eq!(live.get("/healthz").await.status, 200, "{what}");
+    }
+    let deep = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
+    let event = format!(r#"[{{"userId":"u","eventType":"view","timestamp":{},"metadata":{{"a":{}}}}}]"#, now(), deep(200_000));
+    for body in [deep(20_000), event] {
+        let request = live.request(Method::POST, "/events").header("content-type", "application/json").body(body);
+        assert_eq!(live.send(request).await.status, 400);
+    }
+    live.post("/events", json!([{"userId": "u", "eventType": "view", "timestamp": now(), "metadata": {"k": "e"}}])).await;
+    live.settled().await;
+    assert_eq!(live.get("/readyz").await.status, 200);
+}
