@@ -16,18 +16,18 @@ use proptest::test_runner::TestRunner;
 
 use crate::aerospike_double::{Options, Server, code};
 
-const NAMES: [&str; 4] = ["big", "busy", "loyal", "new"];
+pub(crate) const NAMES: [&str; 4] = ["big", "busy", "loyal", "new"];
 static SETS: AtomicU32 = AtomicU32::new(0);
 
 /// A sink with what reads back what it wrote.
-struct Bench {
-    sink: AerospikeSink,
-    aerospike: Aerospike,
-    status: Arc<AerospikeStatus>,
-    runtime: tokio::runtime::Runtime,
+pub(crate) struct Bench {
+    pub(crate) sink: AerospikeSink,
+    pub(crate) aerospike: Aerospike,
+    pub(crate) status: Arc<AerospikeStatus>,
+    pub(crate) runtime: tokio::runtime::Runtime,
 }
 
-fn options(hosts: &str) -> AerospikeOptions {
+pub(crate) fn options(hosts: &str) -> AerospikeOptions {
     AerospikeOptions {
         hosts: hosts.into(),
         namespace: std::env::var("AEROSPIKE_NAMESPACE").unwrap_or_else(|_| "segments".into()),
@@ -41,24 +41,24 @@ fn options(hosts: &str) -> AerospikeOptions {
     }
 }
 
-fn bench(options: AerospikeOptions) -> Bench {
+pub(crate) fn bench(options: AerospikeOptions) -> Bench {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let (aerospike, status) = (Aerospike::new(options), Arc::new(AerospikeStatus::default()));
     Bench { sink: AerospikeSink::new(aerospike.clone(), runtime.handle().clone(), Arc::clone(&status)), aerospike, status, runtime }
 }
 
 impl Bench {
-    fn get(&self, user: &str) -> Option<Profile> {
+    pub(crate) fn get(&self, user: &str) -> Option<Profile> {
         self.runtime.block_on(self.aerospike.get(user)).unwrap()
     }
 }
 
-fn server() -> Server {
+pub(crate) fn server() -> Server {
     Server::start(Options { namespace: "segments".into(), ..Options::default() })
 }
 
 /// Runs a test against the server in the tests, and against a real one if there is one.
-fn on_each(test: impl Fn(&mut Bench)) {
+pub(crate) fn on_each(test: impl Fn(&mut Bench)) {
     let double = server();
     test(&mut bench(options(&double.address())));
     match std::env::var("AEROSPIKE_HOSTS") {
@@ -67,11 +67,11 @@ fn on_each(test: impl Fn(&mut Bench)) {
     }
 }
 
-fn names() -> Arc<Vec<SegmentName>> {
+pub(crate) fn names() -> Arc<Vec<SegmentName>> {
     Arc::new(NAMES.iter().map(|n| SegmentName { segment: (*n).into(), rule: format!("rule {n}").as_str().into() }).collect())
 }
 
-fn row(segment: usize, time: i64) -> ResultRow {
+pub(crate) fn row(segment: usize, time: i64) -> ResultRow {
     ResultRow {
         segment: segment as u32,
         user: 0,
@@ -85,9 +85,9 @@ fn row(segment: usize, time: i64) -> ResultRow {
 }
 
 /// A result: user, segment, whether they are a member after it, time.
-type One = (u8, usize, bool, i64);
+pub(crate) type One = (u8, usize, bool, i64);
 
-fn batch(results: &[One]) -> ResultBatch {
+pub(crate) fn batch(results: &[One]) -> ResultBatch {
     let mut batch = ResultBatch { names: names(), ..ResultBatch::default() };
     for &(user, segment, member, time) in results {
         batch.users.push(format!("u{user}").as_bytes());
@@ -97,7 +97,7 @@ fn batch(results: &[One]) -> ResultBatch {
     batch
 }
 
-fn members(users: &[(u8, &[usize])], time: i64) -> MemberBatch {
+pub(crate) fn members(users: &[(u8, &[usize])], time: i64) -> MemberBatch {
     let mut batch = MemberBatch { names: names(), ..MemberBatch::default() };
     for (user, segments) in users {
         batch.users.push(format!("u{user}").as_bytes());
@@ -108,12 +108,12 @@ fn members(users: &[(u8, &[usize])], time: i64) -> MemberBatch {
 }
 
 /// What a profile says, without when it was written: segments, and the time of each rule's result.
-fn said(profile: Option<Profile>) -> (BTreeSet<String>, BTreeMap<String, i64>) {
+pub(crate) fn said(profile: Option<Profile>) -> (BTreeSet<String>, BTreeMap<String, i64>) {
     let profile = profile.unwrap_or_default();
     (profile.segments, profile.results.into_iter().map(|(rule, r)| (rule, r.timestamp)).collect())
 }
 
-fn expected(held: &BTreeMap<usize, i64>) -> (BTreeSet<String>, BTreeMap<String, i64>) {
+pub(crate) fn expected(held: &BTreeMap<usize, i64>) -> (BTreeSet<String>, BTreeMap<String, i64>) {
     let segments = held.keys().map(|s| NAMES[*s].to_string()).collect();
     (segments, held.iter().map(|(s, time)| (format!("rule {}", NAMES[*s]), *time)).collect())
 }
