@@ -40,6 +40,8 @@ pub struct Lane {
     reached: i64,
     /// Whether the end was asked for since a record was last taken.
     confirmed: bool,
+    /// Whether its end will be told again though it is known, as fetching began anew there.
+    pub told_again: bool,
     /// Whether fetching rests, as there is enough at hand.
     pub paused: bool,
     since: Instant,
@@ -48,7 +50,18 @@ pub struct Lane {
 impl Lane {
     /// A topic, to be read from an offset on.
     pub fn new(topic: Arc<str>, next: i64, end: i64) -> Self {
-        Lane { topic, data: vec![], records: VecDeque::new(), next, end, reached: next, confirmed: false, paused: false, since: Instant::now() }
+        Lane {
+            topic,
+            data: vec![],
+            records: VecDeque::new(),
+            next,
+            end,
+            reached: next,
+            confirmed: false,
+            told_again: false,
+            paused: false,
+            since: Instant::now(),
+        }
     }
 
     /// The topic.
@@ -63,6 +76,7 @@ impl Lane {
         self.records.push_back(Record { start, end: self.data.len(), offset, time, arrived });
         self.next = offset + 1;
         self.end = self.end.max(self.next);
+        self.told_again = false;
     }
 
     /// Records at hand.
@@ -88,6 +102,11 @@ impl Lane {
 
     fn is_waited_for(&self) -> bool {
         self.records.is_empty() && self.next.max(self.reached) < self.end && self.since.elapsed() < PATIENCE
+    }
+
+    /// Fetching begins anew where it was: of a topic without more, the broker says so again.
+    pub fn restart(&mut self) {
+        self.told_again = !self.paused && self.next.max(self.reached) >= self.end;
     }
 
     /// The log ends there now, as far as the client has heard.
@@ -153,8 +172,13 @@ impl Shelf {
         }
     }
 
-    /// The broker said of one of the topics that there is no more: of the one that has least to come.
+    /// The broker said of one of the topics that there is no more: of one of which that was known, or else of the one
+    /// that has least to come.
     pub fn mark_end(&mut self) {
+        if let Some(lane) = self.lanes.iter_mut().find(|l| l.told_again) {
+            lane.told_again = false;
+            return;
+        }
         if let Some(lane) = self.lanes.iter_mut().filter(|l| l.reached < l.end).min_by_key(|l| l.end - l.next) {
             lane.reached = lane.end;
         }

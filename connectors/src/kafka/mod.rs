@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 /// Where reading of a partition begins that nobody has read before.
@@ -80,6 +81,18 @@ impl KafkaOptions {
     pub(crate) fn failed(&self, what: impl Into<String>) -> impl FnOnce(KafkaError) -> KafkaProblem {
         let (brokers, what) = (self.brokers.clone(), what.into());
         move |source| KafkaProblem::Client { brokers, what, source }
+    }
+}
+
+/// Passes on what the client logs.
+pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
+            tracing::error!(target: "librdkafka", facility, message);
+        }
+        RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", facility, message),
+        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => tracing::info!(target: "librdkafka", facility, message),
+        RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", facility, message),
     }
 }
 

@@ -3,11 +3,12 @@
 //! Producers are idempotent. A write is done when the brokers have acknowledged every record of it; with a
 //! `transactional.id` among the properties, each write is a transaction.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use cohort_engine::sink::{DeadLetter, DeadLetterSink, ResultBatch, Sink, SinkError};
 use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
@@ -18,27 +19,30 @@ use crate::file::sink::{write_number, write_text};
 /// How long the acknowledgement of a write is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Counts what the brokers acknowledge.
+/// Counts what the brokers do not take of the present write; what is left of earlier ones is told late.
 #[derive(Default)]
 struct Acknowledged {
-    delivered: AtomicU64,
+    write: AtomicUsize,
     failed: AtomicU64,
     last_error: std::sync::Mutex<Option<KafkaError>>,
 }
 
-impl ClientContext for Acknowledged {}
+impl ClientContext for Acknowledged {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        super::log(level, facility, message);
+    }
+}
 
 impl ProducerContext for Acknowledged {
-    type DeliveryOpaque = ();
+    /// The number of the write.
+    type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        match result {
-            Ok(_) => self.delivered.fetch_add(1, Ordering::Relaxed),
-            Err((error, _)) => {
-                *self.last_error.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(error.clone());
-                self.failed.fetch_add(1, Ordering::Relaxed)
-            }
-        };
+    fn delivery(&self, result: &DeliveryResult<'_>, write: usize) {
+        let Err((error, _)) = result else { return };
+        if write == self.write.load(Ordering::Relaxed) {
+            *self.last_error.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(error.clone());
+            self.failed.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -46,8 +50,8 @@ impl ProducerContext for Acknowledged {
 pub struct Outgoing<'a> {
     /// Its topic.
     pub topic: &'a str,
-    /// Its key, which decides the partition.
-    pub key: &'a [u8],
+    /// Its key, which decides the partition; without one, records spread over them.
+    pub key: Option<&'a [u8]>,
     /// Its value.
     pub value: &'a [u8],
     /// Its time, ms since the epoch; the present, if there is none.
@@ -117,17 +121,18 @@ impl KafkaProducer {
 
     fn send_all<'a>(&self, records: impl Iterator<Item = Outgoing<'a>>) -> Result<u64, SinkError> {
         let context = self.producer.context();
-        let before = (context.delivered.load(Ordering::Relaxed), context.failed.load(Ordering::Relaxed));
+        let write = context.write.fetch_add(1, Ordering::Relaxed) + 1;
+        context.failed.store(0, Ordering::Relaxed);
         let mut sent = 0;
         for record in records {
-            self.send(record)?;
+            self.send(record, write)?;
             sent += 1;
             if sent % 1_000 == 0 {
                 self.producer.poll(Duration::ZERO);
             }
         }
         self.producer.flush(PATIENCE).map_err(|e| self.failed("write", &e))?;
-        let failed = context.failed.load(Ordering::Relaxed) - before.1;
+        let failed = context.failed.load(Ordering::Relaxed);
         if failed > 0 {
             let error = context.last_error.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
             return Err(error.map_or_else(
@@ -139,12 +144,13 @@ impl KafkaProducer {
     }
 
     /// Hands a record to the client; waits while it has too many.
-    fn send(&self, record: Outgoing<'_>) -> Result<(), SinkError> {
+    fn send(&self, record: Outgoing<'_>, write: usize) -> Result<(), SinkError> {
         let mut headers = OwnedHeaders::new_with_capacity(record.headers.len());
         for (key, value) in &record.headers {
             headers = headers.insert(Header { key, value: Some(value) });
         }
-        let mut outgoing = BaseRecord::to(record.topic).key(record.key).payload(record.value);
+        let mut outgoing = BaseRecord::with_opaque_to(record.topic, write).payload(record.value);
+        outgoing.key = record.key;
         outgoing.timestamp = record.time;
         if !record.headers.is_empty() {
             outgoing = outgoing.headers(headers);
@@ -198,7 +204,7 @@ impl Sink for ResultTopic {
             }
         }
         let topic = self.topic.as_str();
-        let records = values.iter().map(|(key, value)| Outgoing { topic, key, value, time: None, headers: vec![] });
+        let records = values.iter().map(|(key, value)| Outgoing { topic, key: Some(key), value, time: None, headers: vec![] });
         self.producer.write(records).map(|_| ())
     }
 }
@@ -216,7 +222,7 @@ impl DeadLetterSink for DeadLetterTopic {
         let topic = self.topic.as_str();
         let records = letters.iter().map(|l| Outgoing {
             topic,
-            key: &[],
+            key: None,
             value: &l.raw,
             time: None,
             headers: vec![

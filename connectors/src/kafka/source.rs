@@ -62,14 +62,7 @@ fn places(list: &TopicPartitionList) -> Vec<(String, u32)> {
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        match level {
-            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
-                tracing::error!(target: "librdkafka", facility, message);
-            }
-            RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", facility, message),
-            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => tracing::info!(target: "librdkafka", facility, message),
-            RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", facility, message),
-        }
+        super::log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -251,6 +244,7 @@ impl KafkaSource {
     fn wake(&mut self) -> Result<(), SourceError> {
         if std::mem::take(&mut self.resting) {
             self.consumer.resume(&self.all(false)).map_err(|e| self.failed("resume", e))?;
+            self.shelves.iter_mut().flat_map(|s| &mut s.lanes).for_each(Lane::restart);
         }
         Ok(())
     }
@@ -276,12 +270,16 @@ impl KafkaSource {
 
     /// What the group says; a partition must be ours in every topic that has it.
     fn change(&mut self) -> Result<Option<Polled>, SourceError> {
-        let change = lock(&self.consumer.context().changes).pop_front();
+        let change = lock(&self.consumer.context().changes).front().cloned();
         let Some(change) = change else { return Ok(None) };
+        if let Change::Assign(places) = &change {
+            // When the brokers cannot be asked, the change stays until they can.
+            self.refuse_split(places, &numbers(places))?;
+        }
+        lock(&self.consumer.context().changes).pop_front();
         Ok(Some(match change {
             Change::Assign(places) => {
                 let partitions = numbers(&places);
-                self.refuse_split(&places, &partitions)?;
                 tracing::info!(?partitions, "kafka: assigned");
                 Polled::Assigned(partitions)
             }
@@ -483,9 +481,11 @@ impl Source for KafkaSource {
             RebalanceProtocol::Cooperative => self.consumer.incremental_assign(&list),
             _ => self.consumer.assign(&list),
         };
-        self.resting = false;
         self.count_at_hand();
-        assigned.map_err(|e| self.failed("assign", e))
+        assigned.map_err(|e| self.failed("assign", e))?;
+        // The client keeps a partition at rest that was so when it left. What else rests, begins as well.
+        self.resting = false;
+        self.consumer.resume(&self.all(false)).map_err(|e| self.failed("resume", e))
     }
 
     fn release(&mut self, partitions: &[u32]) {

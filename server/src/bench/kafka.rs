@@ -131,7 +131,7 @@ fn produce(options: &KafkaOptions, streams: &[Vec<u8>]) -> Result<()> {
                 // The user is the first field of a generated event.
                 let key = line.split(|b| *b == b'"').nth(3).unwrap_or_default();
                 let event: Value = serde_json::from_slice(line).unwrap_or_default();
-                Outgoing { topic: topic(line), key, value: line, time: event["timestamp"].as_i64(), headers: vec![] }
+                Outgoing { topic: topic(line), key: Some(key), value: line, time: event["timestamp"].as_i64(), headers: vec![] }
             });
             producer.write(records)?;
         }

@@ -131,7 +131,8 @@ fn to_kafka(args: &Args, config: GeneratorConfig) -> Result<()> {
         if events.is_empty() {
             break;
         }
-        let outgoing = events.iter().map(|(topic, user, value, time)| Outgoing { topic, key: user.as_bytes(), value, time: Some(*time), headers: vec![] });
+        let outgoing =
+            events.iter().map(|(topic, user, value, time)| Outgoing { topic, key: Some(user.as_bytes()), value, time: Some(*time), headers: vec![] });
         written += producer.write(outgoing)?;
         if let Some(rate) = args.rate {
             let due = Duration::from_secs_f64(written as f64 / rate);

@@ -45,8 +45,13 @@ impl Intake {
                 log.append(&records, now).map(|_| ()).map_err(|e| e.to_string())
             }
             Intake::Topics(producer) => {
-                let outgoing =
-                    records.iter().map(|(r, time)| Outgoing { topic: r.topic, key: r.user, value: r.payload, time: Some((*time).max(0)), headers: vec![] });
+                let outgoing = records.iter().map(|(r, time)| Outgoing {
+                    topic: r.topic,
+                    key: (!r.user.is_empty()).then_some(r.user),
+                    value: r.payload,
+                    time: Some((*time).max(0)),
+                    headers: vec![],
+                });
                 producer.lock().unwrap_or_else(PoisonError::into_inner).write(outgoing).map(|_| ()).map_err(|e| e.to_string())
             }
         }

@@ -170,7 +170,7 @@ impl Fleet {
             latest = event["timestamp"].as_i64().unwrap_or(latest);
             Outgoing {
                 topic: &self.topics[place(event)],
-                key: event["userId"].as_str().unwrap_or_default().as_bytes(),
+                key: Some(event["userId"].as_str().unwrap_or_default().as_bytes()),
                 value,
                 time: Some(latest),
                 headers: vec![],
