@@ -167,6 +167,9 @@ pub struct KafkaSource {
     pub group_id: String,
     /// Where reading begins of what the group has not read: `latest`, `earliest`, `-1h`, or a time.
     pub start: String,
+    /// Whether the topics are written anew by user first, as their records have other keys or they are partitioned
+    /// differently.
+    pub rekey: bool,
     /// Anything librdkafka knows.
     pub properties: Properties,
 }
@@ -439,6 +442,7 @@ impl Default for Config {
                     brokers: "localhost:9092".into(),
                     group_id: "segment-processing-group".into(),
                     start: "latest".into(),
+                    rekey: false,
                     properties: Properties::default(),
                 },
             },

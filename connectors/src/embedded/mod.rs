@@ -4,6 +4,7 @@
 pub mod dead_letters;
 pub mod log;
 pub mod profiles;
+pub mod retained;
 pub mod source;
 
 use std::path::Path;

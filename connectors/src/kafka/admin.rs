@@ -25,7 +25,8 @@ pub fn partitions(options: &KafkaOptions, topics: &[String]) -> Result<BTreeMap<
     Ok(found)
 }
 
-/// Checks that the topics are partitioned alike; returns the number of partitions.
+/// Checks that the topics are partitioned alike, unless they are given another key; returns the greatest number of
+/// partitions.
 ///
 /// # Errors
 /// When no broker answers, none of the topics is there, or they differ.
@@ -36,7 +37,7 @@ pub fn check(options: &KafkaOptions) -> Result<usize, KafkaProblem> {
     let Some(most) = there.values().max().copied() else {
         return Err(KafkaProblem::Topics(format!("kafka {}: there is no topic {}", options.brokers, missing.join(", "))));
     };
-    if there.values().any(|n| *n != most) {
+    if !options.rekey && there.values().any(|n| *n != most) {
         let counts: Vec<String> = there.iter().map(|(topic, n)| format!("{topic} has {n}")).collect();
         return Err(KafkaProblem::Topics(format!(
             "source.topics must have equally many partitions, by user: {}; give them equally many, or set source.kafka.rekey = true",

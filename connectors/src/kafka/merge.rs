@@ -19,6 +19,8 @@ const OLD: i64 = 5_000;
 struct Record {
     start: usize,
     end: usize,
+    /// Index of its topic.
+    topic: u16,
     offset: i64,
     /// ms since the epoch
     time: i64,
@@ -30,6 +32,8 @@ struct Record {
 #[derive(Debug)]
 pub struct Lane {
     topic: Arc<str>,
+    /// The topics of records: its own, and those that records had before they were given another key.
+    topics: Vec<Arc<str>>,
     data: Vec<u8>,
     records: VecDeque<Record>,
     /// The next offset to fetch.
@@ -51,6 +55,7 @@ impl Lane {
     /// A topic, to be read from an offset on.
     pub fn new(topic: Arc<str>, next: i64, end: i64) -> Self {
         Lane {
+            topics: vec![Arc::clone(&topic)],
             topic,
             data: vec![],
             records: VecDeque::new(),
@@ -69,14 +74,23 @@ impl Lane {
         &self.topic
     }
 
-    /// Adds a record.
-    pub fn push(&mut self, payload: &[u8], offset: i64, time: i64, arrived: i64) {
+    /// Adds a record, with the topic that it had before, if it was given another key.
+    pub fn push(&mut self, payload: &[u8], origin: Option<&str>, offset: i64, time: i64, arrived: i64) {
         let start = self.data.len();
         self.data.extend_from_slice(payload);
-        self.records.push_back(Record { start, end: self.data.len(), offset, time, arrived });
+        let topic = origin.map_or(0, |origin| self.index(origin));
+        self.records.push_back(Record { start, end: self.data.len(), topic, offset, time, arrived });
         self.next = offset + 1;
         self.end = self.end.max(self.next);
         self.told_again = false;
+    }
+
+    fn index(&mut self, topic: &str) -> u16 {
+        let known = self.topics.iter().position(|t| **t == *topic);
+        if known.is_none() {
+            self.topics.push(topic.into());
+        }
+        known.unwrap_or(self.topics.len() - 1) as u16
     }
 
     /// Records at hand.
@@ -124,7 +138,7 @@ impl Lane {
 
     fn take(&mut self, into: &mut RawBatch) {
         if let Some(r) = self.records.pop_front() {
-            into.push(&self.data[r.start..r.end], &self.topic, r.offset, r.arrived);
+            into.push(&self.data[r.start..r.end], &self.topics[usize::from(r.topic)], r.offset, r.arrived);
             if self.records.is_empty() {
                 self.data.clear();
                 self.since = Instant::now();
@@ -139,6 +153,8 @@ impl Lane {
 pub struct Shelf {
     /// The partition.
     pub partition: u32,
+    /// The log of all its records, where they are of several topics in one.
+    pub log: Option<Arc<str>>,
     /// Its topics.
     pub lanes: Vec<Lane>,
 }
@@ -158,7 +174,7 @@ impl Shelf {
     /// Fills `into`, which is cleared first, with the next records, at most `max_rows`.
     pub fn take(&mut self, max_rows: usize, into: &mut RawBatch) {
         into.clear();
-        (into.partition, into.log) = (self.partition, None);
+        (into.partition, into.log) = (self.partition, self.log.clone());
         // The next time, others may have more.
         self.lanes.iter_mut().for_each(|l| l.confirmed = false);
         while into.len() < max_rows && into.data.len() < (1 << 30) {
@@ -197,10 +213,10 @@ mod tests {
     fn shelf(lanes: &[(&str, &[i64], i64)]) -> Shelf {
         let lane = |(topic, times, end): &(&str, &[i64], i64)| {
             let mut lane = Lane::new((*topic).into(), 0, *end);
-            (0i64..).zip(*times).for_each(|(offset, time)| lane.push(time.to_string().as_bytes(), offset, *time, 0));
+            (0i64..).zip(*times).for_each(|(offset, time)| lane.push(time.to_string().as_bytes(), None, offset, *time, 0));
             lane
         };
-        Shelf { partition: 7, lanes: lanes.iter().map(lane).collect() }
+        Shelf { partition: 7, log: None, lanes: lanes.iter().map(lane).collect() }
     }
 
     fn taken(shelf: &mut Shelf, max_rows: usize) -> Vec<String> {
@@ -224,7 +240,7 @@ mod tests {
         let mut shelf = shelf(&[("a", &[1, 5], 2), ("b", &[2], 3)]);
         assert_eq!(taken(&mut shelf, 9), ["a:0:1", "b:0:2"], "what comes of b may be older than 5");
         assert!(!shelf.is_ready());
-        shelf.lanes[1].push(b"4", 1, 4, 0);
+        shelf.lanes[1].push(b"4", None, 1, 4, 0);
         assert!(shelf.is_ready());
         assert_eq!(taken(&mut shelf, 9), ["b:1:4"]);
         assert_eq!(shelf.lag(), 2);
@@ -235,7 +251,7 @@ mod tests {
         assert_eq!(shelf.unconfirmed(100_000).count(), 1, "is b still at its end?");
         shelf.lanes[1].confirm(5);
         assert!(!shelf.is_ready(), "it is not");
-        shelf.lanes[1].push(b"6", 4, 6, 0);
+        shelf.lanes[1].push(b"6", None, 4, 6, 0);
         assert_eq!(taken(&mut shelf, 9), ["a:1:5", "b:4:6"]);
     }
 }

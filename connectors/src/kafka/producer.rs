@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use cohort_engine::sink::{DeadLetter, DeadLetterSink, ResultBatch, Sink, SinkError};
-use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+use rdkafka::{ClientContext, TopicPartitionList};
 
 use super::{KafkaOptions, KafkaProblem, is_fatal};
 use crate::file::sink::{write_number, write_text};
@@ -60,6 +61,14 @@ pub struct Outgoing<'a> {
     pub headers: Vec<(&'static str, String)>,
 }
 
+/// How far a group has read.
+pub struct Read {
+    /// The next offsets.
+    pub offsets: TopicPartitionList,
+    /// The group, as its member knows it.
+    pub group: ConsumerGroupMetadata,
+}
+
 /// Writes records.
 pub struct KafkaProducer {
     producer: BaseProducer<Acknowledged>,
@@ -99,15 +108,32 @@ impl KafkaProducer {
     /// # Errors
     /// When not all were; those that were may be there twice when they are all written again.
     pub fn write<'a>(&mut self, records: impl Iterator<Item = Outgoing<'a>>) -> Result<u64, SinkError> {
-        if !self.transactional {
-            return self.send_all(records);
-        }
+        if self.transactional { self.transact(records, None) } else { self.send_all(records) }
+    }
+
+    /// Begins to write transactions: of an earlier producer with the same `transactional.id` nothing comes any more.
+    ///
+    /// # Errors
+    /// When the brokers do not let it.
+    pub fn init_transactions(&mut self) -> Result<(), SinkError> {
         if !self.ready {
             self.producer.init_transactions(PATIENCE).map_err(|e| self.failed("transactions", &e))?;
             self.ready = true;
         }
+        Ok(())
+    }
+
+    /// Writes records, and notes how far what they were made of was read, in one transaction.
+    ///
+    /// # Errors
+    /// When it did not come about; then none of it did.
+    pub fn transact<'a>(&mut self, records: impl Iterator<Item = Outgoing<'a>>, read: Option<&Read>) -> Result<u64, SinkError> {
+        self.init_transactions()?;
         self.producer.begin_transaction().map_err(|e| self.failed("transaction", &e))?;
         let outcome = self.send_all(records).and_then(|sent| {
+            if let Some(Read { offsets, group }) = read {
+                self.producer.send_offsets_to_transaction(offsets, group, PATIENCE).map_err(|e| self.failed("offsets", &e))?;
+            }
             self.producer.commit_transaction(PATIENCE).map_err(|e| self.failed("commit", &e))?;
             Ok(sent)
         });

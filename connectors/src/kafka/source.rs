@@ -20,8 +20,9 @@ use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::bounded::origin;
 use super::merge::{Lane, Shelf};
-use super::{KafkaOptions, KafkaProblem, PATIENCE, Start, is_fatal};
+use super::{KafkaOptions, KafkaProblem, PATIENCE, Start, first_offset, is_fatal, partitions_of};
 
 /// Records and bytes of a topic's partition at hand, beyond which fetching rests.
 const LANE_RECORDS: usize = 131_072;
@@ -150,9 +151,10 @@ impl KafkaSource {
             ("fetch.message.max.bytes", "4194304"),
         ];
         let consumer: BaseConsumer<Context> = options.client(&ours).create_with_context(Context::default()).map_err(options.failed("consumer"))?;
-        let names: Vec<&str> = options.topics.iter().map(String::as_str).collect();
+        let logs = options.logs();
+        let names: Vec<&str> = logs.iter().map(String::as_str).collect();
         consumer.subscribe(&names).map_err(options.failed("subscribe"))?;
-        let topics = options.topics.iter().map(|t| t.as_str().into()).collect();
+        let topics = logs.iter().map(|t| t.as_str().into()).collect();
         let born = names.iter().map(|t| partitions_of(&consumer, t)).collect::<KafkaResult<_>>().map_err(options.failed("metadata"))?;
         Ok(KafkaSource {
             consumer,
@@ -191,7 +193,8 @@ impl KafkaSource {
                     let lane = &mut self.shelves[shelf].lanes[lane];
                     // Less is what the client fetched before it began elsewhere.
                     if message.offset() >= lane.next {
-                        lane.push(message.payload().unwrap_or_default(), message.offset(), time, self.arrived);
+                        let origin = if self.options.rekey { origin(&message) } else { None };
+                        lane.push(message.payload().unwrap_or_default(), origin, message.offset(), time, self.arrived);
                         self.at_hand += 1;
                     }
                 }
@@ -306,28 +309,10 @@ impl KafkaSource {
 
     /// Where a partition of a topic begins, when nothing is known of it.
     fn first_offset(&self, topic: &str, partition: i32) -> KafkaResult<i64> {
-        let mut list = TopicPartitionList::new();
-        list.add_partition(topic, partition);
-        let committed = self.consumer.committed_offsets(list, PATIENCE)?;
-        if let Some(Offset::Offset(offset)) = committed.find_partition(topic, partition).map(|e| e.offset()) {
-            return Ok(offset);
-        }
-        let (low, high) = self.consumer.fetch_watermarks(topic, partition, PATIENCE)?;
         let born = self.topics.iter().position(|t| **t == *topic).map_or(0, |i| self.born[i]);
-        if partition as usize >= born {
-            return Ok(low);
-        }
-        let time = match self.options.start {
-            Start::Latest => return Ok(high),
-            Start::Earliest => return Ok(low),
-            Start::At(time) => time,
-            Start::Ago(ago) => now() - ago.as_millis() as i64,
-        };
-        let mut list = TopicPartitionList::new();
-        list.add_partition_offset(topic, partition, Offset::Offset(time))?;
-        let found = self.consumer.offsets_for_times(list, PATIENCE)?;
-        let offset = found.find_partition(topic, partition).map(|e| e.offset());
-        Ok(if let Some(Offset::Offset(offset)) = offset { offset } else { high })
+        // What came while running is read whole, and so is what others write for us.
+        let whole = self.options.rekey || partition as usize >= born;
+        first_offset(&self.consumer, topic, partition, if whole { Start::Earliest } else { self.options.start })
     }
 
     /// The end of a log as the client last heard of it, without asking.
@@ -380,12 +365,6 @@ impl KafkaSource {
             }
         }
     }
-}
-
-/// Number of partitions of a topic; 0 when it is not there.
-fn partitions_of(consumer: &BaseConsumer<Context>, topic: &str) -> KafkaResult<usize> {
-    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE)?;
-    Ok(metadata.topics().iter().find(|t| t.name() == topic).map_or(0, |t| t.partitions().len()))
 }
 
 fn numbers(places: &[(String, u32)]) -> Vec<u32> {
@@ -474,7 +453,10 @@ impl Source for KafkaSource {
                     shelf.lanes.retain(|l| l.topic() != topic);
                     shelf.lanes.push(lane);
                 }
-                None => self.shelves.push(Shelf { partition: *partition, lanes: vec![lane] }),
+                None => {
+                    let log = self.options.rekey.then(|| Arc::clone(topic));
+                    self.shelves.push(Shelf { partition: *partition, log, lanes: vec![lane] });
+                }
             }
         }
         let assigned = match self.consumer.rebalance_protocol() {

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use cohort_compiler::explain::{Format, Graph, Measured};
 use cohort_compiler::statement::{self, ExplainTarget, Statement};
 use cohort_compiler::{Program, SourceKind, SourceText};
+use cohort_connectors::retained::back;
 use cohort_engine::window::FamilyStats;
 use cohort_engine::worker::Running;
 use serde::{Deserialize, Serialize};
@@ -246,10 +247,11 @@ async fn of_new(app: &App, program: Arc<Program>, name: String, style: Style, an
         let mut graph = Graph::new(&program, Some(&name));
         if analyze {
             let (mut scan, mut families) = (Measured::default(), vec![Measured::default(); program.families.len()]);
-            for partition in 0..app.log.partitions() {
-                let (first, next) = app.log.range(partition);
-                let mut reader = Reader::new(&app.log, partition, first.max(next - 1_000_000), &program, app.settings());
-                reader.run(next, |_, _| true)?;
+            for partition in 0..app.retained.partitions() {
+                let (first, next) = app.retained.range(partition).map_err(|e| e.to_string())?;
+                let records = app.retained.open(partition, &back(&first, &next, 1_000_000)).map_err(|e| e.to_string())?;
+                let mut reader = Reader::new(records, &program, app.settings());
+                reader.run(&next, |_, _| true)?;
                 scan = Measured { rows: scan.rows + reader.events, nanos: scan.nanos + reader.state.route_nanos() };
                 for (m, s) in families.iter_mut().zip(reader.state.family_stats()) {
                     *m = Measured { rows: m.rows + s.events, nanos: m.nanos + s.nanos };

@@ -577,13 +577,13 @@ fn run_preview(app: &App, program: &Arc<cohort_compiler::Program>, name: &str, f
     let Some(segment) = program.segments.iter().position(|s| s.name == name).map(|i| i as u32) else { return Err("no segment".into()) };
     let mut members = std::collections::BTreeSet::new();
     let mut sizes: std::collections::BTreeMap<i64, i64> = Default::default();
-    for partition in 0..app.log.partitions() {
-        let at = |time: i64| app.log.offset_at(partition, time).map_err(|e| e.to_string());
-        let (first, next) = app.log.range(partition);
+    for partition in 0..app.retained.partitions() {
+        let at = |time: i64| app.retained.at(partition, time).map_err(|e| e.to_string());
+        let (first, next) = app.retained.range(partition).map_err(|e| e.to_string())?;
         let (first, until) = (from.map_or(Ok(first), at)?, to.map_or(Ok(next), at)?);
-        let mut reader = Reader::new(&app.log, partition, first, program, app.settings());
+        let mut reader = Reader::new(app.retained.open(partition, &first).map_err(|e| e.to_string())?, program, app.settings());
         let (mut inside, mut partial) = (std::collections::HashSet::new(), false);
-        reader.run(until, |state, rows| {
+        reader.run(&until, |state, rows| {
             for row in rows.iter().filter(|r| r.segment == segment) {
                 let member = row.qualified || (row.kind == cohort_engine::ResultKind::Change && state.membership().get(row.segment, row.user).is_some());
                 let minute = row.timestamp - row.timestamp.rem_euclid(60_000);

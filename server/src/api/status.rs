@@ -160,6 +160,7 @@ fn partition(app: &App, worker: usize, p: &PartitionStatus) -> Partition {
 fn problems(app: &App) -> Vec<String> {
     let mut problems: Vec<String> = app.runtime.workers().into_iter().flat_map(|w| [w.source_error, w.failed]).flatten().collect();
     problems.extend(app.runtime.outbox().error());
+    problems.extend(app.rekey.as_ref().and_then(|rekey| rekey.error()));
     let age = checkpoint(app).age_ms.unwrap_or((app.clock)() - app.started_at);
     let late = app.config.checkpoint.interval.0 * 3 + 30_000;
     if age > late {
@@ -298,6 +299,10 @@ fn observe(app: &App) {
     gauge!("cohort_checkpoint_age_seconds").set(checkpoint.age_ms.map_or(0.0, |ms| ms as f64 / 1000.0));
     let current = app.current.load();
     gauge!("cohort_segments").set(current.segments.len() as f64);
+    if let Some(rekey) = &app.rekey {
+        counter!("cohort_rekeyed_records_total").absolute(rekey.records.load(Ordering::Relaxed));
+        gauge!("cohort_rekey_lag_records").set(rekey.lag.load(Ordering::Relaxed) as f64);
+    }
     gauge!("cohort_log_bytes").set(app.log.bytes() as f64);
     for (segment, size) in app.profiles.sizes().unwrap_or_default().into_iter().take(1000) {
         gauge!("cohort_segment_members", "segment" => segment).set(size as f64);

@@ -8,12 +8,13 @@ use axum::http::{HeaderMap, StatusCode};
 use cohort_compiler::{CompileOptions, SourceKind, SourceText, compile};
 use cohort_connectors::aerospike::record;
 use cohort_connectors::embedded::profiles as embedded;
+use cohort_connectors::retained::back;
 use cohort_engine::decode::json::JsonDecoder;
 use cohort_engine::decode::{EventBatch, Topics};
 use cohort_engine::events::projection;
 use cohort_engine::membership::NEVER;
 use cohort_engine::partition::why::Why;
-use cohort_engine::source::RawBatch;
+use cohort_engine::source::{RawBatch, SourceError};
 use cohort_engine::window::why::{Amount, Standing};
 use cohort_engine::{Partition, Settings};
 use serde::Serialize;
@@ -250,7 +251,10 @@ fn answer(app: &App, partition: u32, user_id: String, name: String) -> ApiResult
         member,
         member_until_window_after: why.member.map(|m| m.closed_end).filter(|t| *t != NEVER),
         inputs: why.inputs.iter().map(|i| input(&program, i)).collect(),
-        events: newest_events(app, partition, &user_id, s).map_err(|e| Problem::internal(&e))?,
+        events: newest_events(app, partition, &user_id, s).unwrap_or_else(|error| {
+            tracing::warn!(error, "the newest events cannot be read");
+            vec![]
+        }),
         windows,
         user_id,
         segment: name,
@@ -280,9 +284,9 @@ fn summary(user: &str, segment: &str, member: bool, windows: &[Window], why: &Wh
     text
 }
 
-/// Records of a partition that are searched for a user's events.
-const SEARCHED: i64 = 200_000;
-const STEP: i64 = 20_000;
+/// Records of each log that are searched for a user's events, the newest first.
+const SEARCHED: [i64; 2] = [20_000, 180_000];
+const STEP: usize = 20_000;
 const SHOWN: usize = 10;
 
 /// The newest events of a user that a segment takes in.
@@ -293,21 +297,32 @@ fn newest_events(app: &App, partition: u32, user: &str, segment: &cohort_compile
     let program = std::sync::Arc::new(program);
     let mut state = Partition::new(std::sync::Arc::clone(&program), Settings::default());
     let mut decoder = JsonDecoder::new(projection(&program));
-    let (first, mut until) = app.log.range(partition);
-    let least = first.max(until - SEARCHED);
+    let failed = |e: SourceError| e.to_string();
+    let (first, mut until) = app.retained.range(partition).map_err(failed)?;
     let (mut found, mut batch, mut events, mut rejected) = (vec![], RawBatch::default(), EventBatch::default(), vec![]);
-    while until > least && found.len() < SHOWN {
-        let from = least.max(until - STEP);
-        app.log.read(partition, from, (until - from) as usize, &mut batch).map_err(|e| e.to_string())?;
-        let topics = Topics::Each(&batch.topic_of, &batch.topics);
-        decoder.decode(&batch.data, &batch.spans, topics, &mut events, &mut rejected);
-        let takes = state.takes(&events).map_err(|e| e.to_string())?;
-        for i in (0..events.len()).rev().filter(|&i| takes[i] && events.users.get(i) == user.as_bytes()) {
-            let record = events.records[i] as usize;
-            let mut event: Map<String, Value> = serde_json::from_slice(batch.payload(record)).unwrap_or_default();
-            event.insert("topic".into(), json!(&**batch.topic(record)));
-            event.insert("offset".into(), json!(batch.offsets[record]));
-            found.push(Value::Object(event));
+    for step in SEARCHED {
+        let from = back(&first, &until, step);
+        let mut records = app.retained.open(partition, &from).map_err(failed)?;
+        let mut newer = vec![];
+        loop {
+            records.read(&until, STEP, &mut batch).map_err(failed)?;
+            if batch.is_empty() {
+                break;
+            }
+            let topics = Topics::Each(&batch.topic_of, &batch.topics);
+            decoder.decode(&batch.data, &batch.spans, topics, &mut events, &mut rejected);
+            let takes = state.takes(&events).map_err(|e| e.to_string())?;
+            for i in (0..events.len()).filter(|&i| takes[i] && events.users.get(i) == user.as_bytes()) {
+                let record = events.records[i] as usize;
+                let mut event: Map<String, Value> = serde_json::from_slice(batch.payload(record)).unwrap_or_default();
+                event.insert("topic".into(), json!(&**batch.topic(record)));
+                event.insert("offset".into(), json!(batch.offsets[record]));
+                newer.push(Value::Object(event));
+            }
+        }
+        found.extend(newer.into_iter().rev());
+        if found.len() >= SHOWN || from == first {
+            break;
         }
         until = from;
     }

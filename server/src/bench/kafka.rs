@@ -72,6 +72,7 @@ pub async fn measure(params: &Params<'_>) -> Result<Value> {
         group_id: format!("{name}-{}-{run}", topics.len()),
         topics: topics.to_vec(),
         start: Start::Earliest,
+        rekey: false,
         fetch_ahead: 64 << 20,
     };
     let program = run::compile(params.workload)?;

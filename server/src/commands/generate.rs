@@ -111,6 +111,7 @@ fn to_kafka(args: &Args, config: GeneratorConfig) -> Result<()> {
         group_id: String::new(),
         topics: Topic::ALL.iter().map(|t| t.name().to_string()).collect(),
         start: Start::Latest,
+        rekey: false,
         fetch_ahead: 0,
     };
     if let Some(partitions) = args.create_topics {

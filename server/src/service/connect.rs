@@ -10,9 +10,12 @@ use cohort_connectors::embedded::dead_letters::DeadLetters;
 use cohort_connectors::embedded::log::{EventLog, Record};
 use cohort_connectors::embedded::profiles::Profiles;
 use cohort_connectors::embedded::source::EmbeddedSource;
+use cohort_connectors::kafka::history::KafkaHistory;
 use cohort_connectors::kafka::producer::{DeadLetterTopic, KafkaProducer, Outgoing, ResultTopic};
+use cohort_connectors::kafka::rekey::Rekeyer;
 use cohort_connectors::kafka::source::KafkaSource;
-use cohort_connectors::kafka::{KafkaOptions, admin};
+use cohort_connectors::kafka::{KafkaOptions, admin, rekey};
+use cohort_connectors::retained::Retained;
 use cohort_engine::sink::{DeadLetter, DeadLetterSink, Sink, SinkError};
 use cohort_engine::source::Source;
 use object_store::aws::AmazonS3Builder;
@@ -73,6 +76,7 @@ pub fn kafka_options(config: &Config) -> Result<KafkaOptions> {
         group_id: kafka.group_id.clone(),
         topics: config.source.topics.clone(),
         start: kafka.start().map_err(|e| anyhow!("source.kafka.start: {e}"))?,
+        rekey: kafka.rekey,
         // A tenth of the memory of state, for all workers together.
         fetch_ahead: usize::try_from(config.engine.memory_limit.0 / 10).unwrap_or(usize::MAX) / workers(config),
     })
@@ -86,6 +90,10 @@ pub struct Sources {
     pub intake: Intake,
     /// Partitions, of all workers and members.
     pub partitions: u32,
+    /// What the source still keeps.
+    pub retained: Arc<dyn Retained>,
+    /// What writes topics anew by user, if anything does.
+    pub rekeyer: Option<Rekeyer>,
 }
 
 /// The source of the configuration.
@@ -94,7 +102,8 @@ pub async fn sources(config: &Config, log: &EventLog) -> Result<Sources> {
         let workers = (workers(config) as u32).clamp(1, log.partitions());
         let owned = |w: u32| (w..log.partitions()).step_by(workers as usize).collect();
         let sources = (0..workers).map(|w| Box::new(EmbeddedSource::new(log.clone(), owned(w))) as Box<dyn Source>).collect();
-        return Ok(Sources { sources, intake: Intake::Log(log.clone()), partitions: log.partitions() });
+        let (intake, retained) = (Intake::Log(log.clone()), Arc::new(log.clone()));
+        return Ok(Sources { sources, intake, partitions: log.partitions(), retained, rekeyer: None });
     }
     let options = kafka_options(config)?;
     let partitions = blocking({
@@ -103,18 +112,33 @@ pub async fn sources(config: &Config, log: &EventLog) -> Result<Sources> {
     })
     .await?
     .context("source.kafka")?;
+    if options.rekey {
+        rekey::create_topic(&options, partitions as u32).await.context("source.kafka.rekey")?;
+    }
+    let partitions = if options.rekey { rekeyed_partitions(&options).await? } else { partitions };
+    let rekeyer = if options.rekey { Some(Rekeyer::start(options.clone())?) } else { None };
     let workers = workers(config).clamp(1, partitions.max(1));
     tracing::info!(partitions, workers, group = options.group_id, "kafka");
-    let source = |_| KafkaSource::join(options.clone()).map(|s| Box::new(s) as Box<dyn Source>).context("source.kafka");
+    let source = |worker| KafkaSource::join(of_worker(&options, worker)).map(|s| Box::new(s) as Box<dyn Source>).context("source.kafka");
     let sources = (0..workers).map(source).collect::<Result<_>>()?;
-    // Properties of consumers mean nothing to producers, which warn.
-    let producer = KafkaProducer::new(&for_producers(&options)).context("source.kafka")?;
-    Ok(Sources { sources, intake: Intake::Topics(Arc::new(Mutex::new(producer))), partitions: partitions as u32 })
+    let producer = KafkaProducer::new(&options.shared()).context("source.kafka")?;
+    let retained = Arc::new(KafkaHistory::new(options, partitions as u32).context("source.kafka")?);
+    Ok(Sources { sources, intake: Intake::Topics(Arc::new(Mutex::new(producer))), partitions: partitions as u32, retained, rekeyer })
 }
 
-fn for_producers(options: &KafkaOptions) -> KafkaOptions {
-    let shared = |key: &str| ["security.", "sasl.", "ssl.", "client.", "broker.", "socket.", "metadata.", "enable.ssl"].iter().any(|p| key.starts_with(p));
-    KafkaOptions { properties: options.properties.iter().filter(|(k, _)| shared(k)).map(|(k, v)| (k.clone(), v.clone())).collect(), ..options.clone() }
+/// A static member has a name of its own for each worker.
+fn of_worker(options: &KafkaOptions, worker: usize) -> KafkaOptions {
+    let mut options = options.clone();
+    if let Some(name) = options.properties.get_mut("group.instance.id") {
+        *name = format!("{name}-{worker}");
+    }
+    options
+}
+
+async fn rekeyed_partitions(options: &KafkaOptions) -> Result<usize> {
+    let (options, topic) = (options.clone(), options.rekeyed());
+    let counts = blocking(move || admin::partitions(&options, &[topic])).await??;
+    Ok(counts.into_values().max().unwrap_or_default())
 }
 
 /// What writes results, and what else knows of them.
@@ -157,7 +181,7 @@ pub async fn sinks(config: &Config, profiles: &Profiles) -> Result<Sinks> {
 }
 
 fn kafka_sink_options(config: &Config, sink: &config::KafkaSink) -> Result<KafkaOptions> {
-    let mut options = for_producers(&kafka_options(config)?);
+    let mut options = kafka_options(config)?.shared();
     if !sink.brokers.is_empty() {
         (options.brokers, options.properties) = (sink.brokers.clone(), Default::default());
     }
@@ -229,7 +253,7 @@ pub async fn dead_letters(config: &Config, kept: &DeadLetters) -> Result<Box<dyn
     if config.source.kind != SourceKind::Kafka || topic.is_empty() {
         return Ok(Box::new(kept.clone()));
     }
-    let options = for_producers(&kafka_options(config)?);
+    let options = kafka_options(config)?.shared();
     ensure_topic(&options, topic).await.context("dead_letters.topic (leave it empty for none)")?;
     let producer = KafkaProducer::new(&options).context("dead_letters")?;
     Ok(Box::new(Everywhere(vec![Box::new(kept.clone()), Box::new(DeadLetterTopic { producer, topic: topic.clone() })])))

@@ -5,58 +5,59 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cohort_compiler::Program;
-use cohort_connectors::embedded::log::{EventLog, LOG};
+use cohort_connectors::retained::{Records, Retained, back};
 use cohort_engine::decode::json::JsonDecoder;
 use cohort_engine::decode::{EventBatch, Topics};
 use cohort_engine::events::projection;
-use cohort_engine::source::{Positions, RawBatch};
+use cohort_engine::source::{Positions, RawBatch, SourceError};
 use cohort_engine::worker::Backfill;
 use cohort_engine::{Late, Partition, ResultRow, Settings, Tables};
 
 const STEP: usize = 16_384;
+/// Records of each log that are left for when a program goes live: its workers may be a little behind.
+const LEFT: i64 = 50_000;
 
-/// A partition that reads the log on its own.
+/// A partition that reads what the source keeps, on its own.
 pub struct Reader {
     /// Its state.
     pub state: Partition,
     /// Events that it took in.
     pub events: u64,
     decoder: JsonDecoder,
-    log: EventLog,
-    partition: u32,
-    next: i64,
+    records: Box<dyn Records>,
     batch: RawBatch,
     decoded: EventBatch,
 }
 
 impl Reader {
-    /// A reader of a partition, from an offset on.
-    pub fn new(log: &EventLog, partition: u32, from: i64, program: &Arc<Program>, settings: Settings) -> Self {
+    /// A reader of some records.
+    pub fn new(records: Box<dyn Records>, program: &Arc<Program>, settings: Settings) -> Self {
         Reader {
             state: Partition::new(Arc::clone(program), settings),
             events: 0,
             decoder: JsonDecoder::new(projection(program)),
-            log: log.clone(),
-            partition,
-            next: from,
+            records,
             batch: RawBatch::default(),
             decoded: EventBatch::default(),
         }
     }
 
-    /// Reads on, a step at a time, up to an offset; hands results to `emit`, which may end it.
+    /// Whether it has read more than what is before some positions.
+    fn is_past(&self, positions: &Positions) -> bool {
+        self.records.positions().iter().any(|(key, next)| positions.get(key).is_none_or(|until| next > until))
+    }
+
+    /// Reads on, a step at a time, up to some positions; hands results to `emit`, which may end it.
     ///
     /// # Errors
-    /// When the log cannot be read, or an expression fails.
-    pub fn run(&mut self, until: i64, mut emit: impl FnMut(&Partition, &[ResultRow]) -> bool) -> Result<(), String> {
+    /// When the source cannot be read, or an expression fails.
+    pub fn run(&mut self, until: &Positions, mut emit: impl FnMut(&Partition, &[ResultRow]) -> bool) -> Result<(), String> {
         let (mut rows, mut rejected, mut late) = (vec![], vec![], Late::default());
-        while self.next < until {
-            let most = usize::try_from(until - self.next).unwrap_or(STEP).min(STEP);
-            let next = self.log.read(self.partition, self.next, most, &mut self.batch).map_err(|e| e.to_string())?;
+        loop {
+            self.records.read(until, STEP, &mut self.batch).map_err(|e| e.to_string())?;
             if self.batch.is_empty() {
                 break;
             }
-            self.next = next;
             let topics = Topics::Each(&self.batch.topic_of, &self.batch.topics);
             self.decoder.decode(&self.batch.data, &self.batch.spans, topics, &mut self.decoded, &mut rejected);
             self.events += self.decoded.len() as u64;
@@ -76,7 +77,7 @@ impl Reader {
 
 /// Computes the state of new segments from retained events: most of it before they go live, the rest when they do.
 pub struct LogBackfill {
-    log: EventLog,
+    retained: Arc<dyn Retained>,
     program: Arc<Program>,
     settings: Settings,
     /// Events that were appended from then on, ms since the epoch.
@@ -86,26 +87,24 @@ pub struct LogBackfill {
 
 impl LogBackfill {
     /// A backfill of a program's segments.
-    pub fn new(log: &EventLog, program: Arc<Program>, settings: Settings, from: i64) -> Self {
-        LogBackfill { log: log.clone(), program, settings, from, readers: Mutex::default() }
+    pub fn new(retained: &Arc<dyn Retained>, program: Arc<Program>, settings: Settings, from: i64) -> Self {
+        LogBackfill { retained: Arc::clone(retained), program, settings, from, readers: Mutex::default() }
     }
 
-    fn reader(&self, partition: u32) -> Result<Reader, String> {
-        let known = self.readers.lock().unwrap_or_else(PoisonError::into_inner).remove(&partition);
-        let from = || self.log.offset_at(partition, self.from).map_err(|e| e.to_string());
-        known.map_or_else(|| Ok(Reader::new(&self.log, partition, from()?, &self.program, self.settings)), Ok)
+    fn reader(&self, partition: u32) -> Result<Reader, SourceError> {
+        let from = self.retained.at(partition, self.from)?;
+        Ok(Reader::new(self.retained.open(partition, &from)?, &self.program, self.settings))
     }
 
-    /// Reads all that is in the log now.
+    /// Reads nearly all that is kept now.
     ///
     /// # Errors
-    /// When the log cannot be read, or an expression fails.
+    /// When the source cannot be read, or an expression fails.
     pub fn prepare(&self) -> Result<(), String> {
-        for partition in 0..self.log.partitions() {
-            let mut reader = self.reader(partition)?;
-            // Not quite to the end: the worker may be a little behind.
-            let until = self.log.range(partition).1.saturating_sub(50_000);
-            reader.run(until, |_, _| true)?;
+        for partition in 0..self.retained.partitions() {
+            let mut reader = self.reader(partition).map_err(|e| e.to_string())?;
+            let (first, end) = self.retained.range(partition).map_err(|e| e.to_string())?;
+            reader.run(&back(&first, &end, LEFT), |_, _| true)?;
             self.readers.lock().unwrap_or_else(PoisonError::into_inner).insert(partition, reader);
         }
         Ok(())
@@ -114,12 +113,12 @@ impl LogBackfill {
 
 impl Backfill for LogBackfill {
     fn tables(&self, partition: u32, positions: &Positions, closed: i64) -> Result<Tables, String> {
-        let until = positions.get(&(LOG.into(), partition)).copied().unwrap_or(0);
-        let mut reader = self.reader(partition)?;
-        if reader.next > until {
-            reader = Reader::new(&self.log, partition, self.log.offset_at(partition, self.from).map_err(|e| e.to_string())?, &self.program, self.settings);
-        }
-        reader.run(until, |_, _| true)?;
+        let known = self.readers.lock().unwrap_or_else(PoisonError::into_inner).remove(&partition);
+        let mut reader = match known.filter(|reader| !reader.is_past(positions)) {
+            Some(reader) => reader,
+            None => self.reader(partition).map_err(|e| e.to_string())?,
+        };
+        reader.run(positions, |_, _| true)?;
         let mut rows = vec![];
         reader.state.advance(closed, &mut rows).map_err(|e| e.to_string())?;
         reader.state.save().map_err(|e| e.to_string())

@@ -12,7 +12,7 @@ pub mod query;
 pub mod results;
 pub mod segments;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
@@ -24,6 +24,8 @@ use cohort_connectors::embedded::Store;
 use cohort_connectors::embedded::dead_letters::DeadLetters;
 use cohort_connectors::embedded::log::{EventLog, LogOptions};
 use cohort_connectors::embedded::profiles::Profiles;
+use cohort_connectors::kafka::rekey::{RekeyStatus, Rekeyer};
+use cohort_connectors::retained::Retained;
 use cohort_engine::Settings;
 use cohort_engine::checkpoint::CheckpointStore;
 use cohort_engine::runtime::{Parts, Runtime};
@@ -44,6 +46,10 @@ pub struct Service {
     pub catalog: Catalog,
     /// The events, where the embedded log is the source.
     pub log: EventLog,
+    /// What the source still keeps, to be read beside the engine.
+    pub retained: Arc<dyn Retained>,
+    /// How writing topics anew by user goes, if that is done.
+    pub rekey: Option<Arc<RekeyStatus>>,
     /// Where events that come over HTTP go.
     pub intake: Intake,
     /// Partitions of the source.
@@ -67,6 +73,7 @@ pub struct Service {
     /// When the service started, ms since the epoch.
     pub started_at: i64,
     store: Store,
+    rekeyer: Mutex<Option<Rekeyer>>,
     editing: tokio::sync::Mutex<()>,
     /// Compilations of what is to run.
     cache: Arc<tokio::sync::Mutex<CompileCache>>,
@@ -105,7 +112,7 @@ impl Service {
         let checkpoints: Arc<dyn CheckpointStore> = Arc::new(connect::checkpoints(&config)?);
         let connect::Sinks { mut sinks, aerospike, refresh } = connect::sinks(&config, &profiles).await?;
         sinks.push(results.sink(Arc::clone(&clock)));
-        let connect::Sources { sources, intake, partitions } = connect::sources(&config, &log).await?;
+        let connect::Sources { sources, intake, partitions, retained, rekeyer } = connect::sources(&config, &log).await?;
         let cache = Arc::new(tokio::sync::Mutex::new(cache));
         let parts = Parts {
             settings: worker_settings(&config, sources.len(), refresh),
@@ -122,6 +129,9 @@ impl Service {
         let service = Arc::new(Service {
             catalog,
             log,
+            retained,
+            rekey: rekeyer.as_ref().map(|r| Arc::clone(&r.status)),
+            rekeyer: Mutex::new(rekeyer),
             intake,
             partitions,
             members: members::Members::default(),
@@ -183,6 +193,7 @@ impl Service {
     pub async fn stop(self: &Arc<Self>) {
         let service = Arc::clone(self);
         let stopped = tokio::task::spawn_blocking(move || {
+            drop(service.rekeyer.lock().unwrap_or_else(PoisonError::into_inner).take());
             service.runtime.stop();
             service.store.sync()
         });

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use cohort_connectors::retained::back;
 use datafusion::arrow::array::{ArrayRef, BooleanArray, Float64Array, MapBuilder, RecordBatch, StringArray, StringBuilder, TimestampMillisecondArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::catalog::{Session, TableProvider};
@@ -276,12 +277,13 @@ impl Service {
 
     /// The newest events that are wanted, newest first, among the newest of each partition.
     pub fn newest_events(&self, limit: usize, wanted: impl Fn(&str, &Value) -> bool) -> Result<Vec<(Arc<str>, Value)>, String> {
-        let share = limit.div_ceil(self.log.partitions() as usize);
+        let share = limit.div_ceil(self.retained.partitions().max(1) as usize);
         let mut found = vec![];
-        for partition in 0..self.log.partitions() {
-            let (first, next) = self.log.range(partition);
+        for partition in 0..self.retained.partitions() {
+            let (first, next) = self.retained.range(partition).map_err(|e| e.to_string())?;
+            let mut records = self.retained.open(partition, &back(&first, &next, share as i64)).map_err(|e| e.to_string())?;
             let mut batch = cohort_engine::source::RawBatch::default();
-            self.log.read(partition, first.max(next - share as i64), share, &mut batch).map_err(|e| e.to_string())?;
+            records.read(&next, usize::MAX, &mut batch).map_err(|e| e.to_string())?;
             for record in 0..batch.len() {
                 let Ok(event) = serde_json::from_slice::<Value>(batch.payload(record)) else { continue };
                 if wanted(batch.topic(record), &event) {

@@ -298,7 +298,7 @@ impl Service {
         let fresh: Vec<&str> = fresh_backfills(&old.program, &program);
         if !fresh.is_empty() {
             let longest = program.segments.iter().filter(|s| fresh.contains(&s.name.as_str())).map(|s| s.backfill_ms).max().unwrap_or(0);
-            let backfill = LogBackfill::new(&self.log, Arc::clone(&program), self.settings(), (self.clock)() - longest);
+            let backfill = LogBackfill::new(&self.retained, Arc::clone(&program), self.settings(), (self.clock)() - longest);
             let prepare = move || backfill.prepare().map(|()| backfill);
             match tokio::task::spawn_blocking(prepare).await {
                 Ok(Ok(backfill)) => deployment.backfill = Some(Arc::new(backfill)),

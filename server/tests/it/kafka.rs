@@ -99,7 +99,11 @@ struct Fleet {
     producer: KafkaProducer,
     settings: Vec<String>,
     events: usize,
+    /// Whether records come without the user as key, in topics that are partitioned differently.
+    rekeyed: bool,
 }
+
+const REKEY: &str = "source.kafka.rekey=true";
 
 impl Fleet {
     async fn new(brokers: &str, settings: &[&str]) -> Fleet {
@@ -111,10 +115,15 @@ impl Fleet {
             group_id: name.clone(),
             topics: topics.clone(),
             start: Start::Latest,
+            rekey: false,
             fetch_ahead: 0,
         };
-        admin::create(&options, &topics, PARTITIONS, &[]).await.expect("topics");
+        let rekeyed = settings.contains(&REKEY);
+        for (topic, partitions) in topics.iter().zip(if rekeyed { [3, 1, PARTITIONS] } else { [PARTITIONS; 3] }) {
+            admin::create(&options, std::slice::from_ref(topic), partitions, &[]).await.expect("topics");
+        }
         Fleet {
+            rekeyed,
             folder: tempfile::tempdir().expect("a folder"),
             brokers: brokers.into(),
             group: name,
@@ -170,7 +179,7 @@ impl Fleet {
             latest = event["timestamp"].as_i64().unwrap_or(latest);
             Outgoing {
                 topic: &self.topics[place(event)],
-                key: Some(event["userId"].as_str().unwrap_or_default().as_bytes()),
+                key: event["userId"].as_str().filter(|_| !self.rekeyed).map(str::as_bytes),
                 value,
                 time: Some(latest),
                 headers: vec![],
@@ -366,6 +375,64 @@ async fn a_member_that_is_killed_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn topics_with_other_keys_are_read_by_user() {
+    let Some(brokers) = broker() else { return };
+    let _alone = BROKER.lock().await;
+    let mut case = Case::new("another key", &brokers, 12, &[REKEY, "engine.workers=1"]).await;
+    let first = case.fleet.member(1);
+    create_segments(&first).await;
+    let second = case.fleet.member(2);
+    case.produce(30).await;
+    // One of them does it; when it is gone, the other goes on where it was.
+    first.kill();
+    case.produce(20).await;
+    let third = case.fleet.member(3);
+    case.produce(20).await;
+    control("kill");
+    control("start");
+    case.finish(&[&second, &third]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_topics_keep_is_read_beside_the_engine() {
+    for settings in [vec![], vec![REKEY]] {
+        let Some(brokers) = broker() else { return };
+        let _alone = BROKER.lock().await;
+        let case = Case::new("kept events", &brokers, 13, &settings).await;
+        let (mut fleet, story, server) = (case.fleet, case.story, case.server);
+        let member = fleet.member(1);
+        create_segments(&member).await;
+        story.pieces.iter().for_each(|piece| fleet.produce(piece));
+        let expected = fleet.replayed(&story);
+        until_equal("read", &expected, async || stored(&server)).await;
+        let in_it = |members: &Members, segment: &str| members.values().filter(|of| of.contains(segment)).count();
+        // A segment that is tried out has the members of the same one that runs.
+        let definition = SEGMENTS.lines().find(|l| l.contains("SEGMENT spenders")).expect("spenders").replace("spenders", "tried");
+        let tried = member.post("/segments/preview", json!({"sql": definition.trim_end_matches(';')})).await;
+        assert_eq!(tried.status, 200, "{}", tried.body);
+        assert_eq!(tried.body["size"], in_it(&expected, "spenders"), "{}", tried.body);
+        assert_eq!(tried.body["rows"], story.pieces.iter().map(Vec::len).sum::<usize>() - story.bad);
+        let late = member.post("/segments/preview", json!({"sql": definition.trim_end_matches(';'), "from": START + 20 * MINUTE})).await;
+        assert!(late.body["rows"].as_u64() < tried.body["rows"].as_u64(), "{}", late.body);
+        // And one that is backfilled gets them. Events are of 2025, by record time too.
+        let warm = definition.replace("tried", "warm").replace("retain =", "backfill = '3000 days', retain =");
+        assert_eq!(member.sql(&warm).await.status, 200);
+        member
+            .until("the backfilled segment has its members", Duration::from_secs(20), async || {
+                let members = member.get("/segments/warm/members?limit=1000").await.body;
+                members["items"].as_array().map_or(0, Vec::len) == in_it(&expected, "spenders")
+            })
+            .await;
+        // Events are found by SELECT, and by why.
+        let counted = member.select("SELECT count(*) AS n, count(DISTINCT topic) AS topics FROM events").await;
+        assert!(counted[0]["n"].as_i64() > Some(1_000) && counted[0]["topics"] == 3, "{counted:?}");
+        let user = expected.iter().find(|(_, of)| of.contains("spenders")).expect("a member").0;
+        let why = member.get(&format!("/users/{user}/segments/spenders/why")).await.body;
+        assert!(!why["events"].as_array().expect("events").is_empty(), "{why}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_restarts_loses_nothing() {
     let Some(brokers) = broker() else { return };
     let _alone = BROKER.lock().await;
@@ -553,6 +620,7 @@ async fn what_can_never_work_is_refused_at_the_start() {
         group_id: fleet.group.clone(),
         topics: vec![odd.clone()],
         start: Start::Latest,
+        rekey: false,
         fetch_ahead: 0,
     };
     admin::create(&options, std::slice::from_ref(&odd), PARTITIONS + 1, &[]).await.expect("a topic");
@@ -712,6 +780,7 @@ async fn new_partitions_are_found() {
         group_id: fleet.group.clone(),
         topics: fleet.topics.clone(),
         start: Start::Latest,
+        rekey: false,
         fetch_ahead: 0,
     };
     // One that knows the new partitions.

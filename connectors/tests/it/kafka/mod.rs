@@ -40,6 +40,7 @@ fn options(brokers: &str, topics: &[&str]) -> KafkaOptions {
         group_id: GROUP.into(),
         topics: topics.iter().map(ToString::to_string).collect(),
         start: Start::Earliest,
+        rekey: false,
         fetch_ahead: 64 << 20,
     }
 }
@@ -198,7 +199,7 @@ fn assert_each_once(readers: &[&Reader], feed: &Feed) {
 fn committed(brokers: &str, group: &str, topics: &[&str], partitions: i32) -> BTreeMap<(String, i32), i64> {
     let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", brokers).set("group.id", group).create().unwrap();
     let mut list = TopicPartitionList::new();
-    topics.iter().for_each(|topic| _ = list.add_partition_range(topic, 0, partitions - 1));
+    topics.iter().for_each(|topic| list.add_partition_range(topic, 0, partitions - 1));
     let found = consumer.committed_offsets(list, LONG).unwrap();
     let offset = |offset| if let Offset::Offset(offset) = offset { Some(offset) } else { None };
     found.elements().iter().filter_map(|e| Some(((e.topic().to_string(), e.partition()), offset(e.offset())?))).collect()
