@@ -26,8 +26,11 @@ export const theme = createTheme({
   focusRing: 'auto',
   components: {
     ActionIcon: { defaultProps: { variant: 'subtle', color: 'gray' } },
-    Badge: { defaultProps: { variant: 'light', radius: 'sm' }, styles: { root: { textTransform: 'none', fontWeight: 550 } } },
-    Card: { defaultProps: { withBorder: true, padding: 'md', radius: 'lg' } },
+    Badge: { defaultProps: { variant: 'light', radius: 'sm' }, styles: { root: { textTransform: 'none', fontWeight: 550, minWidth: 'max-content' }, label: { overflow: 'visible' } } },
+    Card: {
+      defaultProps: { withBorder: true, padding: 'md', radius: 'lg' },
+      styles: { root: { backgroundColor: 'var(--app-card)', borderColor: 'var(--app-line)' } },
+    },
     Tooltip: { defaultProps: { openDelay: 250, withArrow: true } },
     Modal: { defaultProps: { centered: true, radius: 'lg', closeButtonProps: { 'aria-label': 'Close' } } },
     Drawer: { defaultProps: { closeButtonProps: { 'aria-label': 'Close' } } },
@@ -86,6 +89,8 @@ export const resolver: CSSVariablesResolver = () => ({
     '--mantine-color-placeholder': '#8490a5',
     '--mantine-color-default-border': '#313b4e',
     '--mantine-color-anchor': '#92b0f5',
+    '--mantine-color-disabled': '#232d3e',
+    '--mantine-color-disabled-color': '#7d8aa1',
     '--app-page': '#0c1119',
     '--app-card': '#151c28',
     '--app-sunken': '#0f151f',

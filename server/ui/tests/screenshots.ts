@@ -26,10 +26,14 @@ for (const [name, at, seconds] of PAGES) {
     await page.waitForTimeout(seconds * 1000);
     for (const width of [1280, 390]) {
       await page.setViewportSize({ width, height: width === 390 ? 844 : 800 });
+      await page.waitForTimeout(400);
       for (const colorScheme of ['light', 'dark'] as const) {
         await page.emulateMedia({ colorScheme });
+        // As high as the page, so that nothing that sticks is cut off.
+        const height = await page.evaluate(() => Math.ceil(document.querySelector('#page')?.scrollHeight ?? 800));
+        await page.setViewportSize({ width, height: Math.max(width === 390 ? 844 : 800, height) });
         await page.waitForTimeout(400);
-        await page.screenshot({ path: path.join(folder, `${name}-${colorScheme}-${width}.png`), fullPage: true, animations: 'disabled' });
+        await page.screenshot({ path: path.join(folder, `${name}-${colorScheme}-${width}.png`), animations: 'disabled' });
       }
     }
   });

@@ -9,9 +9,9 @@ const authorize: Middleware = {
     const value = token();
     if (value) request.headers.set('Authorization', `Bearer ${value}`);
   },
-  async onResponse({ response }) {
+  async onResponse({ request, response }) {
     if (response.status === 401 || response.status === 403) {
-      refuse(problemOf(response.status, await response.clone().json().catch(() => null)).problem);
+      refuse(problemOf(response.status, await response.clone().json().catch(() => null)).problem, request.method === 'GET');
     }
   },
   onError({ error }) {

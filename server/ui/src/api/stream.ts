@@ -1,6 +1,7 @@
 // Results as they are emitted.
 import { createEventSource, type EventSourceClient } from 'eventsource-client';
 import { useCallback, useEffect, useEffectEvent, useMemo, useRef, useState } from 'react';
+import { Changes } from '../lib/changes';
 import { problemOf } from './problem';
 import { refuse, token, useToken } from './token';
 import type { SegmentResult } from './types';
@@ -19,7 +20,7 @@ export interface StreamOptions {
   user?: string;
   /** Results that are kept, newest first. */
   keep?: number;
-  /** Which kinds are kept; all of them by default. */
+  /** Which kinds are kept; all of them by default. That a member qualifies in one more window is no change, and never kept. */
   kinds?: readonly ('entered' | 'exited' | 'result')[];
   paused?: boolean;
   /** The page is drawn anew at most that often, ms. */
@@ -32,7 +33,7 @@ export interface ResultStream {
   /** Newest first. */
   results: readonly StreamedResult[];
   state: StreamState;
-  /** Of all that came, whatever is kept. */
+  /** Changes of membership since the stream began, whatever is kept. */
   entered: number;
   exited: number;
   /** Batches that the service left out, as this page was too slow. */
@@ -50,7 +51,7 @@ async function authorizedFetch(url: string | URL, init?: object): Promise<Respon
   const response = await fetch(url, { ...init, headers });
   if (response.ok) return response;
   const problem = problemOf(response.status, await response.json().catch(() => null));
-  if (response.status === 401 || response.status === 403) refuse(problem.problem);
+  if (response.status === 401 || response.status === 403) refuse(problem.problem, true);
   throw problem; // It is tried again.
 }
 
@@ -74,6 +75,7 @@ export function useResultStream({ segment, user, keep = 200, kinds, paused = fal
   useEffect(() => {
     if (paused) return;
     let source: EventSourceClient | undefined;
+    const changes = new Changes();
     const connect = () => {
       source = createEventSource({
         url: new URL(url, window.location.href),
@@ -89,7 +91,8 @@ export function useResultStream({ segment, user, keep = 200, kinds, paused = fal
             pending.current.lagged += Number(data);
             return;
           }
-          pending.current.results.push({ ...(JSON.parse(data) as SegmentResult), key: nextKey++, received: Date.now() });
+          const result = JSON.parse(data) as SegmentResult;
+          if (changes.take(result)) pending.current.results.push({ ...result, key: nextKey++, received: Date.now() });
         },
       });
     };

@@ -39,13 +39,26 @@ export function setToken(value: string | null, remember: boolean) {
   sessionStorage.removeItem(KEY);
   localStorage.removeItem(KEY);
   if (value !== null) (remember ? localStorage : sessionStorage).setItem(KEY, value);
+  notNow = false;
   change({ token: value, remembered: remember, refused: null });
 }
 
-/** Asks for a token; `null` takes the question back. */
-export const refuse = (problem: Problem | null) => {
+let notNow = false;
+
+/**
+ * A call was refused: asks for another token. What is read again and again does not ask again after "not now", nor when
+ * only its role is too low; the page shows that.
+ */
+export function refuse(problem: Problem, reading: boolean) {
+  if (reading && (notNow || problem.status === 403)) return;
   change({ refused: problem });
-};
+}
+
+/** Takes the question back. */
+export function dismiss() {
+  notNow = true;
+  change({ refused: null });
+}
 
 export function useToken(): TokenState {
   return useSyncExternalStore((listener) => {

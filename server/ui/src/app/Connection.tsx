@@ -3,6 +3,7 @@ import { useQueryClient } from '@tanstack/react-query';
 import { IconPlugConnectedX } from '@tabler/icons-react';
 import { useEffect, useRef } from 'react';
 import { keys, ProblemError, useStatus } from '../api';
+import { TextLink } from '../components/links';
 import { StatusDot } from '../components/StatusDot';
 import { RelativeTime } from '../components/time';
 import classes from './shell.module.css';
@@ -53,21 +54,24 @@ export function ConnectionBanner() {
 /** The same in a word, in the header. */
 export function ConnectionState() {
   const { connected } = useConnected();
-  const { data } = useStatus();
+  const { data, error } = useStatus();
+  const refused = error instanceof ProblemError && error.problem.status === 401;
   const problems = data?.problems.length ?? 0;
   const [tone, text] =
     connected === false
       ? (['bad', 'Not connected'] as const)
       : connected === undefined
         ? (['idle', 'Connecting'] as const)
-        : problems > 0
+        : refused
+          ? (['warn', 'Token needed'] as const)
+          : problems > 0
           ? (['warn', 'Needs attention'] as const)
           : (['good', 'Live'] as const);
   return (
     <Group gap={8} wrap="nowrap" data-testid="connection" data-tone={tone}>
       <StatusDot tone={tone} />
       <Text size="sm" c="dimmed" style={{ whiteSpace: 'nowrap' }}>
-        {text}
+        {refused && connected ? <TextLink to="/settings">{text}</TextLink> : text}
       </Text>
     </Group>
   );

@@ -1,7 +1,7 @@
 import { Button, Group, Modal, PasswordInput, Stack, Switch, Text } from '@mantine/core';
 import { useQueryClient } from '@tanstack/react-query';
 import { useState } from 'react';
-import { refuse, setToken, useToken } from '../api';
+import { dismiss, setToken, useToken } from '../api';
 
 /** A form for a token. */
 export function TokenForm({ onDone, onCancel }: { onDone?: () => void; onCancel?: () => void }) {
@@ -26,7 +26,6 @@ export function TokenForm({ onDone, onCancel }: { onDone?: () => void; onCancel?
           value={value}
           autoComplete="off"
           data-autofocus
-          required
           onChange={(event) => {
             setValue(event.currentTarget.value);
           }}
@@ -58,16 +57,13 @@ export function TokenForm({ onDone, onCancel }: { onDone?: () => void; onCancel?
 /** Asks for a token when the service wants one. */
 export function TokenModal() {
   const { refused } = useToken();
-  const close = () => {
-    refuse(null);
-  };
   return (
-    <Modal opened={refused !== null} onClose={close} title={refused?.status === 403 ? 'This token may not do that' : 'Cohort asks for a token'}>
+    <Modal opened={refused !== null} onClose={dismiss} title={refused?.status === 403 ? 'This token may not do that' : 'Cohort asks for a token'}>
       <Stack gap="sm">
         <Text size="sm" c="dimmed">
           {refused?.detail}
         </Text>
-        <TokenForm onDone={close} onCancel={close} />
+        <TokenForm onCancel={dismiss} />
       </Stack>
     </Modal>
   );

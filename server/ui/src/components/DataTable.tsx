@@ -130,7 +130,7 @@ export function DataTable<Row>({ label, columns, rows, rowKey, initialSort, page
                 })}
               >
                 {columns.map((column) => (
-                  <Table.Td key={column.id} ta={column.align} className={column.align === 'right' ? 'num' : undefined} visibleFrom={column.wide ? 'sm' : undefined}>
+                  <Table.Td key={column.id} ta={column.align} className={column.align === 'right' ? `num ${classes.number ?? ''}` : undefined} visibleFrom={column.wide ? 'sm' : undefined}>
                     {column.cell(row)}
                   </Table.Td>
                 ))}

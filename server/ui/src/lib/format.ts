@@ -37,6 +37,7 @@ export function formatBytes(n: Maybe): string {
 export function formatDuration(ms: Maybe): string {
   if (!known(ms)) return NONE;
   if (ms < 0) return `-${formatDuration(-ms)}`;
+  if (ms < 10) return `${one.format(ms)} ms`;
   if (ms < 1_000) return `${Math.round(ms)} ms`;
   if (ms < 59_950) return `${one.format(ms / 1_000)} s`;
   const seconds = Math.round(ms / 1_000);

@@ -57,7 +57,7 @@ const BoxNode = memo(function BoxNode({ id, data: { node, direction }, selected 
       data-kind={node.kind}
       data-selected={selected || undefined}
       data-faint={(highlighted && !highlighted.has(id)) || undefined}
-      title={details.join('\n')}
+      title={(node.more ?? details).join('\n')}
       style={{ width: WIDTH }}
     >
       <Handle type="target" position={direction === 'LR' ? Position.Left : Position.Top} isConnectable={false} />
@@ -175,7 +175,7 @@ function AsText({ nodes, edges }: Pick<PlanGraphProps, 'nodes' | 'edges'>) {
           const to = edges.filter((e) => e.from === node.id).map((e) => title.get(e.to));
           return (
             <li key={node.id}>
-              {[title.get(node.id), ...(node.details ?? []), ...(node.badges ?? []).map((b) => b.label), to.length > 0 ? `goes to ${to.join(', ')}` : '']
+              {[title.get(node.id), ...(node.more ?? node.details ?? []), ...(node.badges ?? []).map((b) => b.label), to.length > 0 ? `goes to ${to.join(', ')}` : '']
                 .filter(Boolean)
                 .join('; ')}
             </li>

@@ -6,7 +6,7 @@ const graph = (rows: number) => ({
   nodes: [
     { id: 'scan', kind: 'scan', label: 'Scan: events', details: ['columns: user_id'], measured: { rows, nanos: 3_000_000 } },
     { id: 'window0', kind: 'window', label: 'Aggregate: by user_id', details: ['slots: count(*)', 'shared by 3 segments'], measured: { rows, nanos: 1_000_000 } },
-    { id: 'segment0', kind: 'segment', label: 'Derived segment: both', details: [] },
+    { id: 'segment0', kind: 'segment', label: 'Derived segment: both', details: ['condition (same user: current membership): a AND b', 'emit FINAL: only known then'] },
   ],
   edges: [
     { from: 'scan', to: 'window0' },
@@ -23,6 +23,8 @@ describe('planOf', () => {
       ['Derived segment', 'both'],
     ]);
     expect(nodes[1]?.badges?.map((b) => b.label)).toEqual(['shared by 3', '100 rows', '1 ms']);
+    expect(nodes[2]?.details).toEqual(['a AND b']);
+    expect(nodes[2]?.badges).toEqual([{ label: 'at the close', color: 'orange', title: 'EMIT FINAL: only known then' }]);
     expect(nodes[0]?.share).toBe(0.75);
   });
   it('knows rows a second from an earlier look', () => {

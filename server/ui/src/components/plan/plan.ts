@@ -17,6 +17,8 @@ export interface PlanNode {
   type?: string;
   title: string;
   details?: readonly string[];
+  /** All that is known, to hover over and for screen readers; the details by default. */
+  more?: readonly string[];
   badges?: readonly PlanBadge[];
   /** Share of the time of all nodes, 0 to 1; drawn as a bar. */
   share?: number;
@@ -45,6 +47,11 @@ export function readsOf(edges: readonly PlanEdge[], id: string): Set<string> {
   return found;
 }
 
+/** A detail without what only the engine cares about. */
+const short = (detail: string) => detail.replace(/^having \([^)]*\): /, 'having ').replace(/^condition \([^)]*\): /, '').replace(/Utf8\("([^"]*)"\)/g, "'$1'");
+
+const EMIT = /^emit (CHANGES|FINAL)(?:: (.*))?$/s;
+
 export interface MeasuredPlan {
   graph: PlanGraphData;
   /** When it was read, ms. */
@@ -67,6 +74,7 @@ export function planOf({ graph, at }: MeasuredPlan, before?: MeasuredPlan): { no
     const derived = node.label.startsWith('Derived segment');
     const kind = derived ? 'derived' : node.kind;
     const shared = node.details.map((d) => /^shared by (\d+) segments/.exec(d)?.[1]).find((n) => n !== undefined);
+    const emit = node.details.map((d) => EMIT.exec(d)).find((found) => found !== null);
     const now = speed(node, at, before);
     const badges: PlanBadge[] = [];
     if (shared) badges.push({ label: `shared by ${shared}`, color: 'teal', title: `${shared} segments use this one aggregation` });
@@ -76,12 +84,14 @@ export function planOf({ graph, at }: MeasuredPlan, before?: MeasuredPlan): { no
       const each = node.measured.rows > 0 ? node.measured.nanos / node.measured.rows : 0;
       badges.push({ label: formatDuration(node.measured.nanos / 1e6), color: 'gray', title: `time so far; ${Math.round(each)} ns a row` });
     }
+    if (emit) badges.push({ label: emit[1] === 'FINAL' ? 'at the close' : 'at once', color: emit[1] === 'FINAL' ? 'orange' : 'teal', title: `EMIT ${emit[1]}: ${emit[2] ?? ''}` });
     return {
       id: node.id,
       kind,
       type: TYPES[kind] ?? kind,
       title: split > 0 ? node.label.slice(split + 2) : node.label,
-      details: node.details.filter((d) => !/^shared by /.test(d)),
+      details: node.details.filter((d) => !/^shared by /.test(d) && !EMIT.test(d)).map(short),
+      more: node.details,
       badges,
       ...(node.measured && total > 0 && node.measured.nanos > 0 ? { share: node.measured.nanos / total } : {}),
     };

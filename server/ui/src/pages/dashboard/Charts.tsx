@@ -41,7 +41,7 @@ export function Charts({ history }: { history: readonly Sample[] }) {
             </Text>
           }
         >
-          <LiveChart label={title} times={times} series={[{ label: title, values, color }]} format={format} height={148} atLeast={atLeast} span={120_000} sync="dashboard" />
+          <LiveChart label={title} times={times} series={[{ label: title, values, color }]} format={format} height={148} atLeast={atLeast} span={60_000} sync="dashboard" />
         </Panel>
       ))}
     </SimpleGrid>

@@ -53,7 +53,7 @@ export function Feed() {
                   <UserLink id={r.userId} /> {into ? 'entered' : 'left'} <SegmentName name={r.segmentId} fw={500} />
                 </Text>
                 {r.value != null && (
-                  <Text size="sm" c="dimmed" component="span" className="num">
+                  <Text size="sm" c="dimmed" component="span" className="num" visibleFrom="xs">
                     {formatNumber(r.value)}
                   </Text>
                 )}

@@ -41,10 +41,13 @@ function parts(status: ServiceStatus): Part[] {
       name: 'Checkpoint',
       tone: late ? 'warn' : age === null ? 'idle' : 'good',
       state: age === null ? 'None yet' : `${formatDuration(Math.floor(age / 1000) * 1000)} old`,
-      facts: [
-        ['size', age === null ? '–' : formatBytes(checkpoint.bytes)],
-        ['took', age === null ? '–' : formatDuration(checkpoint.millis)],
-      ],
+      facts:
+        age === null
+          ? [['the first is', 'under way']]
+          : [
+              ['size', formatBytes(checkpoint.bytes)],
+              ['took', formatDuration(checkpoint.millis)],
+            ],
     },
     {
       name: 'Catalog',

@@ -19,7 +19,7 @@ export default function DashboardPage() {
         description={
           status && (
             <>
-              {plural(status.running, 'segment')} over {plural(status.partitions.length, 'partition')}; running since <RelativeTime at={status.startedAt} />
+              {plural(status.running, 'segment')} over {plural(status.partitions.length, 'partition')}, started <RelativeTime at={status.startedAt} />
             </>
           )
         }
@@ -31,10 +31,10 @@ export default function DashboardPage() {
           <Health status={status} />
           <Charts history={history} />
           <Grid gap="md" align="stretch">
-            <Grid.Col span={{ base: 12, md: 7 }}>
+            <Grid.Col span={{ base: 12, md: 6 }}>
               <Sizes />
             </Grid.Col>
-            <Grid.Col span={{ base: 12, md: 5 }}>
+            <Grid.Col span={{ base: 12, md: 6 }}>
               <Feed />
             </Grid.Col>
           </Grid>

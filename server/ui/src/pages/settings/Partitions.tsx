@@ -7,7 +7,6 @@ function columns(now: number): Column<Partition>[] {
   const behind = (p: Partition) => (p.watermark == null ? null : now - p.watermark);
   return [
     { id: 'partition', header: 'Partition', cell: (p) => p.partition, sort: (p) => p.partition, width: 90 },
-    { id: 'worker', header: 'Worker', cell: (p) => p.worker, sort: (p) => p.worker, wide: true },
     {
       id: 'state',
       header: 'State',
@@ -19,16 +18,15 @@ function columns(now: number): Column<Partition>[] {
     },
     { id: 'events', header: 'Events', cell: (p) => formatCount(p.events), sort: (p) => p.events, align: 'right' },
     { id: 'lag', header: 'Lag', cell: (p) => formatCount(p.lag), sort: (p) => p.lag, align: 'right' },
-    { id: 'behind', header: 'Watermark behind', cell: (p) => formatDuration(behind(p)), sort: behind, align: 'right' },
-    { id: 'groups', header: 'Groups', cell: (p) => formatCount(p.groups), sort: (p) => p.groups, align: 'right', wide: true },
-    { id: 'bytes', header: 'State', cell: (p) => formatBytes(p.stateBytes), sort: (p) => p.stateBytes, align: 'right', wide: true },
+    { id: 'behind', header: 'Behind', cell: (p) => formatDuration(behind(p)), sort: behind, align: 'right' },
+    { id: 'bytes', header: 'Kept', cell: (p) => formatBytes(p.stateBytes), sort: (p) => p.stateBytes, align: 'right', wide: true },
     { id: 'members', header: 'Members', cell: (p) => formatCount(p.members), sort: (p) => p.members, align: 'right', wide: true },
     { id: 'dead', header: 'Dead letters', cell: (p) => formatCount(p.deadLetters), sort: (p) => p.deadLetters, align: 'right', wide: true },
     {
       id: 'waits',
       header: 'Next window waits for',
       cell: (p) => (
-        <Text size="sm" c="dimmed" miw={160}>
+        <Text size="sm" c="dimmed" miw={170}>
           {p.waitsFor}
         </Text>
       ),

@@ -26,8 +26,8 @@ export function Service({ status }: { status: ServiceStatus }) {
     ['Sent again', formatCount(sink.retries)],
   ];
   return (
-    <Panel title="Service">
-      <SimpleGrid cols={{ base: 2, sm: 3, lg: 4 }} component="dl" m={0} spacing="md" verticalSpacing="sm">
+    <Panel title="Service" style={{ height: '100%' }}>
+      <SimpleGrid cols={{ base: 2, sm: 3 }} component="dl" m={0} spacing="md" verticalSpacing="sm">
         {facts.map(([term, value]) => (
           <div key={term}>
             <Text component="dt" size="sm" c="dimmed">

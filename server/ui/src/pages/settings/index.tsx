@@ -1,4 +1,4 @@
-import { Stack } from '@mantine/core';
+import { Grid, Stack } from '@mantine/core';
 import { useStatus } from '../../api';
 import { PageHeader, ProblemAlert } from '../../components';
 import { Configuration } from './Configuration';
@@ -13,15 +13,13 @@ export default function SettingsPage() {
     <>
       <PageHeader title="Settings" description="The service as it runs, its configuration, and the token of this browser." />
       <Stack gap="md">
-        {status ? (
-          <>
-            <Service status={status} />
-            <Partitions status={status} />
-          </>
-        ) : (
-          <ProblemAlert error={error} />
-        )}
-        <Token />
+        <Grid gap="md" align="stretch">
+          <Grid.Col span={{ base: 12, lg: 8 }}>{status ? <Service status={status} /> : <ProblemAlert error={error} />}</Grid.Col>
+          <Grid.Col span={{ base: 12, lg: 4 }}>
+            <Token />
+          </Grid.Col>
+        </Grid>
+        {status && <Partitions status={status} />}
         <Configuration />
       </Stack>
     </>

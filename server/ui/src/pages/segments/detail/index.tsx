@@ -1,10 +1,19 @@
-import { EmptyState, PageHeader } from '../../../components';
+import { useParams } from '@tanstack/react-router';
+import { useSegment } from '../../../api';
+import { PageHeader, Panel, ProblemAlert, SqlEditor } from '../../../components';
 
 export default function DetailPage() {
+  const { name } = useParams({ from: '/segments/$name' });
+  const { data: segment, error } = useSegment(name);
   return (
     <>
-      <PageHeader title="Segment" description="Its members and how they change." />
-      <EmptyState title="Not here yet" text="This page is still to come." />
+      <PageHeader title={segment?.name ?? name} description={segment?.description} />
+      {!segment && <ProblemAlert error={error} />}
+      {segment && (
+        <Panel title="SQL">
+          <SqlEditor label={`The SQL of ${segment.name}`} value={segment.sql} readOnly />
+        </Panel>
+      )}
     </>
   );
 }
