@@ -56,13 +56,17 @@ export class Cohort {
     settings.push(`checkpoint.url=file:${this.folder}/checkpoints`);
     const child = spawn(binary, [...this.args, ...settings.flatMap((s) => ['--set', s])], { stdio: ['ignore', 'pipe', 'pipe'] });
     this.process = child;
-    child.on('error', (error) => (this.log += String(error)));
+    let failed = false;
+    child.on('error', (error) => {
+      failed = true;
+      this.log += String(error);
+    });
     for (const stream of [child.stdout, child.stderr]) stream.on('data', (text: Buffer) => (this.log = (this.log + text.toString()).slice(-20_000)));
     const until = Date.now() + 30_000;
     for (;;) {
       const ready = await fetch(`${this.api}/readyz`).then((r) => r.ok, () => false);
       if (ready) break;
-      if (child.exitCode !== null || Date.now() > until) throw new Error(`${binary} does not get ready:\n${this.log}`);
+      if (failed || child.exitCode !== null || Date.now() > until) throw new Error(`${binary} does not get ready:\n${this.log}`);
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
     if (process.env.COHORT_UI_DEV === '1') {
