@@ -1,0 +1,318 @@
+// A hook for each endpoint. Keys begin with the noun, so that a change can make a whole noun new.
+import { keepPreviousData, queryOptions, useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
+import { answer, client } from './client';
+import { record, recordSizes } from './history';
+import { problemOf, ProblemError } from './problem';
+import { token } from './token';
+import type {
+  Change,
+  Done,
+  GenerateInput,
+  Generated,
+  Letter,
+  Members,
+  Page,
+  Plan,
+  Preview,
+  PreviewInput,
+  Segment,
+  SegmentInput,
+  ServiceStatus,
+  Stats,
+  Style,
+  Table,
+  TopicInfo,
+  UserEvent,
+  UserSegments,
+  Why,
+} from './types';
+
+/** How often what changes by itself is read. */
+const LIVE = 2_000;
+const CALM = 5_000;
+
+export const keys = {
+  status: ['status'] as const,
+  segments: ['segments'] as const,
+  segment: (name: string) => ['segments', 'one', name] as const,
+  users: ['users'] as const,
+  explain: ['explain'] as const,
+  events: ['events'] as const,
+};
+
+// Status
+
+export const statusQuery = queryOptions({
+  queryKey: keys.status,
+  queryFn: async ({ signal }) => {
+    const status = await answer<ServiceStatus>(client.GET('/api/v1/status', { signal }));
+    record(status);
+    return status;
+  },
+  refetchInterval: LIVE,
+  staleTime: 0,
+  retry: false,
+});
+
+export const useStatus = () => useQuery(statusQuery);
+
+let documented: Promise<Set<string>> | undefined;
+
+/** The paths that the service has, by its own document. */
+const paths = () => (documented ??= fetch('/api/v1/openapi.json', { headers: bearer() })
+  .then(async (r) => new Set(Object.keys(((await r.json()) as { paths?: object }).paths ?? {})))
+  .catch(() => ((documented = undefined), new Set<string>())));
+
+const bearer = (): Record<string, string> => {
+  const value = token();
+  return value ? { Authorization: `Bearer ${value}` } : {};
+};
+
+/** A call whose endpoint older services do not have: `null` where it is missing. */
+async function optional<T>(path: string, signal: AbortSignal): Promise<T | null> {
+  if (!(await paths()).has(path)) return null;
+  const response = await fetch(path, { signal, headers: bearer() });
+  const body: unknown = await response.json().catch(() => null);
+  if (!response.ok) throw problemOf(response.status, body);
+  return body as T;
+}
+
+/** The effective configuration without secrets; `null` where the service does not tell. */
+export const useConfig = () =>
+  useQuery({ queryKey: ['config'], queryFn: ({ signal }) => optional<Record<string, unknown>>('/api/v1/config', signal), staleTime: Infinity });
+
+export interface Me {
+  name: string;
+  role: string;
+  tokens: boolean;
+}
+
+/** Who one is to the service; `null` where it does not tell. */
+export const useMe = () => useQuery({ queryKey: ['me'], queryFn: ({ signal }) => optional<Me>('/api/v1/me', signal), staleTime: 60_000 });
+
+// Segments
+
+export interface SegmentFilter {
+  active?: boolean;
+  type?: string;
+  q?: string;
+  page?: number;
+  size?: number;
+}
+
+/** A page of segments as they are now. */
+export const useSegments = (filter: SegmentFilter = {}) =>
+  useQuery({
+    queryKey: [...keys.segments, 'list', filter],
+    queryFn: ({ signal }) => answer<Page>(client.GET('/api/v1/segments', { params: { query: filter }, signal })),
+    refetchInterval: CALM,
+    placeholderData: keepPreviousData,
+  });
+
+/** Up to 1000 segments; they also feed {@link useSizeHistory}. */
+export const useAllSegments = (enabled = true) =>
+  useQuery({
+    enabled,
+    queryKey: [...keys.segments, 'all'],
+    queryFn: async ({ signal }) => {
+      const page = await answer<Page>(client.GET('/api/v1/segments', { params: { query: { size: 1000 } }, signal }));
+      recordSizes(page.items);
+      return page.items;
+    },
+    refetchInterval: CALM,
+    staleTime: LIVE,
+  });
+
+export const useSegment = (name: string) =>
+  useQuery({
+    queryKey: keys.segment(name),
+    queryFn: ({ signal }) => answer<Segment>(client.GET('/api/v1/segments/{id}', { params: { path: { id: name } }, signal })),
+    refetchInterval: CALM,
+  });
+
+export const useStats = (name: string) =>
+  useQuery({
+    queryKey: [...keys.segment(name), 'stats'],
+    queryFn: ({ signal }) => answer<Stats>(client.GET('/api/v1/segments/{id}/stats', { params: { path: { id: name } }, signal })),
+    refetchInterval: CALM,
+  });
+
+export const useMembers = (name: string, slice: { limit?: number; cursor?: string } = {}) =>
+  useQuery({
+    queryKey: [...keys.segment(name), 'members', slice],
+    queryFn: ({ signal }) => fetchMembers(name, slice, signal),
+    refetchInterval: CALM,
+    placeholderData: keepPreviousData,
+  });
+
+/** One slice of members, for exports that walk over all. */
+export const fetchMembers = (name: string, slice: { limit?: number; cursor?: string }, signal?: AbortSignal) =>
+  answer<Members>(client.GET('/api/v1/segments/{id}/members', { params: { path: { id: name }, query: slice }, signal }));
+
+export const useVersions = (name: string) =>
+  useQuery({
+    queryKey: [...keys.segment(name), 'versions'],
+    queryFn: ({ signal }) => answer<Change[]>(client.GET('/api/v1/segments/{id}/versions', { params: { path: { id: name } }, signal })),
+  });
+
+export const useAudit = (slice: { limit?: number; before?: number } = {}) =>
+  useQuery({
+    queryKey: ['audit', slice],
+    queryFn: ({ signal }) => answer<Change[]>(client.GET('/api/v1/audit', { params: { query: slice }, signal })),
+  });
+
+/** After a change, everything that shows segments is read again. */
+function useAfterChange() {
+  const queries = useQueryClient();
+  return () => Promise.all([keys.segments, keys.status, keys.explain, ['audit']].map((queryKey) => queries.invalidateQueries({ queryKey })));
+}
+
+/** `active: false` makes one that does not run yet. */
+export const useCreateSegment = () =>
+  useMutation({
+    mutationFn: (body: SegmentInput & { active?: boolean }) => answer<Segment>(client.POST('/api/v1/segments', { body })),
+    onSuccess: useAfterChange(),
+  });
+
+/** `version`, when given, must still be the newest (412 otherwise). */
+export const useReplaceSegment = () =>
+  useMutation({
+    mutationFn: ({ name, body, version }: { name: string; body: SegmentInput; version?: number }) =>
+      answer<Segment>(
+        client.PUT('/api/v1/segments/{id}', {
+          params: { path: { id: name } },
+          body,
+          headers: version === undefined ? {} : { 'If-Match': `"${version}"` },
+        }),
+      ),
+    onSuccess: useAfterChange(),
+  });
+
+export const useSetActive = () =>
+  useMutation({
+    mutationFn: ({ name, active }: { name: string; active: boolean }) =>
+      answer<Segment>(client.PATCH('/api/v1/segments/{id}/status', { params: { path: { id: name } }, body: { active } })),
+    onSuccess: useAfterChange(),
+  });
+
+/** A problem of status 409 has the dependants in `segments`. */
+export const useDeleteSegment = () =>
+  useMutation({
+    mutationFn: (name: string) => answer<undefined>(client.DELETE('/api/v1/segments/{id}', { params: { path: { id: name } } })),
+    onSuccess: useAfterChange(),
+  });
+
+export const usePreview = () =>
+  useMutation({
+    mutationFn: (body: SegmentInput & Pick<PreviewInput, 'from' | 'to'>) =>
+      answer<Preview>(client.POST('/api/v1/segments/preview', { body: body as unknown as PreviewInput })),
+  });
+
+// SQL and plans
+
+export const runSql = async (sql: string, signal?: AbortSignal) =>
+  (await answer<{ results: Done[] }>(client.POST('/api/v1/sql', { body: { sql }, signal }))).results;
+
+export const useSql = () => useMutation({ mutationFn: (sql: string) => runSql(sql) });
+
+/** The rows of one SELECT over `memberships`, `results`, `segments` or `events`. */
+export async function select<R extends object>(sql: string, signal?: AbortSignal): Promise<R[]> {
+  const table = (await runSql(sql, signal))[0]?.result as Table | undefined;
+  return (table?.rows ?? []) as R[];
+}
+
+/** A text as a literal of SQL. */
+export const literal = (text: string) => `'${text.replaceAll("'", "''")}'`;
+
+export const useExplain = (segment?: string, format: Style = 'json') =>
+  useQuery({
+    queryKey: [...keys.explain, segment ?? null, format],
+    queryFn: ({ signal }) => answer<Plan>(client.GET('/api/v1/explain', { params: { query: { segment, format } }, signal })),
+    refetchInterval: LIVE,
+    placeholderData: keepPreviousData,
+  });
+
+/** How a text would run; its problem has every error with line and column, so it also checks a text. */
+export const explainText = (sql: string, format: Style = 'json', analyze = false, signal?: AbortSignal) =>
+  answer<Plan>(client.POST('/api/v1/explain', { body: { sql, format, analyze }, signal }));
+
+// Users
+
+export const useUserSegments = (userId: string) =>
+  useQuery({
+    queryKey: [...keys.users, userId, 'segments'],
+    queryFn: ({ signal }) => answer<UserSegments>(client.GET('/api/v1/users/{userId}/segments', { params: { path: { userId } }, signal })),
+    refetchInterval: LIVE,
+    enabled: userId !== '',
+  });
+
+export const useWhy = (userId: string, segment: string, enabled = true) =>
+  useQuery({
+    queryKey: [...keys.users, userId, 'why', segment],
+    queryFn: ({ signal }) => answer<Why>(client.GET('/api/v1/users/{userId}/segments/{segment}/why', { params: { path: { userId, segment } }, signal })),
+    refetchInterval: LIVE,
+    enabled: enabled && userId !== '' && segment !== '',
+  });
+
+export interface UserResult {
+  segment: string;
+  event: 'entered' | 'exited' | 'result';
+  qualified: boolean;
+  value: number | null;
+  timestamp: string;
+  window_start: string;
+  window_end: string;
+}
+
+/** Entering and leaving of a user, newest first, as far back as results are kept. */
+export const useUserTimeline = (userId: string, limit = 50) =>
+  useQuery({
+    queryKey: [...keys.users, userId, 'timeline', limit],
+    queryFn: ({ signal }) =>
+      select<UserResult>(
+        `SELECT segment, event, qualified, value, "timestamp", window_start, window_end FROM results WHERE user_id = ${literal(userId)} ORDER BY "timestamp" DESC LIMIT ${limit}`,
+        signal,
+      ),
+    refetchInterval: CALM,
+    enabled: userId !== '',
+  });
+
+/** The newest events of a user among those that are kept. */
+export const useUserEvents = (userId: string, limit = 50) =>
+  useQuery({
+    queryKey: [...keys.users, userId, 'events', limit],
+    queryFn: ({ signal }) =>
+      select<Record<string, unknown>>(`SELECT * FROM events WHERE user_id = ${literal(userId)} ORDER BY event_time DESC LIMIT ${limit}`, signal),
+    refetchInterval: CALM,
+    enabled: userId !== '',
+  });
+
+// Events
+
+export const useTopics = () =>
+  useQuery({
+    queryKey: [...keys.events, 'topics'],
+    queryFn: ({ signal }) => answer<TopicInfo[]>(client.GET('/api/v1/events/topics', { signal })),
+    refetchInterval: CALM,
+  });
+
+export const useDeadLetters = (filter: { limit?: number; reason?: string; topic?: string } = {}) =>
+  useQuery({
+    queryKey: [...keys.events, 'dead-letters', filter],
+    queryFn: ({ signal }) => answer<Letter[]>(client.GET('/api/v1/events/dead-letters', { params: { query: filter }, signal })),
+    refetchInterval: CALM,
+    placeholderData: keepPreviousData,
+  });
+
+export const useGenerate = () =>
+  useMutation({ mutationFn: (body: GenerateInput) => answer<Generated>(client.POST('/api/v1/events/generate', { body })) });
+
+export const useSendEvents = () =>
+  useMutation({
+    mutationFn: ({ events, topic }: { events: UserEvent[]; topic?: string }) =>
+      answer<{ accepted: number; rejected: { index: number; reason: string }[] }>(
+        client.POST('/api/v1/events', { params: { query: { topic } }, body: events as never }),
+      ),
+  });
+
+export { ProblemError };

@@ -1,0 +1,98 @@
+// Names for the types of the OpenAPI document, with what it leaves open made precise.
+import type { components } from './schema';
+
+type Schemas = components['schemas'];
+
+export type Rule = Schemas['Rule'];
+export type Dependency = Schemas['Dependency'];
+export type SegmentInput = Schemas['SegmentInput'];
+export type Stats = Schemas['Stats'];
+export type Minute = Schemas['Minute'];
+export type Member = Schemas['Member'];
+export type Members = Schemas['Members'];
+export type Preview = Schemas['Preview'];
+export type PreviewInput = Schemas['PreviewInput'];
+export type Change = Schemas['Change'];
+export type Membership = Schemas['Membership'];
+export type UserSegments = Schemas['UserSegments'];
+export type WhyWindow = Schemas['Window'];
+export type WhyInput = Schemas['Input'];
+export type Style = Schemas['Style'];
+export type GenerateInput = Schemas['GenerateInput'];
+export type TopicInfo = Schemas['TopicInfo'];
+export type Letter = Schemas['Letter'] & { error?: string };
+export type Partition = Schemas['Partition'];
+export type SegmentResult = Schemas['SegmentResult'];
+export type TextError = Schemas['TextError'];
+
+/** An error of the API; `status` 0 and 5xx without a body of this kind mean that the service was not reached. */
+export type Problem = Partial<Schemas['Problem']> & Pick<Schemas['Problem'], 'title' | 'detail' | 'status'>;
+
+/** An event as it was sent. */
+export interface UserEvent {
+  userId: string;
+  eventType: string;
+  timestamp: number;
+  value?: number | null;
+  sessionId?: string | null;
+  metadata?: Record<string, unknown> | null;
+  topic?: string;
+  offset?: number;
+}
+
+export type Why = Omit<Schemas['WhyAnswer'], 'events'> & { events: UserEvent[] };
+export type Generated = Omit<Schemas['Generated'], 'events'> & { events: UserEvent[] };
+
+/** How a segment was written, when it was not written as SQL. */
+export interface SegmentForm {
+  type?: string;
+  rules?: Rule[];
+  dependencies?: Dependency[];
+  logicalExpression?: string;
+  windowMinutes?: number;
+}
+
+/** Given by newer services only. */
+export interface SegmentExtras {
+  /** Size at the end of each of the last minutes, oldest first. */
+  trend?: number[];
+  entered?: number;
+  exited?: number;
+  /** Names of the segments that it reads, and that read it. */
+  reads?: string[];
+  readBy?: string[];
+}
+
+export type Segment = Schemas['Segment'] & { name: string } & SegmentForm & SegmentExtras;
+export type Page = Omit<Schemas['Page'], 'items'> & { items: Segment[] };
+
+export type ServiceStatus = Schemas['ServiceStatus'] & {
+  source?: { kind: string; topics?: string[]; error?: string | null };
+  catalog?: { kind: string; error?: string | null };
+  deadLetters?: Record<string, number>;
+  latencyMs?: { p50: number; p99: number } | null;
+};
+
+export interface PlanGraphNode {
+  id: string;
+  kind: string;
+  label: string;
+  details: string[];
+  measured?: { rows: number; nanos: number };
+}
+
+export interface PlanGraphData {
+  summary: string;
+  nodes: PlanGraphNode[];
+  edges: { from: string; to: string }[];
+}
+
+export type Plan = Omit<Schemas['Plan'], 'graph'> & { graph?: PlanGraphData };
+
+export interface Table {
+  columns: string[];
+  rows: Record<string, unknown>[];
+  truncated: boolean;
+}
+
+export type Done = Omit<Schemas['Done'], 'result'> & { result?: Table | Plan };

@@ -1,0 +1,15 @@
+export { ConfirmModal, type ConfirmModalProps } from './ConfirmModal';
+export { CopyButton } from './CopyButton';
+export { DataTable, type Column, type DataTableProps } from './DataTable';
+export { EmptyState, type EmptyStateProps } from './EmptyState';
+export { LinkButton, SegmentName, TextLink, UserLink } from './links';
+export { PageHeader, type PageHeaderProps } from './PageHeader';
+export { Panel, type PanelProps } from './Panel';
+export { ProblemAlert } from './ProblemAlert';
+export { Sparkline } from './Sparkline';
+export { Stat, type StatProps } from './Stat';
+export { StatusDot, type Tone } from './StatusDot';
+export { Moment, RelativeTime, useNow } from './time';
+export { LiveChart, type ChartSeries, type LiveChartProps } from './chart';
+export { SqlEditor, type SqlEditorHandle, type SqlEditorProps } from './editor';
+export { PlanGraph, planOf, readsOf, type PlanBadge, type PlanEdge, type PlanGraphProps, type PlanNode } from './plan';

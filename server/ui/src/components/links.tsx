@@ -1,0 +1,29 @@
+import { Anchor, Button } from '@mantine/core';
+import { createLink, type LinkComponent } from '@tanstack/react-router';
+import type { CSSProperties } from 'react';
+
+const RouterAnchor: LinkComponent<typeof Anchor<'a'>> = createLink(Anchor<'a'>) as never;
+
+/** The name of a segment, which leads to its page. */
+export function SegmentName({ name, style, fw = 550 }: { name: string; style?: CSSProperties; fw?: number }) {
+  return (
+    <RouterAnchor to="/segments/$name" params={{ name }} fw={fw} className="wrap" style={style}>
+      {name}
+    </RouterAnchor>
+  );
+}
+
+/** The id of a user, which leads to their page. */
+export function UserLink({ id, style }: { id: string; style?: CSSProperties }) {
+  return (
+    <RouterAnchor to="/users/$userId" params={{ userId: id }} className="mono wrap" style={style}>
+      {id}
+    </RouterAnchor>
+  );
+}
+
+/** A button that leads to a page: `<LinkButton to="/segments/new">New segment</LinkButton>`. */
+export const LinkButton: LinkComponent<typeof Button<'a'>> = createLink(Button<'a'>) as never;
+
+/** A text that leads to a page. */
+export const TextLink = RouterAnchor;

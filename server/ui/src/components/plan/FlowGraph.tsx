@@ -1,0 +1,198 @@
+import '@xyflow/react/dist/style.css';
+import dagre from '@dagrejs/dagre';
+import { Badge, Group, Text, Tooltip, useComputedColorScheme, VisuallyHidden } from '@mantine/core';
+import { Background, Controls, Handle, MarkerType, Position, ReactFlow, ReactFlowProvider, useReactFlow, type Edge, type Node, type NodeProps } from '@xyflow/react';
+import { createContext, memo, use, useEffect, useMemo } from 'react';
+import classes from './plan.module.css';
+import type { PlanEdge, PlanNode } from './plan';
+
+export interface PlanGraphProps {
+  /** What it shows, for screen readers. */
+  label: string;
+  nodes: readonly PlanNode[];
+  edges: readonly PlanEdge[];
+  height?: number | string;
+  /** From left to right, or from top to bottom. */
+  direction?: 'LR' | 'TB';
+  selected?: string | null;
+  onSelect?: (id: string | null) => void;
+  /** Nodes that stand out; others step back. All of them when it is left out. */
+  highlighted?: ReadonlySet<string>;
+}
+
+type Box = Node<{ node: PlanNode; direction: 'LR' | 'TB' }, 'box'>;
+
+const WIDTH = 248;
+
+/** How high a node will be, so that it can be laid out before it is drawn. */
+function heightOf(node: PlanNode): number {
+  const lines = (text: string, chars: number) => Math.min(3, Math.ceil(text.length / chars));
+  const details = (node.details ?? []).slice(0, 3).reduce((sum, d) => sum + lines(d, 40), 0);
+  return 22 + 18 + lines(node.title, 33) * 19 + details * 17 + (node.badges?.length ? 28 : 0) + (node.share === undefined ? 0 : 6);
+}
+
+function layout(nodes: readonly PlanNode[], edges: readonly PlanEdge[], direction: 'LR' | 'TB') {
+  const graph = new dagre.graphlib.Graph();
+  graph.setGraph({ rankdir: direction, nodesep: 18, ranksep: 56, marginx: 8, marginy: 8 });
+  graph.setDefaultEdgeLabel(() => ({}));
+  for (const node of nodes) graph.setNode(node.id, { width: WIDTH, height: heightOf(node) });
+  for (const edge of edges) graph.setEdge(edge.from, edge.to);
+  dagre.layout(graph);
+  return new Map(
+    nodes.map((node) => {
+      const at = graph.node(node.id) as { x: number; y: number; height: number };
+      return [node.id, { x: at.x - WIDTH / 2, y: at.y - at.height / 2 }];
+    }),
+  );
+}
+
+const Highlight = createContext<ReadonlySet<string> | undefined>(undefined);
+
+const BoxNode = memo(function BoxNode({ id, data: { node, direction }, selected }: NodeProps<Box>) {
+  const highlighted = use(Highlight);
+  const details = node.details ?? [];
+  return (
+    <div
+      className={classes.node}
+      data-kind={node.kind}
+      data-selected={selected || undefined}
+      data-faint={(highlighted && !highlighted.has(id)) || undefined}
+      title={(node.more ?? details).join('\n')}
+      style={{ width: WIDTH }}
+    >
+      <Handle type="target" position={direction === 'LR' ? Position.Left : Position.Top} isConnectable={false} />
+      <Text className={classes.type}>{node.type ?? node.kind}</Text>
+      <Text size="sm" fw={600} lh={1.35} lineClamp={3} className="wrap">
+        {node.title}
+      </Text>
+      {details.slice(0, 3).map((detail) => (
+        <Text key={detail} size="xs" c="dimmed" lineClamp={3} className="wrap" lh={1.4}>
+          {detail}
+        </Text>
+      ))}
+      {(node.badges?.length ?? 0) > 0 && (
+        <Group gap={4} mt={6}>
+          {node.badges?.map((badge) => (
+            <Tooltip key={badge.title ?? badge.label} label={badge.title} disabled={!badge.title}>
+              <Badge size="sm" color={badge.color ?? 'gray'} className="num">
+                {badge.label}
+              </Badge>
+            </Tooltip>
+          ))}
+        </Group>
+      )}
+      {node.share !== undefined && (
+        <div className={classes.share} title={`${Math.round(node.share * 100)} % of the time`}>
+          <div style={{ width: `${Math.max(2, node.share * 100)}%` }} />
+        </div>
+      )}
+      <Handle type="source" position={direction === 'LR' ? Position.Right : Position.Bottom} isConnectable={false} />
+    </div>
+  );
+});
+
+const nodeTypes = { box: BoxNode };
+
+function Graph({ nodes, edges, direction = 'LR', selected, onSelect, highlighted, label }: PlanGraphProps) {
+  const scheme = useComputedColorScheme('light');
+  const flow = useReactFlow();
+  // Numbers change each second; places only change with the shape.
+  const shape = JSON.stringify([nodes.map((n) => [n.id, heightOf(n)]), edges, direction]);
+  // eslint-disable-next-line react-hooks/exhaustive-deps -- the shape stands for nodes and edges
+  const places = useMemo(() => layout(nodes, edges, direction), [shape]);
+  const ids = nodes.map((n) => n.id).join('\n');
+
+  useEffect(() => {
+    const frame = requestAnimationFrame(() => void flow.fitView({ padding: 0.08, maxZoom: 1 }));
+    return () => {
+      cancelAnimationFrame(frame);
+    };
+  }, [flow, ids, direction]);
+
+  const boxes: Box[] = nodes.map((node) => ({
+    id: node.id,
+    type: 'box',
+    position: places.get(node.id) ?? { x: 0, y: 0 },
+    data: { node, direction },
+    selected: node.id === selected,
+    ariaLabel: `${node.type ?? node.kind} ${node.title}`,
+    width: WIDTH,
+    initialHeight: heightOf(node),
+  }));
+  const lines: Edge[] = edges.map((edge) => {
+    const faint = highlighted !== undefined && !(highlighted.has(edge.from) && highlighted.has(edge.to));
+    return {
+      id: `${edge.from} ${edge.to}`,
+      source: edge.from,
+      target: edge.to,
+      label: edge.label,
+      focusable: false,
+      className: faint ? classes.faintEdge : undefined,
+      markerEnd: { type: MarkerType.ArrowClosed, width: 14, height: 14 },
+    };
+  });
+
+  return (
+    <Highlight value={highlighted}>
+      <ReactFlow
+        nodes={boxes}
+        edges={lines}
+        nodeTypes={nodeTypes}
+        colorMode={scheme}
+        nodesDraggable={false}
+        nodesConnectable={false}
+        edgesFocusable={false}
+        nodesFocusable={onSelect !== undefined}
+        elementsSelectable={onSelect !== undefined}
+        onNodesChange={(changes) => {
+          // Enter and Space on a node select it, as a click does.
+          for (const change of changes) if (change.type === 'select' && change.selected) onSelect?.(change.id);
+        }}
+        onPaneClick={() => onSelect?.(null)}
+        minZoom={0.15}
+        maxZoom={1.6}
+        fitView
+        fitViewOptions={{ padding: 0.08, maxZoom: 1 }}
+        preventScrolling={false}
+        zoomOnScroll={false}
+        aria-label={label}
+        proOptions={{ hideAttribution: true }}
+      >
+        <Background gap={20} size={1} />
+        <Controls showInteractive={false} position="bottom-right" aria-label="View of the graph" />
+      </ReactFlow>
+    </Highlight>
+  );
+}
+
+/** The same for those who do not see the drawing. */
+function AsText({ nodes, edges }: Pick<PlanGraphProps, 'nodes' | 'edges'>) {
+  const title = new Map(nodes.map((n) => [n.id, `${n.type ?? n.kind} ${n.title}`]));
+  return (
+    <VisuallyHidden>
+      <ul>
+        {nodes.map((node) => {
+          const to = edges.filter((e) => e.from === node.id).map((e) => title.get(e.to));
+          return (
+            <li key={node.id}>
+              {[title.get(node.id), ...(node.more ?? node.details ?? []), ...(node.badges ?? []).map((b) => b.label), to.length > 0 ? `goes to ${to.join(', ')}` : '']
+                .filter(Boolean)
+                .join('; ')}
+            </li>
+          );
+        })}
+      </ul>
+    </VisuallyHidden>
+  );
+}
+
+export default function FlowGraph(props: PlanGraphProps) {
+  return (
+    <div className={classes.frame} style={{ height: props.height ?? 420 }}>
+      <ReactFlowProvider>
+        <Graph {...props} />
+      </ReactFlowProvider>
+      <AsText nodes={props.nodes} edges={props.edges} />
+    </div>
+  );
+}
