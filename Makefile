@@ -1,13 +1,16 @@
-# `make demo` and `make test` need nothing but a Rust toolchain, make and a C compiler.
-.PHONY: demo test check build bench clean
+# `make demo` and `make test` need nothing but a Rust toolchain, make and a C compiler; the web UI needs Node.js.
+.PHONY: demo test ui build bench clean
 
 # One set of features for everything, so that dependencies are built once.
 CARGO_FLAGS := --release --workspace --all-targets
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 COHORT := $(TARGET)/release/cohort
 
-build:
+build: ui
 	cargo build --locked $(CARGO_FLAGS)
+
+ui: ## the web UI, which the binary takes in
+	scripts/ui.sh build
 
 demo: build ## the service with sample segments and live events
 	COHORT=$(COHORT) scripts/demo.sh

@@ -15,21 +15,30 @@ step() { # name, command…
   fi
 }
 
+# What could not be had is told at the end.
+COHORT_SKIPPED=$(mktemp)
+export COHORT_SKIPPED
+trap 'rm -f "$COHORT_SKIPPED"' EXIT
+
+step "ui build" scripts/ui.sh build
 if cargo fmt --version >/dev/null 2>&1; then step "rustfmt" cargo fmt --all -- --check; else skipped+=("rustfmt"); fi
 if cargo clippy --version >/dev/null 2>&1; then
   step "clippy" cargo clippy --locked --release --workspace --all-targets --quiet -- -D warnings
 else
   skipped+=("clippy")
 fi
-# With a PostgreSQL, for the catalog, and a Kafka broker. What could not be had is told at the end.
-COHORT_SKIPPED=$(mktemp)
-export COHORT_SKIPPED
-trap 'rm -f "$COHORT_SKIPPED"' EXIT
+# With a PostgreSQL, for the catalog, and a Kafka broker.
 step "tests" scripts/postgres.sh scripts/kafka.sh cargo test --locked --release --workspace
 # The script that sets up and checks Aerospike's namespace, against a server that is made up.
 step "aerospike namespace" scripts/tests/aerospike-namespace.sh
 # Two of the acceptance inputs, run as a user would.
 step "acceptance" scripts/acceptance.sh
+
+# The web UI: types, lint, unit tests, then its pages in a browser against the binary.
+step "ui check" scripts/ui.sh check
+COHORT=$(cd "${CARGO_TARGET_DIR:-target}" && pwd)/release/cohort
+export COHORT
+step "ui in a browser" scripts/ui.sh e2e
 
 # The API against its own document.
 step "schemathesis" scripts/schemathesis.sh

@@ -10,6 +10,7 @@ pub mod results;
 pub mod segments;
 pub mod sql;
 pub mod status;
+pub mod ui;
 pub mod users;
 
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use std::time::{Duration, Instant};
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use opentelemetry::trace::Status;
@@ -106,7 +107,6 @@ pub fn router(service: &App, tokens: Tokens, metrics: metrics_exporter_prometheu
     let mut router = Router::new()
         .merge(api)
         .merge(utoipa_swagger_ui::SwaggerUi::new("/docs").url("/docs/openapi.json", document))
-        .route("/", get(|| async { Html(include_str!("../../ui/index.html")) }))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(status::ready).with_state(Arc::clone(service)))
         .route("/metrics", get(status::metrics).with_state((Arc::clone(service), metrics, tokens)))
@@ -125,8 +125,12 @@ pub fn router(service: &App, tokens: Tokens, metrics: metrics_exporter_prometheu
     router.layer(PropagateRequestIdLayer::new(id.clone())).layer(SetRequestIdLayer::new(id, MakeRequestUuid))
 }
 
-async fn no_route(request: Request) -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "not-found", format!("there is nothing at {}", request.uri().path())).hint("the API is described at /docs")
+/// What is no route is the UI's, if it is anything.
+async fn no_route(request: Request) -> Response {
+    ui::answer(&request).unwrap_or_else(|| {
+        let detail = format!("there is nothing at {}", request.uri().path());
+        Problem::new(StatusCode::NOT_FOUND, "not-found", detail).hint("the API is described at /docs").into_response()
+    })
 }
 
 async fn no_method(request: Request) -> Problem {

@@ -92,6 +92,11 @@ impl Live {
         } else {
             format!("/api/v1{path}")
         };
+        self.page(method, &path)
+    }
+
+    /// A request beside the API.
+    pub fn page(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         let request = self.client.request(method, format!("{}{path}", self.base));
         match &self.token {
             Some(token) => request.bearer_auth(token),

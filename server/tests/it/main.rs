@@ -21,3 +21,4 @@ mod retention;
 mod roles;
 mod tls;
 mod traces;
+mod ui;

@@ -46,7 +46,7 @@ export class Cohort {
     return cohort;
   }
 
-  /** Where the UI is: the service itself, or Vite's preview of `dist` with COHORT_UI_DEV=1. */
+  /** Where the UI is: the service itself, or Vite's preview with COHORT_UI_DEV=1. */
   get url(): string {
     return this.uiUrl;
   }
