@@ -4,6 +4,8 @@
 # The command finds
 #   COHORT_TEST_KAFKA          address of the broker, host:port
 #   COHORT_TEST_KAFKA_CONTROL  program that stops (stop), kills (kill) and starts (start) it, on the same port and data
+#   COHORT_TEST_KAFKA_SECURE   address at which it takes TLS and a password (SASL PLAIN, user cohort, password secret)
+#   COHORT_TEST_KAFKA_CA       file of the certificate that signed its own; both only where there is an openssl command
 #   COHORT_TEST_KAFKA_HOME     folder of jars with Kafka's tools: java -cp "$COHORT_TEST_KAFKA_HOME/*" CLASS …
 # Without a Kafka to be had, the command runs without it. COHORT_KAFKA_JAVA_OPTS replaces the options that keep
 # the broker small and quick to start, as for a benchmark: COHORT_KAFKA_JAVA_OPTS=-Xmx2g
@@ -14,7 +16,7 @@ version=$(sed -n 's:.*<kafka.version>\(.*\)</kafka.version>.*:\1:p' "$here/pom.x
 home=$tools/kafka-$version
 folder=
 child=
-unset COHORT_TEST_KAFKA COHORT_TEST_KAFKA_CONTROL COHORT_TEST_KAFKA_HOME
+unset COHORT_TEST_KAFKA COHORT_TEST_KAFKA_SECURE COHORT_TEST_KAFKA_CA COHORT_TEST_KAFKA_CONTROL COHORT_TEST_KAFKA_HOME
 
 skip() { # reason, command…
   echo "tests on Kafka ($1)" >>"${COHORT_SKIPPED:-/dev/null}"
@@ -108,10 +110,10 @@ fi
 
 # Below the ports that systems give to outgoing connections: a client that tries to reach a stopped broker must not get
 # its port.
-read -r port controller <<<"$(python3 - <<'PYTHON'
+read -r port controller secure <<<"$(python3 - <<'PYTHON'
 import random, socket
 held = []
-while len(held) < 2:
+while len(held) < 3:
     s = socket.socket()
     try:
         s.bind(("127.0.0.1", random.randint(12000, 29999)))
@@ -122,12 +124,32 @@ print(*(s.getsockname()[1] for s in held))
 PYTHON
 )"
 
+certify() {
+  command -v openssl >/dev/null 2>&1 || return
+  openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1 \
+    -keyout "$folder/key.pem" -out "$folder/ca.pem" >"$folder/openssl" 2>&1 || return
+  cat "$folder/key.pem" "$folder/ca.pem" >"$folder/both.pem"
+}
+listeners=PLAINTEXT://127.0.0.1:$port secured=
+if certify; then
+  listeners+=,SASL_SSL://127.0.0.1:$secure
+  secured="sasl.enabled.mechanisms=PLAIN
+ssl.keystore.type=PEM
+ssl.keystore.location=$folder/both.pem
+listener.name.sasl_ssl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_cohort=\"secret\";"
+  COHORT_TEST_KAFKA_SECURE=127.0.0.1:$secure
+  COHORT_TEST_KAFKA_CA=$folder/ca.pem
+  export COHORT_TEST_KAFKA_SECURE COHORT_TEST_KAFKA_CA
+fi
+
 cat >"$folder/server.properties" <<PROPERTIES
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:$controller
-listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller
-advertised.listeners=PLAINTEXT://127.0.0.1:$port
+listeners=$listeners,CONTROLLER://127.0.0.1:$controller
+advertised.listeners=$listeners
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_SSL:SASL_SSL
+$secured
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 log.dirs=$folder/data

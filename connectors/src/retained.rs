@@ -20,6 +20,16 @@ pub trait Retained: Send + Sync {
     /// When the source cannot say.
     fn at(&self, partition: u32, time: i64) -> Result<Positions, SourceError>;
 
+    /// Positions that lie about so many records of each log before others, where records begin.
+    ///
+    /// # Errors
+    /// When the source cannot say.
+    fn back(&self, partition: u32, from: &Positions, records: i64) -> Result<Positions, SourceError> {
+        let (first, _) = self.range(partition)?;
+        let start = |key| first.get(key).copied().unwrap_or(0);
+        Ok(from.iter().map(|(key, offset)| (key.clone(), (offset - records).max(start(key)).min(*offset))).collect())
+    }
+
     /// Reads a partition from some positions on.
     ///
     /// # Errors
@@ -38,10 +48,4 @@ pub trait Records: Send {
 
     /// What comes next.
     fn positions(&self) -> &Positions;
-}
-
-/// Positions that lie so many records of each log before others, but not before the first.
-pub fn back(first: &Positions, from: &Positions, records: i64) -> Positions {
-    let start = |key| first.get(key).copied().unwrap_or(0);
-    from.iter().map(|(key, offset)| (key.clone(), (offset - records).max(start(key)).min(*offset))).collect()
 }

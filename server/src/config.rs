@@ -9,6 +9,7 @@ use figment::providers::{Env, Format, Serialized, Toml};
 use figment::{Figment, Profile};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use cohort_connectors::file::follow::Files;
 use cohort_connectors::kafka::Start;
 
 use crate::catalog::redacted;
@@ -123,6 +124,18 @@ pub enum SourceKind {
     Embedded,
     /// Topics of Kafka.
     Kafka,
+    /// Files of lines, read as they grow.
+    File,
+}
+
+/// `[source.file]`
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileSource {
+    /// The files, in the order in which they are read; the last may grow.
+    pub paths: Vec<PathBuf>,
+    /// The topic of their events, for segments that read one; none by default.
+    pub topic: String,
 }
 
 /// Properties of librdkafka by name; dots in names may also be written as tables.
@@ -190,6 +203,8 @@ pub struct Source {
     pub retention_bytes: Size,
     /// Kafka, where that is the source.
     pub kafka: KafkaSource,
+    /// Files, where those are the source.
+    pub file: FileSource,
 }
 
 /// `[time]`
@@ -445,6 +460,7 @@ impl Default for Config {
                     rekey: false,
                     properties: Properties::default(),
                 },
+                file: FileSource::default(),
             },
             time: Time { out_of_orderness: Span(30_000), allowed_lateness: Span(0), idle_timeout: Span(30_000), max_future: Span(3_600_000) },
             engine: Engine { batch_rows: 65_536, batch_linger: Span(50), workers: 0, memory_limit: Size(1 << 30) },
@@ -540,6 +556,11 @@ impl Config {
             if let Err(problem) = self.source.kafka.start() {
                 check(true, format!("source.kafka.start: {problem}"));
             }
+        }
+        if self.source.kind == SourceKind::File
+            && let Err(problem) = Files::new(&self.source.file.paths, &self.source.file.topic)
+        {
+            check(true, format!("source.file.paths: {problem}"));
         }
         for sink in self.all_sinks() {
             let a = &sink.aerospike;

@@ -1,5 +1,6 @@
 //! Files: [`source`] reads JSON Lines (plain, gzip, zstd, standard input) and Parquet as chunks of
-//! newline-separated JSON; [`sink`] writes results as NDJSON or Parquet, and dead letters as NDJSON.
+//! newline-separated JSON; [`follow`] reads files as they grow, for the running service; [`sink`] writes results as NDJSON or Parquet, and dead letters as NDJSON.
 
+pub mod follow;
 pub mod sink;
 pub mod source;

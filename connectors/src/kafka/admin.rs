@@ -1,24 +1,52 @@
 //! What there is in Kafka: whether the topics can be read together, and topics made for demonstrations and tests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::client::{ClientContext, DefaultClientContext};
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::{KafkaOptions, KafkaProblem, PATIENCE};
+
+/// Notes why brokers cannot be reached: what a call returns says only that they cannot.
+#[derive(Default)]
+struct Listener(Mutex<BTreeSet<String>>);
+
+impl ClientContext for Listener {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        super::log(level, facility, message);
+    }
+
+    fn error(&self, _: KafkaError, reason: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(reason.to_string());
+    }
+}
+
+impl ConsumerContext for Listener {}
+
+/// What the client was told of brokers that it could not reach.
+fn reasons(consumer: &BaseConsumer<Listener>) -> String {
+    for _ in 0..20 {
+        // Has it tell what is left to tell; there are no records.
+        let _ = consumer.poll(std::time::Duration::from_millis(5));
+    }
+    let reasons = consumer.context().0.lock().unwrap_or_else(PoisonError::into_inner);
+    let reasons: Vec<&str> = reasons.iter().map(String::as_str).take(3).collect();
+    if reasons.is_empty() { "topics".into() } else { format!("topics ({})", reasons.join("; ")) }
+}
 
 /// Number of partitions of each topic; 0 for one that is not there.
 ///
 /// # Errors
 /// When no broker answers.
 pub fn partitions(options: &KafkaOptions, topics: &[String]) -> Result<BTreeMap<String, usize>, KafkaProblem> {
-    let failed = || options.failed("topics");
-    let consumer: BaseConsumer = options.client(&[]).create().map_err(failed())?;
+    let consumer: BaseConsumer<Listener> = options.client(&[]).create_with_context(Listener::default()).map_err(options.failed("topics"))?;
     let mut found = BTreeMap::new();
     for topic in topics {
-        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).map_err(failed())?;
+        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).map_err(|error| options.failed(reasons(&consumer))(error))?;
         let partitions = metadata.topics().iter().find(|t| t.name() == topic && t.error().is_none()).map_or(0, |t| t.partitions().len());
         found.insert(topic.clone(), partitions);
     }

@@ -55,14 +55,14 @@ pub struct KafkaOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum KafkaProblem {
     /// Kafka, or the way to it.
-    #[error("kafka {brokers}: {what}: {source}")]
+    #[error("kafka {brokers}: {what}: {error}")]
     Client {
         /// Where.
         brokers: String,
         /// What was tried.
         what: String,
         /// The client's error.
-        source: KafkaError,
+        error: KafkaError,
     },
     /// Topics that cannot be read together.
     #[error("{0}")]
@@ -109,7 +109,7 @@ impl KafkaOptions {
 
     pub(crate) fn failed(&self, what: impl Into<String>) -> impl FnOnce(KafkaError) -> KafkaProblem {
         let (brokers, what) = (self.brokers.clone(), what.into());
-        move |source| KafkaProblem::Client { brokers, what, source }
+        move |error| KafkaProblem::Client { brokers, what, error }
     }
 }
 

@@ -9,4 +9,5 @@ mod aerospike_double;
 mod aerospike_failures;
 mod aerospike_flushes;
 mod double;
+mod follow;
 mod kafka;

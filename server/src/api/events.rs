@@ -19,6 +19,7 @@ use super::extract::{Body, Query};
 use super::problem::{ApiResult, Problem};
 use super::segments::blocking;
 use crate::generate::{Generator, GeneratorConfig, Topic};
+use crate::service::connect::Intake;
 
 /// Where events go.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -167,6 +168,9 @@ fn accept(app: &App, body: &[u8], lines: bool, topic: Option<&str>) -> ApiResult
         good.push((Record { topic, user: events.users.get(i), payload: payload(record) }, events.times[i]));
     }
     bad.sort_unstable();
+    if matches!(app.intake, Intake::Closed) {
+        return Err(Problem::new(StatusCode::CONFLICT, "no-intake", "events come from files, and none over HTTP").hint("see source.kind in the configuration"));
+    }
     if !good.is_empty() {
         app.intake.append(&good, now).map_err(|e| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "source-unavailable", e).hint("try again"))?;
     }

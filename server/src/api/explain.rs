@@ -10,7 +10,6 @@ use axum::response::{IntoResponse, Response};
 use cohort_compiler::explain::{Format, Graph, Measured};
 use cohort_compiler::statement::{self, ExplainTarget, Statement};
 use cohort_compiler::{Program, SourceKind, SourceText};
-use cohort_connectors::retained::back;
 use cohort_engine::window::FamilyStats;
 use cohort_engine::worker::Running;
 use serde::{Deserialize, Serialize};
@@ -248,8 +247,9 @@ async fn of_new(app: &App, program: Arc<Program>, name: String, style: Style, an
         if analyze {
             let (mut scan, mut families) = (Measured::default(), vec![Measured::default(); program.families.len()]);
             for partition in 0..app.retained.partitions() {
-                let (first, next) = app.retained.range(partition).map_err(|e| e.to_string())?;
-                let records = app.retained.open(partition, &back(&first, &next, 1_000_000)).map_err(|e| e.to_string())?;
+                let (_, next) = app.retained.range(partition).map_err(|e| e.to_string())?;
+                let from = app.retained.back(partition, &next, 1_000_000).map_err(|e| e.to_string())?;
+                let records = app.retained.open(partition, &from).map_err(|e| e.to_string())?;
                 let mut reader = Reader::new(records, &program, app.settings());
                 reader.run(&next, |_, _| true)?;
                 scan = Measured { rows: scan.rows + reader.events, nanos: scan.nanos + reader.state.route_nanos() };

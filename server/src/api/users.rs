@@ -8,7 +8,6 @@ use axum::http::{HeaderMap, StatusCode};
 use cohort_compiler::{CompileOptions, SourceKind, SourceText, compile};
 use cohort_connectors::aerospike::record;
 use cohort_connectors::embedded::profiles as embedded;
-use cohort_connectors::retained::back;
 use cohort_engine::decode::json::JsonDecoder;
 use cohort_engine::decode::{EventBatch, Topics};
 use cohort_engine::events::projection;
@@ -57,7 +56,7 @@ pub struct UserSegments {
 pub async fn segments(State(app): State<App>, Path(user_id): Path<String>, headers: HeaderMap) -> ApiResult<Json<Value>> {
     let profile = app.profiles.get(&user_id)?;
     // What is kept here of a partition that another member reads by now is of the past.
-    let embedded = app.config.source.kind == config::SourceKind::Embedded;
+    let embedded = app.config.source.kind != config::SourceKind::Kafka;
     let profile = profile.filter(|p| embedded || app.runtime.partitions().contains(&p.partition));
     if embedded || profile.is_some() {
         return Ok(Json(json!(of_profile(&app, user_id, profile))));
@@ -301,7 +300,7 @@ fn newest_events(app: &App, partition: u32, user: &str, segment: &cohort_compile
     let (first, mut until) = app.retained.range(partition).map_err(failed)?;
     let (mut found, mut batch, mut events, mut rejected) = (vec![], RawBatch::default(), EventBatch::default(), vec![]);
     for step in SEARCHED {
-        let from = back(&first, &until, step);
+        let from = app.retained.back(partition, &until, step).map_err(failed)?;
         let mut records = app.retained.open(partition, &from).map_err(failed)?;
         let mut newer = vec![];
         loop {

@@ -10,6 +10,7 @@ use cohort_connectors::embedded::dead_letters::DeadLetters;
 use cohort_connectors::embedded::log::{EventLog, Record};
 use cohort_connectors::embedded::profiles::Profiles;
 use cohort_connectors::embedded::source::EmbeddedSource;
+use cohort_connectors::file::follow::{Files, Follow};
 use cohort_connectors::kafka::history::KafkaHistory;
 use cohort_connectors::kafka::producer::{DeadLetterTopic, KafkaProducer, Outgoing, ResultTopic};
 use cohort_connectors::kafka::rekey::Rekeyer;
@@ -34,6 +35,8 @@ pub enum Intake {
     Log(EventLog),
     /// To topics of Kafka.
     Topics(Arc<Mutex<KafkaProducer>>),
+    /// Nowhere: events come from files.
+    Closed,
 }
 
 impl Intake {
@@ -57,6 +60,7 @@ impl Intake {
                 });
                 producer.lock().unwrap_or_else(PoisonError::into_inner).write(outgoing).map(|_| ()).map_err(|e| e.to_string())
             }
+            Intake::Closed => Err("events come from files (source.kind), and none over HTTP".into()),
         }
     }
 }
@@ -104,6 +108,11 @@ pub async fn sources(config: &Config, log: &EventLog) -> Result<Sources> {
         let sources = (0..workers).map(|w| Box::new(EmbeddedSource::new(log.clone(), owned(w))) as Box<dyn Source>).collect();
         let (intake, retained) = (Intake::Log(log.clone()), Arc::new(log.clone()));
         return Ok(Sources { sources, intake, partitions: log.partitions(), retained, rekeyer: None });
+    }
+    if config.source.kind == SourceKind::File {
+        let files = Files::new(&config.source.file.paths, &config.source.file.topic).context("source.file.paths")?;
+        let sources = vec![Box::new(Follow::new(&files)) as Box<dyn Source>];
+        return Ok(Sources { sources, intake: Intake::Closed, partitions: 1, retained: Arc::new(files), rekeyer: None });
     }
     let options = kafka_options(config)?;
     let partitions = blocking({

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cohort_compiler::Program;
-use cohort_connectors::retained::{Records, Retained, back};
+use cohort_connectors::retained::{Records, Retained};
 use cohort_engine::decode::json::JsonDecoder;
 use cohort_engine::decode::{EventBatch, Topics};
 use cohort_engine::events::projection;
@@ -103,8 +103,9 @@ impl LogBackfill {
     pub fn prepare(&self) -> Result<(), String> {
         for partition in 0..self.retained.partitions() {
             let mut reader = self.reader(partition).map_err(|e| e.to_string())?;
-            let (first, end) = self.retained.range(partition).map_err(|e| e.to_string())?;
-            reader.run(&back(&first, &end, LEFT), |_, _| true)?;
+            let (_, end) = self.retained.range(partition).map_err(|e| e.to_string())?;
+            let until = self.retained.back(partition, &end, LEFT).map_err(|e| e.to_string())?;
+            reader.run(&until, |_, _| true)?;
             self.readers.lock().unwrap_or_else(PoisonError::into_inner).insert(partition, reader);
         }
         Ok(())

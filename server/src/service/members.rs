@@ -72,7 +72,7 @@ impl Service {
     /// The partition that a user's events are read from here, if they are.
     pub fn partition_here(&self, user: &str) -> Option<u32> {
         let likely = partition_of(user.as_bytes(), self.partitions);
-        if self.config.source.kind == SourceKind::Embedded {
+        if self.config.source.kind != SourceKind::Kafka {
             return Some(likely);
         }
         let here = self.runtime.partitions();

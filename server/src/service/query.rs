@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cohort_connectors::retained::back;
 use datafusion::arrow::array::{ArrayRef, BooleanArray, Float64Array, MapBuilder, RecordBatch, StringArray, StringBuilder, TimestampMillisecondArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::catalog::{Session, TableProvider};
@@ -280,8 +279,9 @@ impl Service {
         let share = limit.div_ceil(self.retained.partitions().max(1) as usize);
         let mut found = vec![];
         for partition in 0..self.retained.partitions() {
-            let (first, next) = self.retained.range(partition).map_err(|e| e.to_string())?;
-            let mut records = self.retained.open(partition, &back(&first, &next, share as i64)).map_err(|e| e.to_string())?;
+            let (_, next) = self.retained.range(partition).map_err(|e| e.to_string())?;
+            let from = self.retained.back(partition, &next, share as i64).map_err(|e| e.to_string())?;
+            let mut records = self.retained.open(partition, &from).map_err(|e| e.to_string())?;
             let mut batch = cohort_engine::source::RawBatch::default();
             records.read(&next, usize::MAX, &mut batch).map_err(|e| e.to_string())?;
             for record in 0..batch.len() {

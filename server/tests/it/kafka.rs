@@ -352,11 +352,6 @@ impl Case {
     }
 }
 
-/// A time to be patient in, shorter unless COHORT_TEST_LONG is set.
-fn outage() -> Duration {
-    Duration::from_secs(if std::env::var_os("COHORT_TEST_LONG").is_some() { 60 } else { 6 })
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_that_is_killed_loses_nothing() {
     let Some(brokers) = broker() else { return };
@@ -372,6 +367,40 @@ async fn a_member_that_is_killed_loses_nothing() {
         member = case.fleet.member(1);
     }
     case.finish(&[&member]).await;
+}
+
+/// Everything that speaks to Kafka passes on how: the source, previews, results and dead letters.
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_and_a_password_are_passed_on() {
+    let Some(brokers) = broker() else { return };
+    let (Ok(secure), Ok(ca)) = (std::env::var("COHORT_TEST_KAFKA_SECURE"), std::env::var("COHORT_TEST_KAFKA_CA")) else {
+        eprintln!("SKIPPED: TLS to Kafka (no openssl command, or a broker of another's)");
+        return;
+    };
+    let _alone = BROKER.lock().await;
+    let server = double();
+    let mut fleet = Fleet::new(&brokers, &["sink.kind=aerospike", &hosts(&server)]).await;
+    let security = |password: &str| {
+        format!(
+            "source.kafka.properties={{\"security.protocol\"=\"SASL_SSL\",\"sasl.mechanisms\"=\"PLAIN\",\"sasl.username\"=\"cohort\",\
+             \"sasl.password\"=\"{password}\",\"ssl.ca.location\"=\"{ca}\"}}"
+        )
+    };
+    let at = format!("source.kafka.brokers=\"{secure}\"");
+    let refused = fleet.try_member(1, &[&at, &security("wrong")]).err().expect("a wrong password is refused");
+    assert!(refused.contains("kafka") && refused.to_lowercase().contains("auth") && !refused.contains("wrong"), "{refused}");
+    let member = fleet.try_member(1, &[&at, &security("secret")]).unwrap_or_else(|said| panic!("{said}"));
+    create_segments(&member).await;
+    let story = story(14, 100);
+    story.pieces.iter().for_each(|piece| fleet.produce(piece));
+    let expected = fleet.replayed(&story);
+    let took = until_equal("TLS", &expected, async || stored(&server)).await;
+    report("TLS", &fleet, &[&member], took).await;
+    let shown = member.get("/status").await.body.to_string() + &member.said();
+    assert!(!shown.contains("secret"), "a password is not shown");
+    let tried =
+        member.post("/segments/preview", json!({"sql": SEGMENTS.lines().nth(1).expect("a segment").replace("spenders", "tried").trim_end_matches(';')})).await;
+    assert!(tried.body["size"].as_u64() > Some(0), "{}", tried.body);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -495,7 +524,7 @@ async fn a_store_that_is_down_is_waited_for() {
     case.server.down();
     case.produce(20).await;
     member.until("readiness fails", Duration::from_secs(20), async || member.get("/readyz").await.status == 503).await;
-    tokio::time::sleep(outage()).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(partitions_of(&member).await.len(), PARTITIONS as usize, "it is still a member");
     case.server.up();
     member.until("readiness is back", Duration::from_secs(30), async || member.get("/readyz").await.status == 200).await;

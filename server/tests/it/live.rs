@@ -521,6 +521,44 @@ async fn a_new_segment_is_backfilled() {
     live.until("what was retained counts", Duration::from_secs(3), async || live.segments_of("u2").await == ["warm"]).await;
 }
 
+/// Files are a source as well: what is appended counts, once, across a kill.
+#[tokio::test]
+async fn files_are_followed() {
+    let data = tempfile::tempdir().expect("a folder");
+    let file = data.path().join("events.jsonl");
+    let write = |events: &[Value]| {
+        use std::io::Write;
+        let mut file = std::fs::File::options().append(true).create(true).open(&file).expect("a file");
+        events.iter().for_each(|e| writeln!(file, "{e}").expect("a line"));
+    };
+    let at = now();
+    write(&[purchase("u1", at, 300.0), purchase("u2", at, 300.0), json!({"userId": "u1"})]);
+    let paths = format!("source.file.paths=[{:?}]", file.display().to_string());
+    let settings = ["source.kind=file", &paths, "source.file.topic=order_events", "checkpoint.interval=200ms", "engine.batch_linger=5ms"];
+    let live = Live::start(&data.path().join("service"), &settings);
+    assert_eq!(live.sql(&format!("CREATE SEGMENT big WITH (backfill = '1 hour') AS {BIG}")).await.status, 200);
+    live.until("three lines", Duration::from_secs(5), async || live.get("/status").await.body["checkpoint"]["published"].as_u64() > Some(1)).await;
+    live.kill();
+    write(&[purchase("u1", at, 201.0)]);
+    let live = Live::start(&data.path().join("service"), &settings);
+    live.until("what was there before counts", Duration::from_secs(5), async || live.segments_of("u1").await == ["big"]).await;
+    write(&[purchase("u2", at, 100.0)]);
+    let read = async || live.select("SELECT count(*) AS n FROM order_events WHERE value > 0").await[0]["n"] == 4;
+    live.until("the rest", Duration::from_secs(5), read).await;
+    live.settled().await;
+    assert!(live.segments_of("u2").await.is_empty(), "400, were no line counted twice");
+    let letters = live.get("/events/dead-letters").await.body;
+    assert_eq!((letters.as_array().map(Vec::len), &letters[0]["offset"]), (Some(1), &json!(file_offset(&file, 2))), "{letters}");
+    let refused = live.post("/events", purchase("u1", at, 1.0)).await;
+    assert_eq!(refused.status, StatusCode::CONFLICT.as_u16());
+}
+
+/// The byte at which a line begins.
+fn file_offset(file: &Path, line: usize) -> usize {
+    let text = std::fs::read_to_string(file).expect("text");
+    text.lines().take(line).map(|l| l.len() + 1).sum()
+}
+
 /// An expression that fails for some events is null for those, and stops nothing.
 #[tokio::test]
 async fn bad_values_stop_nothing() {
