@@ -274,3 +274,39 @@ fn tidy(segments: &mut Vec<u32>) {
     segments.sort_unstable();
     segments.dedup();
 }
+
+/// Which segments to draw: all, or one and all that it reads.
+fn wanted(program: &Program, only: Option<&str>) -> Vec<bool> {
+    let Some(name) = only else { return vec![true; program.segments.len()] };
+    let mut wanted: Vec<bool> = program.segments.iter().map(|s| s.name == name).collect();
+    // Inputs come before their readers.
+    for i in (0..wanted.len()).rev() {
+        if let (true, SegmentKind::Derived(d)) = (wanted[i], &program.segments[i].kind) {
+            d.inputs.iter().for_each(|&input| wanted[input as usize] = true);
+        }
+    }
+    wanted
+}
+
+/// "10,000 segments → 1 scan, 12 filters, …".
+pub fn summary(program: &Program) -> String {
+    let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    let thresholds = program.segments.iter().filter(|s| matches!(&s.kind, SegmentKind::Base { having: Having::Threshold(_), .. })).count();
+    let derived = program.segments.iter().filter(|s| matches!(s.kind, SegmentKind::Derived(_))).count();
+    let expressions = program.segments.len() - thresholds - derived;
+    let slots: usize = program.families.iter().map(|f| f.slots.len() + f.general.len()).sum();
+    let mut windows: Vec<_> = program.families.iter().map(|f| f.window).collect();
+    windows.sort_unstable();
+    windows.dedup();
+    let parts = [
+        "1 scan".to_string(),
+        count(program.filters.len(), "filter"),
+        count(windows.len(), "window kind"),
+        count(program.families.len(), "aggregation"),
+        count(slots, "slot"),
+        count(thresholds, "threshold"),
+        count(expressions, "other condition"),
+        count(derived, "derived segment"),
+    ];
+    format!("{} → {}", count(program.segments.len(), "segment"), parts.join(", "))
+}

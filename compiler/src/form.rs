@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::DataType;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 use datafusion::scalar::ScalarValue;
@@ -24,7 +25,9 @@ use crate::statement::{self, CreateSegment, Statement};
 use crate::window::{WindowSpec, parse_duration};
 
 /// Segments that a combination may have: all ways in which a user can be in them are looked at.
-const MAX_INPUTS: usize = 10;
+const MAX_INPUTS: usize = 8;
+/// Parts that its condition and its value may have: each is looked at for all those ways.
+const MAX_NODES: usize = 1_000;
 /// Segments whose operators are looked for; more are combined by an expression.
 const MAX_FOLDED: usize = 5;
 /// Integers up to here are exact as numbers of JSON.
@@ -42,7 +45,8 @@ pub fn of(create: &CreateSegment, program: &Program, ids: &FxHashMap<String, Str
     let reader = Reader { program, ids, names, functions: Functions::default() };
     let (normal, emit) = reader.read(&create.query)?;
     let (meaning, form) = reader.meaning(&normal)?;
-    let (again, emit_again) = reader.read(&query_of(&form)?)?;
+    let query = query_of(&form)?;
+    let (again, emit_again) = reader.read(&query)?;
     let same = reader.meaning(&again)?.0 == meaning && emit == emit_again && create.emit.is_none_or(|e| e == emit);
     same.then_some(form)
 }
@@ -126,7 +130,7 @@ impl Reader<'_> {
 
     fn of_combination(&self, query: &DerivedQuery) -> Found {
         let n = query.inputs.len();
-        if query.by != MatchBy::Window || n > MAX_INPUTS {
+        if query.by != MatchBy::Window || n > MAX_INPUTS || size(&query.condition) > MAX_NODES || size(query.value.as_ref()?) > MAX_NODES {
             return None;
         }
         let inputs: Vec<&Segment> = query.inputs.iter().map(|name| self.segment(name)).collect::<Option<_>>()?;
@@ -147,6 +151,16 @@ impl Reader<'_> {
         let form = combination_form(&names, minutes, &holds, &query.condition, &bits)?;
         Some((Meaning::Combination { minutes, names, holds }, form))
     }
+}
+
+/// How many parts an expression has.
+fn size(expr: &Expr) -> usize {
+    let mut nodes = 0;
+    let _ = expr.apply(|_| {
+        nodes += 1;
+        Ok(if nodes > MAX_NODES { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    });
+    nodes
 }
 
 fn minutes(ms: i64) -> Option<i64> {
@@ -214,8 +228,12 @@ fn measure(expr: &Expr, types: &BTreeSet<String>) -> Option<(Measure, bool)> {
             if p.distinct || !p.order_by.is_empty() || p.null_treatment.is_some() {
                 return None;
             }
-            let own = p.filter.as_ref().map_or_else(|| Some(types.clone()), |e| event_types(e).filter(|own| own.is_subset(types)))?;
-            let (Some(event_type), 1) = (own.first().cloned(), own.len()) else { return None };
+            let own = match &p.filter {
+                Some(filter) => event_types(filter)?,
+                None if types.len() == 1 => types.clone(),
+                None => return None,
+            };
+            let (Some(event_type), 1, true) = (own.first().cloned(), own.len(), own.is_subset(types)) else { return None };
             let attribute = match (f.func.name(), argument) {
                 ("count", Expr::Literal(value, _)) if !value.is_null() => "count",
                 ("sum", Expr::Column(c)) if c.name == "value" => "sum",
@@ -389,7 +407,7 @@ fn expression(condition: &Expr, names: &[String], holds: &[bool], bits: &[usize]
     while i < parts.len() {
         let others: Vec<&Expr> = parts.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, e)| *e).collect();
         let same = |present: usize| others.iter().all(|e| self::holds(e, present, bits) == Some(true)) == holds[present];
-        if !others.is_empty() && (1..holds.len()).all(same) {
+        if !others.is_empty() && (0..holds.len()).all(same) {
             parts = others;
         } else {
             i += 1;
@@ -482,7 +500,10 @@ mod tests {
         let rules = |form: Option<Value>| form.map(|f| f["rules"].clone());
         let purchase = "event_type = 'purchase'";
         assert_eq!(rules(of_parts("sum(value)", purchase, "sum(value) > 500")), Some(json!([rule("purchase", "sum", "GT", 500)])));
-        assert_eq!(rules(of_parts("coalesce(sum(value), 0)", "'purchase' = event_type", "500 < sum(value)")), Some(json!([rule("purchase", "sum", "GT", 500)])));
+        assert_eq!(
+            rules(of_parts("coalesce(sum(value), 0)", "'purchase' = event_type", "500 < sum(value)")),
+            Some(json!([rule("purchase", "sum", "GT", 500)]))
+        );
         let both = "event_type = 'view' OR event_type = 'purchase'";
         let having = "count(*) FILTER (WHERE event_type = 'view') > 3 AND sum(value) FILTER (WHERE event_type = 'purchase') >= 10";
         let (view, sum) = (rule("view", "count", "GT", 3), rule("purchase", "sum", "GTE", 10));
@@ -557,13 +578,37 @@ mod tests {
         assert_eq!(operators(derived("user_id, value FROM a")), list(&["AND a"]));
         // Values that may be null, that are left out, or that are another segment's.
         assert_eq!(derived(&format!("a.user_id, a.value + c.value AS value FROM a JOIN \"c d\" c {using}")), None);
-        assert_eq!(operators(derived(&format!("a.user_id, a.value + coalesce(c.value, 0) AS value FROM a JOIN \"c d\" c {using}"))), list(&["AND a", "AND c d"]));
+        assert_eq!(
+            operators(derived(&format!("a.user_id, a.value + coalesce(c.value, 0) AS value FROM a JOIN \"c d\" c {using}"))),
+            list(&["AND a", "AND c d"])
+        );
         assert_eq!(derived(&format!("a.user_id, a.value FROM a JOIN b {using}")), None);
         assert_eq!(derived(&format!("a.user_id FROM a JOIN b {using}")), None);
         // Current membership, other conditions, other windows.
         assert_eq!(derived("a.user_id, a.value + b.value AS value FROM a JOIN b USING (user_id)"), None);
         assert_eq!(derived(&format!("a.user_id, a.value + b.value AS value FROM a JOIN b {using} WHERE a.value > 3")), None);
         assert_eq!(derived("user_id, value FROM hourly").map(|f| f["windowMinutes"].clone()), Some(json!(60)));
+    }
+
+    #[test]
+    fn as_many_are_combined_as_can_be_looked_at() {
+        for n in [MAX_INPUTS, MAX_INPUTS + 1] {
+            let base = |i: usize| {
+                format!(
+                    "CREATE SEGMENT s{i} AS SELECT user_id, count(*) AS value FROM TUMBLE(events, event_time, INTERVAL '5 minutes') WHERE event_type = 'e{i}' GROUP BY user_id, window_start, window_end;"
+                )
+            };
+            let names: Vec<String> = (0..n).map(|i| format!("s{i}")).collect();
+            let dependencies: Vec<Value> = names.iter().map(|n| json!({"independentSegmentId": n, "logicalOperator": "AND"})).collect();
+            let expression = format!("(s0 OR s1) AND {}", names[2..].join(" AND "));
+            let written = json!({"type": "DERIVED", "windowMinutes": 5, "dependencies": dependencies, "logicalExpression": expression});
+            let statement = format!("CREATE SEGMENT x AS {}", rule::parse(&written.to_string()).0[0].query);
+            let source = |text: String| SourceText { name: "sql".into(), kind: SourceKind::Sql, text, id: None };
+            let program = compile(&[source((0..n).map(base).collect()), source(statement.clone())], &CompileOptions::default());
+            let Some(Statement::Create(create)) = statement::parse(&statement).0.pop().map(|p| p.statement) else { panic!("{statement}") };
+            let found = of(&create, &program.unwrap_or_else(|e| panic!("{e}")), &FxHashMap::default());
+            assert_eq!(found.map(Value::Object), (n == MAX_INPUTS).then_some(written));
+        }
     }
 
     #[test]
