@@ -36,6 +36,10 @@ pub struct Node {
     pub label: String,
     /// Further lines.
     pub details: Vec<String>,
+    /// How many segments use it, themselves or through others; a segment uses itself.
+    pub shared: usize,
+    /// Their names; of very many some.
+    pub segments: Vec<String>,
     /// Rows and time, when it was run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub measured: Option<Measured>,
@@ -48,6 +52,9 @@ pub struct Measured {
     pub rows: u64,
     /// Nanoseconds spent in it, over all threads.
     pub nanos: u64,
+    /// Members, of a segment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub members: Option<u64>,
 }
 
 /// An arrow.
@@ -115,11 +122,24 @@ impl Graph {
                 graph.edge(from, format!("segment{i}"));
             }
         }
+        graph.share(program);
         graph
     }
 
+    /// Says of each node which segments use it, whether they are drawn or not.
+    fn share(&mut self, program: &Program) {
+        let users = users(program);
+        let mut left = MAX_NAMES;
+        for node in &mut self.nodes {
+            let Some((shared, segments)) = users.get(&node.id) else { continue };
+            node.shared = *shared;
+            node.segments = segments.iter().take(left).map(|&id| program.segments[id as usize].name.clone()).collect();
+            left -= node.segments.len();
+        }
+    }
+
     fn node(&mut self, id: String, kind: &'static str, label: String, details: Vec<String>) {
-        self.nodes.push(Node { id, kind, label, details, measured: None });
+        self.nodes.push(Node { id, kind, label, details, shared: 0, segments: vec![], measured: None });
     }
 
     fn edge(&mut self, from: String, to: String) {
@@ -210,7 +230,49 @@ fn indent(last: &[bool], lines: bool, own: bool) -> String {
 }
 
 fn shown(m: Measured) -> String {
-    if m.nanos == 0 { format!("rows={}", m.rows) } else { format!("rows={}, time={:.3} ms", m.rows, m.nanos as f64 / 1e6) }
+    let members = m.members.map_or(String::new(), |n| format!(", members={n}"));
+    let time = if m.nanos == 0 { String::new() } else { format!(", time={:.3} ms", m.nanos as f64 / 1e6) };
+    format!("rows={}{members}{time}", m.rows)
+}
+
+/// Names of segments that a node has at most, and all nodes together.
+const NAMES: usize = 1_000;
+const MAX_NAMES: usize = 100_000;
+
+/// How many segments use each node, and the first of them, without those that are hidden.
+fn users(program: &Program) -> FxHashMap<String, (usize, Vec<u32>)> {
+    let mut of_segments: Vec<Vec<u32>> = vec![vec![]; program.segments.len()];
+    let mut users: FxHashMap<String, Vec<u32>> = FxHashMap::default();
+    let mut few = FxHashMap::default();
+    let mut keep = |node: String, mut segments: Vec<u32>| {
+        let shared = segments.len();
+        segments.truncate(NAMES);
+        few.insert(node, (shared, segments));
+    };
+    // Inputs come before their readers, so all readers of one are known when it is its turn.
+    for (i, segment) in program.segments.iter().enumerate().rev() {
+        let mut own = std::mem::take(&mut of_segments[i]);
+        own.extend((!segment.hidden).then_some(i as u32));
+        tidy(&mut own);
+        match &segment.kind {
+            SegmentKind::Base { family, .. } => {
+                let filter = format!("filter{}", program.families[*family as usize].filter_id);
+                ["scan".into(), filter, format!("window{family}")].into_iter().for_each(|node| users.entry(node).or_default().extend(&own));
+            }
+            SegmentKind::Derived(d) => d.inputs.iter().for_each(|&input| of_segments[input as usize].extend(&own)),
+        }
+        keep(format!("segment{i}"), own);
+    }
+    for (node, mut segments) in users {
+        tidy(&mut segments);
+        keep(node, segments);
+    }
+    few
+}
+
+fn tidy(segments: &mut Vec<u32>) {
+    segments.sort_unstable();
+    segments.dedup();
 }
 
 /// Which segments to draw: all, or one and all that it reads.

@@ -33,7 +33,10 @@ pub const EVENT_TYPE_ALIASES: [(&str, &str); 5] =
     [("orders", "purchase"), ("clicks", "view"), ("views", "view"), ("installs", "install"), ("addToCart", "add_to_cart")];
 
 const OPERATORS: [(&str, &str); 6] = [("GT", ">"), ("GTE", ">="), ("LT", "<"), ("LTE", "<="), ("EQ", "="), ("NEQ", "<>")];
-const MAX_WINDOW_MINUTES: i64 = 1440;
+/// How near a sum must be to count as equal.
+pub(crate) const TOLERANCE: f64 = 0.001;
+/// The longest window of a rule.
+pub(crate) const MAX_WINDOW_MINUTES: i64 = 1440;
 
 /// Reads a JSON text.
 pub fn parse(text: &str) -> (Vec<JsonSegment>, Vec<Finding>) {
@@ -175,13 +178,13 @@ impl Rule {
         }
     }
 
-    /// EQ and NEQ on a sum compare with a tolerance of 0.001.
+    /// EQ and NEQ on a sum compare with a tolerance.
     fn condition(&self, filtered: bool) -> String {
         let aggregate = self.aggregate(filtered);
         let threshold = number(self.threshold);
         match (self.aggregate, self.operator) {
-            (Aggregate::Sum, "=") => format!("abs({aggregate} - {threshold}) < 0.001"),
-            (Aggregate::Sum, "<>") => format!("abs({aggregate} - {threshold}) >= 0.001"),
+            (Aggregate::Sum, "=") => format!("abs({aggregate} - {threshold}) < {TOLERANCE}"),
+            (Aggregate::Sum, "<>") => format!("abs({aggregate} - {threshold}) >= {TOLERANCE}"),
             (_, operator) => format!("{aggregate} {operator} {threshold}"),
         }
     }

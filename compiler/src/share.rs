@@ -442,12 +442,12 @@ fn sorted_conjuncts(filter: &Expr) -> Vec<Expr> {
     conjuncts
 }
 
-fn is_zero(value: &ScalarValue) -> bool {
+pub(crate) fn is_zero(value: &ScalarValue) -> bool {
     matches!(value.cast_to(&DataType::Float64), Ok(ScalarValue::Float64(Some(x))) if x == 0.0)
 }
 
 /// The number that a literal is.
-fn number(expr: &Expr) -> Option<f64> {
+pub(crate) fn number(expr: &Expr) -> Option<f64> {
     match expr {
         Expr::Literal(value, _) if value.data_type().is_numeric() => match value.cast_to(&DataType::Float64) {
             Ok(ScalarValue::Float64(x)) => x.filter(|x| x.is_finite()).map(|x| x + 0.0),
@@ -458,13 +458,13 @@ fn number(expr: &Expr) -> Option<f64> {
 }
 
 /// `abs(x - 5)` → (x, 5).
-fn distance(expr: &Expr) -> Option<(&Expr, f64)> {
+pub(crate) fn distance(expr: &Expr) -> Option<(&Expr, f64)> {
     let Expr::ScalarFunction(f) = expr else { return None };
     let [Expr::BinaryExpr(BinaryExpr { left, op: Operator::Minus, right })] = f.args.as_slice() else { return None };
     (f.func.name() == "abs").then_some((left.as_ref(), number(right)?))
 }
 
-fn compare_of(op: Operator) -> Option<Compare> {
+pub(crate) fn compare_of(op: Operator) -> Option<Compare> {
     Some(match op {
         Operator::Gt => Compare::Gt,
         Operator::GtEq => Compare::Gte,
@@ -476,7 +476,7 @@ fn compare_of(op: Operator) -> Option<Compare> {
     })
 }
 
-fn flip(compare: Compare) -> Compare {
+pub(crate) fn flip(compare: Compare) -> Compare {
     match compare {
         Compare::Gt => Compare::Lt,
         Compare::Gte => Compare::Lte,
@@ -513,11 +513,11 @@ fn decided_by_dictionary(expr: &Expr) -> bool {
     }
 }
 
-fn is_column(expr: &Expr) -> bool {
+pub(crate) fn is_column(expr: &Expr) -> bool {
     matches!(expr, Expr::Column(_))
 }
 
-fn text_literal(expr: &Expr) -> Option<&str> {
+pub(crate) fn text_literal(expr: &Expr) -> Option<&str> {
     match expr {
         Expr::Literal(value, _) => value.try_as_str().flatten(),
         _ => None,

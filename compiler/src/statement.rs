@@ -250,8 +250,18 @@ fn statement(parser: &mut Parser<'_>, emit: Option<Emit>) -> Result<Statement, F
         expect_word(parser, "SEGMENTS")?;
         return Ok(Statement::Show);
     }
-    Err(Finding::new(at, format!("{} is not a statement of the segment language", first.token))
-        .hint("accepted: CREATE SEGMENT, DROP SEGMENT, ALTER SEGMENT … PAUSE | RESUME, SHOW SEGMENTS, EXPLAIN"))
+    const ACCEPTED: &str = "accepted: CREATE SEGMENT, DROP SEGMENT, ALTER SEGMENT … PAUSE | RESUME, SHOW SEGMENTS, EXPLAIN";
+    let near = meant(&first.token, "CREATE DROP ALTER SHOW EXPLAIN").map_or(String::new(), |word| format!("did you mean {word}? "));
+    Err(Finding::new(at, format!("{} is not a statement of the segment language", first.token)).hint(format!("{near}{ACCEPTED}")))
+}
+
+/// The word of a text in capitals that a token was perhaps meant to be.
+fn meant<'a>(token: &Token, words: &'a str) -> Option<&'a str> {
+    let Token::Word(found) = token else { return None };
+    let found = found.value.to_uppercase();
+    let distance = |word: &str| datafusion::common::utils::datafusion_strsim::levenshtein(word, &found);
+    let capitals = words.split(|c: char| !c.is_ascii_uppercase()).filter(|w| w.len() > 1);
+    capitals.map(|word| (distance(word), word)).filter(|(d, word)| *d > 0 && *d <= (word.len() / 3).min(2)).min().map(|(_, word)| word)
 }
 
 fn create(parser: &mut Parser<'_>, emit: Option<Emit>) -> Result<CreateSegment, Finding> {
@@ -344,7 +354,11 @@ fn expect_word(parser: &mut Parser<'_>, word: &str) -> Result<(), Finding> {
 fn unexpected(parser: &Parser<'_>, expected: &str) -> Finding {
     let found = parser.peek_token();
     let what = if found.token == Token::EOF { "the end of the statement".to_string() } else { found.token.to_string() };
-    Finding::new(position(found.span.start), format!("expected {expected}, found {what}"))
+    let finding = Finding::new(position(found.span.start), format!("expected {expected}, found {what}"));
+    match meant(&found.token, expected) {
+        Some(word) => finding.hint(format!("did you mean {word}?")),
+        None => finding,
+    }
 }
 
 /// A parser's error with its position taken out of the text.

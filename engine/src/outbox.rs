@@ -68,8 +68,17 @@ pub struct OutboxStatus {
 impl OutboxStatus {
     /// What fails now.
     pub fn error(&self) -> Option<String> {
-        let checkpoint = || lock(&self.checkpoint_error).clone();
-        lock(&self.error).clone().or_else(checkpoint)
+        self.sink_error().or_else(|| self.checkpoint_error())
+    }
+
+    /// Why sinks cannot be written now.
+    pub fn sink_error(&self) -> Option<String> {
+        lock(&self.error).clone()
+    }
+
+    /// Why the last checkpoint could not be published.
+    pub fn checkpoint_error(&self) -> Option<String> {
+        lock(&self.checkpoint_error).clone()
     }
 
     /// Up to where the published checkpoint of a partition reaches.

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use figment::providers::{Env, Format, Serialized, Toml};
+use figment::value::Dict;
 use figment::{Figment, Profile};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -60,7 +61,7 @@ impl Serialize for Size {
 }
 
 /// What a token may do; each role may do what those before it may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Look.
@@ -117,7 +118,7 @@ pub struct Server {
 }
 
 /// Where events come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SourceKind {
     /// The embedded log.
@@ -149,7 +150,7 @@ impl<'de> Deserialize<'de> for Properties {
             match value {
                 serde_json::Value::Object(fields) => {
                     for (key, value) in fields {
-                        flatten(&if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") }, value, into);
+                        flatten(&format!("{prefix}.{key}"), value, into);
                     }
                 }
                 serde_json::Value::String(text) => drop(into.insert(prefix.to_string(), text.clone())),
@@ -157,7 +158,9 @@ impl<'de> Deserialize<'de> for Properties {
             }
         }
         let mut properties = BTreeMap::new();
-        flatten("", &serde_json::Value::deserialize(d)?, &mut properties);
+        for (key, value) in serde_json::Map::<String, serde_json::Value>::deserialize(d)? {
+            flatten(&key, &value, &mut properties);
+        }
         Ok(Properties(properties))
     }
 }
@@ -165,7 +168,9 @@ impl<'de> Deserialize<'de> for Properties {
 impl Properties {
     /// The properties without what nobody should see.
     fn redacted(&self) -> Self {
-        let secret = |key: &str| ["password", "secret", "jaas", "token", "sasl.oauthbearer.config", ".pem"].iter().any(|s| key.contains(s));
+        let secret = |key: &str| {
+            ["pass", "secret", "jaas", "token", "credential", "sasl.oauthbearer.config", ".pem"].iter().any(|s| key.to_ascii_lowercase().contains(s))
+        };
         Properties(self.0.iter().map(|(k, v)| (k.clone(), if secret(k) { "***".into() } else { v.clone() })).collect())
     }
 }
@@ -501,24 +506,60 @@ fn explain(error: figment::Error) -> Vec<String> {
     error.into_iter().map(one).collect()
 }
 
+/// The keys that have keys below them.
+fn tables(defaults: &Figment) -> Vec<String> {
+    fn below(prefix: &str, dict: &Dict, into: &mut Vec<String>) {
+        for (key, value) in dict {
+            if let Some(dict) = value.as_dict() {
+                let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+                below(&path, dict, into);
+                into.push(path);
+            }
+        }
+    }
+    let mut tables = vec![];
+    below("", &defaults.extract().unwrap_or_default(), &mut tables);
+    tables
+}
+
+/// The tables for which a layer has something else. Found before a later layer takes its place, which would leave the
+/// other keys of the table unset.
+fn not_tables(layer: &Figment, tables: &[String], place: &str) -> Vec<String> {
+    let wrong = |key: &String| {
+        let value = layer.find_value(key).ok()?;
+        value.as_dict().is_none().then(|| format!("{key}{place}: found {}, expected a table", value.to_actual()))
+    };
+    tables.iter().filter_map(wrong).collect()
+}
+
 impl Config {
     /// Reads the layers. `flags` are dotted keys with their values.
     ///
     /// # Errors
     /// All that is wrong with them.
     pub fn load(file: Option<&Path>, flags: &[(String, String)]) -> Result<Config, ConfigErrors> {
-        let mut layers = Figment::from(Serialized::defaults(Config::default()));
+        let defaults = Figment::from(Serialized::defaults(Config::default()));
+        let (mut layers, mut wrong) = (defaults.clone(), vec![]);
+        let tables = tables(&defaults);
+        let mut add = |layers: Figment, layer: Figment, place: &str| {
+            wrong.extend(not_tables(&layer, &tables, place));
+            layers.merge(layer)
+        };
         if let Some(file) = file {
             if !file.is_file() {
                 return Err(ConfigErrors(vec![format!("--config {}: there is no such file", file.display())]));
             }
-            layers = layers.merge(Toml::file(file));
+            layers = add(layers, Figment::from(Toml::file(file)), &format!(" in {}", file.display()));
         }
         // COHORT_TOKEN and the like are secrets by their own names, not keys.
-        layers = layers.merge(Env::prefixed("COHORT_").split("__").filter(|key| key == "data" || key.as_str().contains('.')));
+        let environment = Env::prefixed("COHORT_").split("__").filter(|key| key == "data" || key.as_str().contains('.'));
+        layers = add(layers, Figment::from(environment), " in the environment");
         for (key, value) in flags {
             let value: figment::value::Value = value.parse().unwrap_or_else(|_: std::convert::Infallible| value.clone().into());
-            layers = layers.merge((key.as_str(), value));
+            layers = add(layers, Figment::from((key.as_str(), value)), " on the command line");
+        }
+        if !wrong.is_empty() {
+            return Err(ConfigErrors(wrong));
         }
         let mut config: Config = layers.select(Profile::Default).extract().map_err(|e| ConfigErrors(explain(e)))?;
         if config.checkpoint.url.is_empty() {
@@ -605,6 +646,11 @@ impl Config {
 
     /// The configuration as TOML, without secrets.
     pub fn effective(&self) -> String {
+        toml::to_string_pretty(&self.redacted()).unwrap_or_else(|e| e.to_string())
+    }
+
+    /// The configuration without secrets.
+    pub fn redacted(&self) -> Config {
         let mut shown = self.clone();
         shown.catalog.url = redacted(&shown.catalog.url);
         shown.rules.url = redacted(&shown.rules.url);
@@ -617,7 +663,8 @@ impl Config {
             }
         }
         shown.telemetry.otlp_endpoint = redacted(&shown.telemetry.otlp_endpoint);
-        toml::to_string_pretty(&shown).unwrap_or_else(|e| e.to_string())
+        shown.server.advertise = redacted(&shown.server.advertise);
+        shown
     }
 }
 

@@ -196,6 +196,8 @@ pub struct GeneratorConfig {
     pub topic: Option<Topic>,
     /// Exponent of the users' Zipf law: 0 is uniform, 1 very skewed.
     pub user_skew: f64,
+    /// The first user, where users take turns instead; their numbers then have no leading zeros.
+    pub in_turn: Option<u32>,
     /// What an event's JSON looks like.
     pub layout: Layout,
     /// What user ids begin with.
@@ -214,6 +216,7 @@ impl Default for GeneratorConfig {
             disorder_ms: 5_000,
             topic: None,
             user_skew: 0.8,
+            in_turn: None,
             layout: Layout::Realistic,
             user_prefix: "user_".to_owned(),
         }
@@ -417,6 +420,8 @@ pub struct Generator {
     clock: Clock,
     left: u64,
     users: u32,
+    /// The next user, where they take turns.
+    turn: Option<u32>,
     user_digits: usize,
     user_prefix: String,
     /// The prefix as it stands in JSON.
@@ -439,7 +444,8 @@ impl Generator {
             clock: Clock::new(&config),
             left: config.events,
             users,
-            user_digits: most_digits.max(6),
+            turn: config.in_turn.map(|first| first % users),
+            user_digits: if config.in_turn.is_some() { 1 } else { most_digits.max(6) },
             user_prefix_json: json_inside(&config.user_prefix),
             disorder: config.disorder_ms.max(0),
             shares: shares(config.layout, config.topic),
@@ -500,6 +506,11 @@ impl Generator {
 
     /// The rank of the next event's user.
     fn draw_user(&mut self) -> u32 {
+        if let Some(turn) = &mut self.turn {
+            let user = *turn;
+            *turn = (user + 1) % self.users;
+            return user;
+        }
         let rank = match &self.zipf {
             Some(zipf) => zipf.sample(&mut self.rng) as u32,
             None => 1,
@@ -720,6 +731,14 @@ mod tests {
             let share = share(&events, kind);
             assert!((share - f64::from(percent) / 100.0).abs() < 0.02, "{kind:?} {share}");
         }
+    }
+
+    #[test]
+    fn users_take_turns() {
+        let config = GeneratorConfig { events: 5, users: 3, in_turn: Some(7), ..config() };
+        let users: Vec<String> = events(config.clone()).into_iter().map(|event| event.user_id).collect();
+        assert_eq!(users, ["user_1", "user_2", "user_0", "user_1", "user_2"]);
+        assert!(String::from_utf8(lines(config)).unwrap().starts_with("{\"userId\":\"user_1\","));
     }
 
     #[test]

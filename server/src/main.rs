@@ -71,15 +71,16 @@ fn main() -> ExitCode {
         Command::Serve(args) => commands::serve::run(&args, cli.log_format),
         Command::Demo(args) => commands::serve::demo(&args, cli.log_format),
         Command::Config(args) => commands::serve::print_config(&args),
-        Command::Openapi => api::document().to_pretty_json().map(|text| println!("{text}")).map_err(Into::into),
+        Command::Openapi => api::document().to_pretty_json().map_err(Into::into).and_then(|text| commands::print(&format!("{text}\n"))),
         Command::Replay(args) => commands::replay::run(args),
         Command::Explain(args) => commands::explain::run(&args),
         Command::Check(args) => commands::check::run(&args),
         Command::Generate(args) => commands::generate::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "cohort", &mut std::io::stdout());
-            Ok(())
+            let mut script = vec![];
+            clap_complete::generate(shell, &mut Cli::command(), "cohort", &mut script);
+            commands::print(&String::from_utf8_lossy(&script))
         }
     };
     match outcome {

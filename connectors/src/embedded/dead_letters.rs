@@ -1,5 +1,7 @@
 //! The newest dead letters, in the embedded store. One and the same is kept once, however often it is found.
 
+use std::collections::BTreeMap;
+
 use cohort_engine::sink::{DeadLetter, DeadLetterSink, SinkError};
 use fjall::Keyspace;
 use serde::{Deserialize, Serialize};
@@ -43,17 +45,17 @@ impl DeadLetters {
         Ok(DeadLetters { store: store.clone(), letters: store.keyspace("dead_letters")?, known: store.keyspace("dead_letters_known")?, keep })
     }
 
-    /// The newest, newest first.
+    /// The newest before a number, newest first, each with its number.
     ///
     /// # Errors
     /// When the store fails.
-    pub fn newest(&self, limit: usize, wanted: impl Fn(&Kept) -> bool) -> Result<Vec<Kept>, EmbeddedError> {
+    pub fn newest(&self, before: Option<u64>, limit: usize, wanted: impl Fn(&Kept) -> bool) -> Result<Vec<(u64, Kept)>, EmbeddedError> {
         let mut found = vec![];
-        for guard in self.letters.iter().rev() {
+        for guard in self.letters.range(..before.unwrap_or(u64::MAX).to_be_bytes()).rev() {
             let (key, value) = guard.into_inner()?;
             let kept: Kept = postcard::from_bytes(&value).map_err(|e| corrupt("dead_letters", &key, e))?;
             if wanted(&kept) {
-                found.push(kept);
+                found.push((sequence(&key)?, kept));
             }
             if found.len() >= limit {
                 break;
@@ -62,8 +64,22 @@ impl DeadLetters {
         Ok(found)
     }
 
+    /// How many there are of each reason and topic, and when the newest was found.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn reasons(&self) -> Result<BTreeMap<(String, String), (u64, i64)>, EmbeddedError> {
+        let mut reasons: BTreeMap<(String, String), (u64, i64)> = BTreeMap::new();
+        for guard in self.letters.iter() {
+            let (key, value) = guard.into_inner()?;
+            let kept: Kept = postcard::from_bytes(&value).map_err(|e| corrupt("dead_letters", &key, e))?;
+            let (count, newest) = reasons.entry((kept.reason, kept.topic)).or_insert((0, i64::MIN));
+            (*count, *newest) = (*count + 1, kept.at.max(*newest));
+        }
+        Ok(reasons)
+    }
+
     fn keep(&self, letters: &[DeadLetter]) -> Result<(), EmbeddedError> {
-        let sequence = |key: &[u8]| key.try_into().map(u64::from_be_bytes).map_err(|e| corrupt("dead_letters", key, e));
         let first = self.letters.first_key_value().map(|g| g.key()).transpose()?.map(|k| sequence(&k)).transpose()?;
         let last = self.letters.last_key_value().map(|g| g.key()).transpose()?.map(|k| sequence(&k)).transpose()?;
         let mut next = last.map_or(0, |s| s + 1);
@@ -104,6 +120,10 @@ impl DeadLetters {
         }
         Ok(batch.commit()?)
     }
+}
+
+fn sequence(key: &[u8]) -> Result<u64, EmbeddedError> {
+    key.try_into().map(u64::from_be_bytes).map_err(|e| corrupt("dead_letters", key, e))
 }
 
 fn identity(partition: u32, offset: i64, topic: &str, reason: &str) -> Vec<u8> {

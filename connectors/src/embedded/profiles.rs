@@ -141,15 +141,44 @@ impl Profiles {
     /// # Errors
     /// When the store fails.
     pub fn members(&self, segment: &str, after: Option<&str>, limit: usize) -> Result<Vec<(String, Profile)>, EmbeddedError> {
+        self.members_like(segment, "", after, limit)
+    }
+
+    /// As [`Self::members`], those whose ids begin with a text.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn members_like(&self, segment: &str, start: &str, after: Option<&str>, limit: usize) -> Result<Vec<(String, Profile)>, EmbeddedError> {
         let prefix = joined(segment.as_bytes(), b"");
         // The key right after that of `after`.
-        let from = after.map_or_else(|| prefix.clone(), |user| joined(segment.as_bytes(), &[user.as_bytes(), b"\0"].concat()));
+        let after = after.map(|user| joined(segment.as_bytes(), &[user.as_bytes(), b"\0"].concat()));
+        let from = after.unwrap_or_default().max(joined(segment.as_bytes(), start.as_bytes()));
         let (mut found, now) = (vec![], (self.clock)());
         for guard in self.members.range(from..) {
             let key = guard.key()?;
-            let Some(user) = key.strip_prefix(prefix.as_slice()).filter(|_| found.len() < limit) else { break };
+            let user = key.strip_prefix(prefix.as_slice()).filter(|user| user.starts_with(start.as_bytes()));
+            let Some(user) = user.filter(|_| found.len() < limit) else { break };
             if let Some(profile) = self.stored(user)?.filter(|p| p.expires_at > now) {
                 found.push((String::from_utf8_lossy(user).into_owned(), profile));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Users whose ids begin with a text, in the order of their ids, with the number of segments that each is in.
+    /// At most `seen` profiles are looked at.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn users(&self, start: &str, limit: usize, seen: usize) -> Result<Vec<(String, usize)>, EmbeddedError> {
+        let (mut found, now) = (vec![], (self.clock)());
+        for guard in self.profiles.prefix(start.as_bytes()).take(seen) {
+            let (key, value) = guard.into_inner()?;
+            if head(&key, &value)?.expires_at > now {
+                found.push((String::from_utf8_lossy(&key).into_owned(), whole(&key, &value)?.segments.len()));
+            }
+            if found.len() >= limit {
+                break;
             }
         }
         Ok(found)

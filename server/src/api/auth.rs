@@ -55,7 +55,7 @@ impl Tokens {
 
 /// What a call needs: looking is for readers, changing for writers; asking with POST changes nothing.
 fn needed(method: &Method, path: &str) -> Role {
-    let asks = ["/explain", "/segments/preview"].iter().any(|p| path.ends_with(p));
+    let asks = ["/explain", "/segments/preview", "/segments/check"].iter().any(|p| path.ends_with(p));
     if path.ends_with("/audit") {
         return Role::Admin;
     }

@@ -1,11 +1,15 @@
 //! Events come in, one by one or many at a time; what is wrong with a record is said at once.
 
 use std::collections::BTreeMap;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
+use cohort_connectors::embedded::EmbeddedError;
+use cohort_connectors::embedded::dead_letters::Kept;
 use cohort_connectors::embedded::log::Record;
 use cohort_engine::decode::json::{JsonDecoder, split_lines};
 use cohort_engine::decode::{EventBatch, MAX_DEPTH, Projection, Reason, TextColumnSpec, TextField, Topics};
@@ -15,9 +19,10 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::App;
-use super::extract::{Body, Query};
+use super::extract::{Body, Query, at_most};
 use super::problem::{ApiResult, Problem};
 use super::segments::blocking;
+use super::wrong;
 use crate::generate::{Generator, GeneratorConfig, Topic};
 use crate::service::connect::Intake;
 
@@ -62,8 +67,26 @@ pub struct EventInput {
     metadata: Option<Value>,
 }
 
+/// An event as it came in, with all that it has.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Event {
+    user_id: String,
+    event_type: String,
+    /// When, ms since the epoch.
+    timestamp: i64,
+    value: Option<f64>,
+    session_id: Option<String>,
+    #[schema(value_type = Option<Object>)]
+    metadata: Option<Value>,
+    /// The topic that it came on.
+    topic: Option<String>,
+    /// Its place in the log, where that is told.
+    offset: Option<i64>,
+}
+
 /// Takes in one event, an array of events, or one event a line.
-#[utoipa::path(post, path = "/events", tag = "events", params(Target), request_body(content((EventInput = "application/json"), (String = "application/x-ndjson"))), responses((status = 200, body = Accepted), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+#[utoipa::path(post, path = "/events", operation_id = "sendEvents", tag = "events", params(Target), request_body(content((EventInput = "application/json"), (String = "application/x-ndjson"))), responses((status = 200, body = Accepted), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn post(
     State(app): State<App>,
     Query(target): Query<Target>,
@@ -175,21 +198,35 @@ fn accept(app: &App, body: &[u8], lines: bool, topic: Option<&str>) -> ApiResult
         app.intake.append(&good, now).map_err(|e| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "source-unavailable", e).hint("try again"))?;
     }
     if !bad.is_empty() {
+        let first = numbers(now, bad.len() as i64);
         let letter = |(i, (record, reason)): (usize, &(u32, Reason))| DeadLetter {
             reason: *reason,
             topic: topic.unwrap_or("http").into(),
             partition: 0,
-            // Not a place in the log: the time, so that each is kept.
-            offset: -(now * 4096 + i as i64),
+            offset: -(first + i as i64),
             at: now,
             raw: payload(*record).to_vec(),
         };
         let letters: Vec<DeadLetter> = bad.iter().enumerate().map(letter).collect();
         app.dead_letters.clone().put(&letters).map_err(|e| Problem::internal(&e))?;
+        let mut counts = app.rejected.lock().unwrap_or_else(PoisonError::into_inner);
+        bad.iter().for_each(|(_, reason)| *counts.entry(reason.as_str()).or_default() += 1);
+        drop(counts);
         metrics::counter!("cohort_http_events_rejected_total").increment(letters.len() as u64);
     }
     let rejected = bad.iter().map(|(record, reason)| RejectedRecord { index: *record as usize, reason: reason.as_str().into() }).collect();
     Ok(Accepted { accepted: good.len(), rejected })
+}
+
+/// Numbers for letters that have no place in a log, so that each is kept: never the same twice, as they follow the time.
+fn numbers(now: i64, n: i64) -> i64 {
+    static NEXT: AtomicI64 = AtomicI64::new(0);
+    let mut first = 0;
+    let _ = NEXT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| {
+        first = next.max(now * 4096);
+        Some(first + n)
+    });
+    first
 }
 
 /// The topic of an event by its type.
@@ -215,6 +252,10 @@ pub struct GenerateInput {
     user_prefix: Option<String>,
     /// The same seed gives the same events, but for their times.
     seed: Option<u64>,
+    /// Users, who take turns: their ids are the prefix and a number from 0. 1 to 100,000; 100 by default.
+    users: Option<u64>,
+    /// The seconds until now that the events are spread over, 0 to 300; 300 by default.
+    span_seconds: Option<i64>,
 }
 
 /// Events that were generated.
@@ -222,12 +263,12 @@ pub struct GenerateInput {
 pub struct Generated {
     accepted: usize,
     /// The first five.
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<Event>)]
     events: Vec<Value>,
 }
 
-/// Generates events of the last seconds and takes them in.
-#[utoipa::path(post, path = "/events/generate", tag = "events", request_body = GenerateInput, responses((status = 200, body = Generated), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+/// Generates events of the last minutes and takes them in: purchases of 10 to 510, views of 5 to 305 seconds, installs.
+#[utoipa::path(post, path = "/events/generate", operation_id = "generateEvents", tag = "events", request_body = GenerateInput, responses((status = 200, body = Generated), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn generate(State(app): State<App>, Body(input): Body<GenerateInput>) -> ApiResult<Json<Generated>> {
     if !(1..=1000).contains(&input.count) {
         return Err(Problem::bad_request(format!("count must be 1 to 1000, not {}", input.count)));
@@ -237,13 +278,22 @@ pub async fn generate(State(app): State<App>, Body(input): Body<GenerateInput>) 
     if prefix.is_empty() || prefix.len() > 64 {
         return Err(Problem::bad_request("userPrefix must have 1 to 64 bytes"));
     }
+    let (users, span) = (input.users.unwrap_or(100), input.span_seconds.unwrap_or(300));
+    if !(1..=100_000).contains(&users) {
+        return Err(Problem::bad_request(format!("users must be 1 to 100000, not {users}")));
+    }
+    if !(0..=300).contains(&span) {
+        return Err(Problem::bad_request(format!("spanSeconds must be 0 to 300, not {span}")));
+    }
     let now = (app.clock)();
+    let seed = input.seed.unwrap_or(now as u64);
     let config = GeneratorConfig {
         events: input.count,
-        users: (input.count / 4).max(1),
-        seed: input.seed.unwrap_or(now as u64),
-        from_ms: now - 2_000,
-        span_ms: 2_000,
+        users,
+        in_turn: Some((seed % users) as u32),
+        seed,
+        from_ms: now - span * 1_000,
+        span_ms: span * 1_000,
         disorder_ms: 0,
         topic,
         user_prefix: prefix,
@@ -270,7 +320,7 @@ pub struct TopicInfo {
 }
 
 /// Topics, and what came in on them.
-#[utoipa::path(get, path = "/events/topics", tag = "events", responses((status = 200, body = Vec<TopicInfo>)))]
+#[utoipa::path(get, path = "/events/topics", operation_id = "listTopics", tag = "events", responses((status = 200, body = Vec<TopicInfo>)))]
 pub async fn topics(State(app): State<App>) -> Json<Vec<TopicInfo>> {
     let mut topics: BTreeMap<String, TopicInfo> = BTreeMap::new();
     let empty = |name: &str| TopicInfo { name: name.into(), events: 0, bytes: 0, dead_letters: 0 };
@@ -296,23 +346,32 @@ pub async fn topics(State(app): State<App>) -> Json<Vec<TopicInfo>> {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct LetterFilter {
-    /// How many at most, up to 1000.
+    /// How many at most, up to 1000; 100 by default.
     limit: Option<usize>,
     /// Only those of this reason.
     reason: Option<String>,
     /// Only those of this topic.
     topic: Option<String>,
+    /// Only those before this one: the `id` of the last letter that was listed.
+    before: Option<u64>,
 }
 
 /// A record that was not accepted, or came too late for a window.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Letter {
+    /// Its number; newer ones have greater numbers.
+    id: u64,
     reason: String,
+    /// What was wrong, in words.
+    error: String,
+    /// Its topic; `http` for a record that came over HTTP and names none.
     topic: String,
     partition: u32,
-    /// Its offset; negative for a record that was refused before it had one.
-    offset: i64,
+    /// Its offset; a record that was refused before it was in a log has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offset: Option<i64>,
+    /// When it was found, ms since the epoch.
     at: i64,
     /// The record, when it is text.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -322,20 +381,45 @@ pub struct Letter {
     raw_hex: Option<String>,
 }
 
-/// The newest dead letters.
-#[utoipa::path(get, path = "/events/dead-letters", tag = "events", params(LetterFilter), responses((status = 200, body = Vec<Letter>), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
-pub async fn dead_letters(State(app): State<App>, Query(filter): Query<LetterFilter>) -> ApiResult<Json<Vec<Letter>>> {
-    let limit = filter.limit.unwrap_or(100).clamp(1, 1000);
-    let newest = blocking(move || {
-        let fits = |k: &cohort_connectors::embedded::dead_letters::Kept| {
-            filter.reason.as_deref().is_none_or(|r| r == k.reason) && filter.topic.as_deref().is_none_or(|t| t == k.topic)
-        };
-        app.dead_letters.newest(limit, fits)
-    });
-    let letter = |k: cohort_connectors::embedded::dead_letters::Kept| {
-        let text = String::from_utf8(k.raw);
+impl Letter {
+    fn new((id, kept): (u64, Kept)) -> Self {
+        let error = wrong::in_words(&kept.reason, &kept.raw, kept.at);
+        let text = String::from_utf8(kept.raw);
         let hex = text.as_ref().err().map(|e| e.as_bytes().iter().map(|b| format!("{b:02x}")).collect());
-        Letter { reason: k.reason, topic: k.topic, partition: k.partition, offset: k.offset, at: k.at, raw: text.ok(), raw_hex: hex }
-    };
-    Ok(Json(newest.await??.into_iter().map(letter).collect()))
+        let offset = Some(kept.offset).filter(|o| *o >= 0);
+        Letter { id, reason: kept.reason, error, topic: kept.topic, partition: kept.partition, offset, at: kept.at, raw: text.ok(), raw_hex: hex }
+    }
+}
+
+/// The newest dead letters.
+#[utoipa::path(get, path = "/events/dead-letters", operation_id = "listDeadLetters", tag = "events", params(LetterFilter), responses((status = 200, body = Vec<Letter>), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+pub async fn dead_letters(State(app): State<App>, Query(filter): Query<LetterFilter>) -> ApiResult<Json<Vec<Letter>>> {
+    let limit = at_most("limit", filter.limit, 100, 1_000)?;
+    let newest = blocking(move || {
+        let fits = |k: &Kept| filter.reason.as_deref().is_none_or(|r| r == k.reason) && filter.topic.as_deref().is_none_or(|t| t == k.topic);
+        let newest = app.dead_letters.newest(filter.before, limit, fits)?;
+        Ok::<_, EmbeddedError>(newest.into_iter().map(Letter::new).collect())
+    });
+    Ok(Json(newest.await??))
+}
+
+/// The dead letters of a reason and topic.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LetterReason {
+    reason: String,
+    topic: String,
+    /// How many are kept.
+    count: u64,
+    /// When the newest was found, ms since the epoch.
+    newest: i64,
+}
+
+/// How many dead letters are kept of each reason and topic, most first.
+#[utoipa::path(get, path = "/events/dead-letters/reasons", operation_id = "countDeadLetters", tag = "events", responses((status = 200, body = Vec<LetterReason>)))]
+pub async fn reasons(State(app): State<App>) -> ApiResult<Json<Vec<LetterReason>>> {
+    let reasons = blocking(move || app.dead_letters.reasons()).await??;
+    let reason = |((reason, topic), (count, newest))| LetterReason { reason, topic, count, newest };
+    let mut reasons: Vec<LetterReason> = reasons.into_iter().map(reason).collect();
+    reasons.sort_by_key(|r| std::cmp::Reverse(r.count));
+    Ok(Json(reasons))
 }

@@ -7,13 +7,13 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use cohort_compiler::explain::{Format, Graph, Measured};
+use cohort_compiler::explain::{Format, Graph, Measured, Node};
 use cohort_compiler::statement::{self, ExplainTarget, Statement};
 use cohort_compiler::{Program, SourceKind, SourceText};
 use cohort_engine::window::FamilyStats;
 use cohort_engine::worker::Running;
+use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 
 use super::App;
@@ -55,10 +55,98 @@ pub struct ExplainInput {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Wanted {
-    /// `tree`, `indent`, `json` or `graphviz`.
+    /// As a tree by default; `graphviz` is answered as text.
     format: Option<Style>,
     /// Only this segment and what it reads.
     segment: Option<String>,
+}
+
+/// A plan, drawn: what is read stands before what reads it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PlanGraph {
+    /// What is shared, in numbers.
+    summary: String,
+    nodes: Vec<PlanNode>,
+    edges: Vec<PlanEdge>,
+}
+
+/// What a node of a plan is.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum NodeKind {
+    /// Reads events.
+    Scan,
+    /// Lets some through.
+    Filter,
+    /// Aggregates them by user and window.
+    Window,
+    /// Decides who is in.
+    Segment,
+}
+
+/// An operator or a segment.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PlanNode {
+    /// Its name in edges.
+    id: String,
+    kind: NodeKind,
+    /// A line for people.
+    label: String,
+    /// Further lines.
+    details: Vec<String>,
+    /// How many segments use it, themselves or through others; a segment uses itself.
+    shared: usize,
+    /// Their names; at most 1,000, and fewer where the graph is very large.
+    segments: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    measured: Option<PlanMeasured>,
+}
+
+/// What a node of a plan did.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PlanMeasured {
+    /// Events that left it; results of a segment.
+    rows: u64,
+    /// Nanoseconds spent in it, over all threads.
+    nanos: u64,
+    /// Members of a segment now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    members: Option<u64>,
+}
+
+/// An arrow of a plan.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PlanEdge {
+    /// What is read.
+    from: String,
+    /// What reads it.
+    to: String,
+}
+
+impl From<Graph> for PlanGraph {
+    fn from(graph: Graph) -> Self {
+        let kind = |kind: &str| match kind {
+            "scan" => NodeKind::Scan,
+            "filter" => NodeKind::Filter,
+            "window" => NodeKind::Window,
+            _ => NodeKind::Segment,
+        };
+        let measured = |m: Measured| PlanMeasured { rows: m.rows, nanos: m.nanos, members: m.members };
+        let node = |n: Node| PlanNode {
+            kind: kind(n.kind),
+            id: n.id,
+            label: n.label,
+            details: n.details,
+            shared: n.shared,
+            segments: n.segments,
+            measured: n.measured.map(measured),
+        };
+        PlanGraph {
+            summary: graph.summary,
+            nodes: graph.nodes.into_iter().map(node).collect(),
+            edges: graph.edges.into_iter().map(|e| PlanEdge { from: e.from, to: e.to }).collect(),
+        }
+    }
 }
 
 /// A plan.
@@ -72,8 +160,7 @@ pub struct Plan {
     plan: Option<String>,
     /// Nodes and edges, for drawing.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Object)]
-    graph: Option<Value>,
+    graph: Option<PlanGraph>,
     /// DataFusion's logical plan of the segment, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     logical_plan: Option<String>,
@@ -89,7 +176,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    fn new(program: &Program, graph: &Graph, only: Option<&str>, style: Style) -> Plan {
+    fn new(program: &Program, graph: Graph, only: Option<&str>, style: Style) -> Plan {
         let segment = only.and_then(|name| program.segments.iter().find(|s| s.name == name));
         let as_json = style == Style::Json;
         let format = match style {
@@ -101,7 +188,7 @@ impl Plan {
         Plan {
             summary: graph.summary.clone(),
             plan: (!as_json).then(|| graph.render(format)),
-            graph: as_json.then(|| json!(graph)),
+            graph: as_json.then(|| graph.into()),
             logical_plan: segment.map(|s| s.logical_plan.to_string()),
             sql: segment.map(|s| s.sql.clone()),
             emit: segment.map(|s| format!("{:?}", s.emit).to_uppercase()),
@@ -111,7 +198,7 @@ impl Plan {
 }
 
 /// What runs, with rows and times so far.
-#[utoipa::path(get, path = "/explain", tag = "explain", params(Wanted), responses((status = 200, body = Plan), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+#[utoipa::path(get, path = "/explain", operation_id = "explainRunning", tag = "explain", params(Wanted), responses((status = 200, content((Plan = "application/json"), (String = "text/vnd.graphviz"))), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn running(State(app): State<App>, Query(wanted): Query<Wanted>) -> ApiResult<Response> {
     let plan = of_running(&app, wanted.segment.as_deref(), wanted.format.unwrap_or_default()).await?;
     match (wanted.format, &plan.plan) {
@@ -127,6 +214,7 @@ async fn of_running(app: &App, only: Option<&str>, style: Style) -> ApiResult<Pl
         None => None,
     };
     let counters = counters(app, current.revision).await;
+    let app = Arc::clone(app);
     blocking(move || {
         let mut graph = Graph::new(&current.program, name.as_deref());
         let (all, known) = (counters.len(), counters.iter().flatten().count());
@@ -136,13 +224,14 @@ async fn of_running(app: &App, only: Option<&str>, style: Style) -> ApiResult<Pl
         let mut scan = Measured::default();
         let mut families = vec![Measured::default(); current.program.families.len()];
         for (stats, nanos, events) in counters.into_iter().flatten() {
-            scan = Measured { rows: scan.rows + events, nanos: scan.nanos + nanos };
+            (scan.rows, scan.nanos) = (scan.rows + events, scan.nanos + nanos);
             for (m, s) in families.iter_mut().zip(stats) {
-                *m = Measured { rows: m.rows + s.events, nanos: m.nanos + s.nanos };
+                (m.rows, m.nanos) = (m.rows + s.events, m.nanos + s.nanos);
             }
         }
         measure(&mut graph, &current.program, scan, &families);
-        Plan::new(&current.program, &graph, name.as_deref(), style)
+        measure_segments(&mut graph, &app, &current.program);
+        Plan::new(&current.program, graph, name.as_deref(), style)
     })
     .await
 }
@@ -172,18 +261,31 @@ fn measure(graph: &mut Graph, program: &Program, scan: Measured, families: &[Mea
     graph.measure("scan", scan);
     for (i, family) in program.families.iter().enumerate() {
         graph.measure(&format!("window{i}"), families[i]);
-        graph.measure(&format!("filter{}", family.filter_id), Measured { rows: families[i].rows, nanos: 0 });
+        graph.measure(&format!("filter{}", family.filter_id), Measured { rows: families[i].rows, ..Measured::default() });
     }
 }
 
+/// Results since the start, and members now.
+fn measure_segments(graph: &mut Graph, app: &App, program: &Program) {
+    let (results, sizes) = (app.results.of_segments(), app.profiles.sizes().unwrap_or_default());
+    let segments = program.segments.iter().enumerate().filter(|(_, s)| !s.hidden);
+    let measured: FxHashMap<String, Measured> = segments
+        .map(|(i, s)| {
+            let rows = results.get(s.name.as_str()).copied().unwrap_or(0);
+            (format!("segment{i}"), Measured { rows, nanos: 0, members: Some(sizes.get(&s.name).copied().unwrap_or(0)) })
+        })
+        .collect();
+    graph.nodes.iter_mut().for_each(|node| node.measured = node.measured.or_else(|| measured.get(&node.id).copied()));
+}
+
 /// How a text would run beside what runs now.
-#[utoipa::path(post, path = "/explain", tag = "explain", request_body = ExplainInput, responses((status = 200, body = Plan), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
-pub async fn text(State(app): State<App>, Body(input): Body<ExplainInput>) -> ApiResult<Json<Value>> {
+#[utoipa::path(post, path = "/explain", operation_id = "explainText", tag = "explain", request_body = ExplainInput, responses((status = 200, body = Plan), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+pub async fn text(State(app): State<App>, Body(input): Body<ExplainInput>) -> ApiResult<Json<Plan>> {
     of_text(&app, &input.sql, input.format, input.analyze).await.map(Json)
 }
 
 /// Explains a text; errors have its lines and columns.
-pub async fn of_text(app: &App, sql: &str, style: Style, analyze: bool) -> ApiResult<Value> {
+pub async fn of_text(app: &App, sql: &str, style: Style, analyze: bool) -> ApiResult<Plan> {
     let explains = sql.trim_start().get(..7).is_some_and(|w| w.eq_ignore_ascii_case("explain"));
     let prefix = if explains { "" } else { "EXPLAIN " };
     let (mut statements, mut findings) = statement::parse(&format!("{prefix}{sql}"));
@@ -196,9 +298,9 @@ pub async fn of_text(app: &App, sql: &str, style: Style, analyze: bool) -> ApiRe
     let Some(Statement::Explain { analyze: asked, target, .. }) = statements.pop().map(|p| p.statement).filter(|_| statements.is_empty()) else {
         return Err(Problem::bad_request("explain takes one statement"));
     };
-    let plan = match target {
-        ExplainTarget::All => of_running(app, None, style).await?,
-        ExplainTarget::Segment(name) => of_running(app, Some(&name), style).await?,
+    match target {
+        ExplainTarget::All => of_running(app, None, style).await,
+        ExplainTarget::Segment(name) => of_running(app, Some(&name), style).await,
         ExplainTarget::Create(create) => {
             let body = blank_words(sql, &["EXPLAIN", "ANALYZE", "VERBOSE"]);
             // A bare query is a segment of the name `query`, on the same line so that places stay.
@@ -210,10 +312,9 @@ pub async fn of_text(app: &App, sql: &str, style: Style, analyze: bool) -> ApiRe
             };
             let source = SourceText { name: "sql".into(), kind: SourceKind::Sql, text, id: None };
             let (program, _) = app.compile_beside(source).await.map_err(|p| left(p, lead))?;
-            of_new(app, program, create.name, style, analyze || asked).await?
+            of_new(app, program, create.name, style, analyze || asked).await
         }
-    };
-    Ok(json!(plan))
+    }
 }
 
 /// Moves places of the first line to the left.
@@ -252,14 +353,14 @@ async fn of_new(app: &App, program: Arc<Program>, name: String, style: Style, an
                 let records = app.retained.open(partition, &from).map_err(|e| e.to_string())?;
                 let mut reader = Reader::new(records, &program, app.settings());
                 reader.run(&next, |_, _| true)?;
-                scan = Measured { rows: scan.rows + reader.events, nanos: scan.nanos + reader.state.route_nanos() };
+                (scan.rows, scan.nanos) = (scan.rows + reader.events, scan.nanos + reader.state.route_nanos());
                 for (m, s) in families.iter_mut().zip(reader.state.family_stats()) {
-                    *m = Measured { rows: m.rows + s.events, nanos: m.nanos + s.nanos };
+                    (m.rows, m.nanos) = (m.rows + s.events, m.nanos + s.nanos);
                 }
             }
             measure(&mut graph, &program, scan, &families);
         }
-        Ok::<_, String>(Plan::new(&program, &graph, Some(&name), style))
+        Ok::<_, String>(Plan::new(&program, graph, Some(&name), style))
     });
     plan.await?.map_err(|e| Problem::internal(&e))
 }

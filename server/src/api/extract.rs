@@ -1,7 +1,7 @@
 //! Extractors whose rejections are [`Problem`]s.
 
 use axum::body::Bytes;
-use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use serde::de::DeserializeOwned;
@@ -47,13 +47,29 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     }
 }
 
-/// Parts of a path.
+/// How many items to answer with: as many as are asked for by `key`, but not more than `most`.
+///
+/// # Errors
+/// When none are asked for.
+pub fn at_most(key: &str, asked: Option<usize>, otherwise: usize, most: usize) -> Result<usize, Problem> {
+    match asked {
+        Some(0) => Err(Problem::bad_request(format!("{key} must be at least 1")).hint(format!("from 1 to {most}"))),
+        asked => Ok(asked.unwrap_or(otherwise).min(most)),
+    }
+}
+
+/// Parts of a path, none of which is empty.
 pub struct Path<T>(pub T);
 
 impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let raw = RawPathParams::from_request_parts(parts, state).await.map_err(|e| Problem::bad_request(e.body_text()))?;
+        if let Some((key, _)) = raw.iter().find(|(_, value)| value.is_empty()) {
+            let detail = format!("there is nothing at {}: {key} is empty", parts.uri.path());
+            return Err(Problem::new(StatusCode::NOT_FOUND, "not-found", detail));
+        }
         let axum::extract::Path(value) = axum::extract::Path::from_request_parts(parts, state).await?;
         Ok(Path(value))
     }

@@ -2,9 +2,11 @@
 //! from the handlers.
 
 pub mod auth;
+pub mod check;
 pub mod events;
 pub mod explain;
 pub mod extract;
+pub mod metrics;
 pub mod problem;
 pub mod results;
 pub mod segments;
@@ -12,6 +14,7 @@ pub mod sql;
 pub mod status;
 pub mod ui;
 pub mod users;
+pub mod wrong;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,7 +33,8 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tracing::{Instrument, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
-use utoipa::OpenApi;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -47,21 +51,45 @@ const BODY: usize = 1 << 20;
 const EVENTS_BODY: usize = 16 << 20;
 
 #[derive(OpenApi)]
-#[openapi(info(
-    title = "Cohort",
-    description = "Decides, as events arrive, which audience segments each user is in. Errors are RFC 9457 problems.",
-    license(name = "Apache-2.0")
-))]
+#[openapi(
+    info(
+        title = "Cohort",
+        description = "Decides, as events arrive, which audience segments each user is in. Errors are RFC 9457 problems.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    modifiers(&Bearer),
+    security((), ("token" = [])),
+    tags(
+        (name = "segments", description = "What there is, what it means, who is in it"),
+        (name = "users", description = "What a user is in, and why"),
+        (name = "events", description = "What comes in, and what is not accepted"),
+        (name = "results", description = "Who enters and exits"),
+        (name = "sql", description = "Statements"),
+        (name = "explain", description = "How segments run, and what they share"),
+        (name = "status", description = "How the service stands, and who calls")
+    )
+)]
 struct Document;
+
+/// Says that tokens are sent as `Authorization: Bearer`.
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let token = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+        document.components.get_or_insert_default().add_security_scheme("token", token);
+    }
+}
 
 /// The routes under `/api/v1`, with their document.
 fn routes() -> OpenApiRouter<App> {
     let events = OpenApiRouter::new().routes(routes!(events::post)).layer(DefaultBodyLimit::max(EVENTS_BODY));
-    OpenApiRouter::with_openapi(Document::openapi())
+    OpenApiRouter::new()
         .routes(routes!(segments::list, segments::create))
         .routes(routes!(segments::rules))
         .routes(routes!(segments::rules_of))
         .routes(routes!(segments::preview))
+        .routes(routes!(check::check))
         .routes(routes!(segments::get, segments::replace, segments::drop))
         .routes(routes!(segments::set_status))
         .routes(routes!(segments::members))
@@ -70,25 +98,37 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(segments::audit))
         .routes(routes!(sql::run))
         .routes(routes!(explain::running, explain::text))
+        .routes(routes!(users::list))
         .routes(routes!(users::segments))
+        .routes(routes!(users::events))
+        .routes(routes!(users::timeline))
         .routes(routes!(users::why))
         .routes(routes!(events::generate))
         .routes(routes!(events::topics))
         .routes(routes!(events::dead_letters))
+        .routes(routes!(events::reasons))
+        .routes(routes!(results::newest))
         .routes(routes!(results::stream))
         .routes(routes!(status::status))
+        .routes(routes!(status::config))
+        .routes(routes!(status::me))
         .layer(DefaultBodyLimit::max(BODY))
         .merge(events)
 }
 
+/// All routes of the API, with Cohort's document.
+fn api() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(Document::openapi()).nest("/api/v1", routes())
+}
+
 /// The OpenAPI document.
 pub fn document() -> utoipa::openapi::OpenApi {
-    OpenApiRouter::<App>::new().nest("/api/v1", routes()).into_openapi()
+    api().into_openapi()
 }
 
 /// Everything that the service answers.
-pub fn router(service: &App, tokens: Tokens, metrics: metrics_exporter_prometheus::PrometheusHandle) -> Router {
-    let (api, document) = OpenApiRouter::<App>::new().nest("/api/v1", routes()).split_for_parts();
+pub fn router(service: &App, tokens: Tokens, recorded: metrics_exporter_prometheus::PrometheusHandle) -> Router {
+    let (api, document) = api().split_for_parts();
     let config = &service.config.server;
     let tokens = Arc::new(tokens);
     let timeout = config.request_timeout.duration();
@@ -109,7 +149,7 @@ pub fn router(service: &App, tokens: Tokens, metrics: metrics_exporter_prometheu
         .merge(utoipa_swagger_ui::SwaggerUi::new("/docs").url("/docs/openapi.json", document))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(status::ready).with_state(Arc::clone(service)))
-        .route("/metrics", get(status::metrics).with_state((Arc::clone(service), metrics, tokens)))
+        .route("/metrics", get(metrics::text).with_state((Arc::clone(service), recorded, tokens)))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(middleware::from_fn(record))
@@ -158,8 +198,8 @@ async fn record(request: Request, next: Next) -> Response {
         span.set_status(Status::error(status.canonical_reason().unwrap_or_default()));
     }
     let labels = [("method", method), ("route", route), ("status", status.as_u16().to_string())];
-    metrics::counter!("cohort_http_requests_total", &labels).increment(1);
-    metrics::histogram!("cohort_http_request_seconds", &labels[..2]).record(started.elapsed().as_secs_f64());
+    ::metrics::counter!("cohort_http_requests_total", &labels).increment(1);
+    ::metrics::histogram!("cohort_http_request_seconds", &labels[..2]).record(started.elapsed().as_secs_f64());
     response.headers_mut().entry(header::X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
     response
 }

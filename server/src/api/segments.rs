@@ -1,5 +1,6 @@
 //! Segments: what there is, what they mean, who is in them.
 
+use std::collections::BTreeSet;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -10,7 +11,10 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use cohort_compiler::emit::Emit;
+use cohort_compiler::statement::Statement;
 use cohort_compiler::{SourceKind, SourceText};
+use cohort_connectors::embedded::profiles::Profile;
+use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tracing::Instrument;
@@ -18,7 +22,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::App;
 use super::auth::Caller;
-use super::extract::{Body, Path, Query};
+use super::extract::{Body, Path, Query, at_most};
 use super::problem::{ApiResult, Problem};
 use crate::catalog::{Change, Edit, Stored};
 use crate::config::Role;
@@ -39,6 +43,7 @@ pub struct Rule {
     /// What the aggregate is compared with.
     value: f64,
     /// The rule's own window.
+    #[serde(skip_serializing_if = "Option::is_none")]
     window_minutes: Option<i64>,
 }
 
@@ -52,6 +57,53 @@ pub struct Dependency {
     logical_operator: String,
 }
 
+/// How a segment is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "UPPERCASE")]
+#[schema(as = SegmentType)]
+pub enum Kind {
+    /// As rules.
+    #[serde(alias = "independent")]
+    Independent,
+    /// As a combination of segments.
+    #[serde(alias = "derived")]
+    Derived,
+    /// As SQL.
+    #[serde(alias = "sql")]
+    Sql,
+}
+
+impl Kind {
+    fn of(stored: &Stored) -> Kind {
+        let is = |kind: &str| stored.body["type"].as_str().is_some_and(|t| t.eq_ignore_ascii_case(kind));
+        match stored.body.get("sql") {
+            Some(_) => Kind::Sql,
+            None if is("DERIVED") => Kind::Derived,
+            None => Kind::Independent,
+        }
+    }
+}
+
+/// What a segment is made from. As SQL, it has only a type.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = SegmentForm)]
+pub struct Form {
+    r#type: Kind,
+    /// The window of all its rules.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    window_minutes: Option<i64>,
+    /// Rules that must all hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rules: Option<Vec<Rule>>,
+    /// Segments that it reads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dependencies: Option<Vec<Dependency>>,
+    /// How dependencies combine, where they are not simply taken from left to right.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logical_expression: Option<String>,
+}
+
 /// A segment to create: by rules, by dependencies, or by SQL.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -62,7 +114,7 @@ pub struct SegmentInput {
     /// What it is for.
     description: Option<String>,
     /// `INDEPENDENT` or `DERIVED`.
-    r#type: Option<String>,
+    r#type: Option<Kind>,
     /// The window of all its rules.
     window_minutes: Option<i64>,
     /// Rules that must all hold.
@@ -71,12 +123,15 @@ pub struct SegmentInput {
     dependencies: Option<Vec<Dependency>>,
     /// How dependencies combine: names or ids with AND, OR, NOT and parentheses.
     logical_expression: Option<String>,
-    /// A query, or a CREATE SEGMENT statement, instead of all that.
+    /// A query, or a CREATE SEGMENT statement, instead of all that; passed over beside a type with rules or
+    /// dependencies, so that an answer can be sent back.
     sql: Option<String>,
+    /// Whether it runs at once; it does by default. Only where it is created.
+    active: Option<bool>,
 }
 
 /// How new a segment's members are.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Freshness {
     /// The least watermark of all partitions, ms since the epoch.
@@ -92,15 +147,16 @@ pub struct Freshness {
 #[serde(rename_all = "camelCase")]
 pub struct Segment {
     id: String,
+    name: String,
     #[serde(flatten)]
-    #[schema(inline)]
-    body: Map<String, Value>,
+    #[schema(value_type = Form)]
+    form: Map<String, Value>,
     description: String,
     /// The SQL that it is.
     sql: String,
     active: bool,
-    /// `CHANGES` or `FINAL`.
-    emit: Option<String>,
+    /// When it emits, if it runs.
+    emit: Option<EmitMode>,
     /// Why it emits then.
     emit_reason: Option<String>,
     window: Option<String>,
@@ -110,36 +166,121 @@ pub struct Segment {
     updated_by: String,
     /// Members now.
     size: u64,
+    /// Users who entered in the last five minutes.
+    entered: u64,
+    /// Users who exited in the last five minutes.
+    exited: u64,
+    /// Members at the end of each of the last 30 minutes, oldest first; at the end now.
+    trend: Vec<u64>,
+    /// Names of the segments that it reads.
+    reads: Vec<String>,
+    /// Names of the running segments that read it.
+    read_by: Vec<String>,
     freshness: Freshness,
     /// What may surprise.
     warnings: Vec<String>,
 }
 
-impl Segment {
-    fn new(app: &App, current: &Current, stored: &Stored) -> ApiResult<Self> {
-        let compiled = current.compiled(&stored.name).map(|i| &current.program.segments[i]);
-        let mut body = stored.body.as_object().cloned().unwrap_or_default();
-        let own = body.shift_remove("sql").and_then(|v| v.as_str().map(String::from));
-        let kind = if own.is_some() || body.get("type").is_some_and(|t| !t.is_null()) { None } else { Some("INDEPENDENT") };
-        if let Some(kind) = kind {
-            body.insert("type".into(), json!(kind));
+/// When a segment emits results.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum EmitMode {
+    /// As soon as a user qualifies, or does so no longer.
+    Changes,
+    /// When a window closes.
+    Final,
+}
+
+impl From<Emit> for EmitMode {
+    fn from(emit: Emit) -> Self {
+        match emit {
+            Emit::Changes => EmitMode::Changes,
+            Emit::Final => EmitMode::Final,
         }
+    }
+}
+
+const MINUTE: i64 = 60_000;
+/// Minutes of a trend.
+const TREND: i64 = 30;
+/// Minutes of which those who entered and exited are counted.
+const RECENT: i64 = 5;
+
+/// What happened to a segment of late: who entered and exited, and its size minute by minute.
+fn movement(app: &App, name: &str, size: u64) -> ApiResult<(u64, u64, Vec<u64>)> {
+    let now = (app.clock)();
+    let this = now - now.rem_euclid(MINUTE);
+    let first = this - (TREND - 1) * MINUTE;
+    let activity = app.profiles.activity(name, first, this + MINUTE)?;
+    let recent = || activity.iter().filter(|a| a.minute > this - RECENT * MINUTE);
+    let mut last = activity.first().map_or(size, |a| (a.size + a.exited).saturating_sub(a.entered));
+    let mut trend = Vec::with_capacity(TREND as usize);
+    let mut next = activity.iter().peekable();
+    for minute in (0..TREND).map(|n| first + n * MINUTE) {
+        if let Some(a) = next.next_if(|a| a.minute <= minute) {
+            last = a.size;
+        }
+        trend.push(last);
+    }
+    Ok((recent().map(|a| a.entered).sum(), recent().map(|a| a.exited).sum(), trend))
+}
+
+/// Names of the segments that one reads, whether it runs or not.
+fn reads(current: &Current, stored: &Stored) -> Vec<String> {
+    if current.compiled(&stored.name).is_some() {
+        return current.reads_of(&stored.name);
+    }
+    let named = |name: &String| current.find(name).map(|s| s.name.clone());
+    let names: BTreeSet<String> = tables(stored).iter().filter_map(named).filter(|name| *name != stored.name).collect();
+    names.into_iter().collect()
+}
+
+/// The tables that the query of a segment reads.
+fn tables(stored: &Stored) -> Vec<String> {
+    let source = source(&stored.id, &stored.name, &stored.body);
+    let text = match source.kind {
+        SourceKind::Sql => source.text,
+        SourceKind::Json => {
+            let queries = cohort_compiler::rule::parse(&source.text).0;
+            queries.into_iter().find(|s| !s.hidden).map_or(String::new(), |s| format!("CREATE SEGMENT x AS {}", s.query))
+        }
+    };
+    let statements = cohort_compiler::statement::parse(&text).0;
+    let tables = statements.iter().map(|p| if let Statement::Create(c) = &p.statement { cohort_compiler::bind::tables(&c.query) } else { vec![] });
+    tables.flatten().map(|(name, _)| name).collect()
+}
+
+impl Segment {
+    fn new(app: &App, current: &Current, stored: &Stored, freshness: Freshness) -> ApiResult<Self> {
+        let compiled = current.compiled(&stored.name).map(|i| &current.program.segments[i]);
+        let mut form = stored.body.as_object().cloned().unwrap_or_default();
+        let own = form.shift_remove("sql").and_then(|v| v.as_str().map(String::from));
+        form.shift_remove("name");
+        form.insert("type".into(), json!(Kind::of(stored)));
         let sql = own.or_else(|| compiled.map(|c| c.sql.clone())).unwrap_or_else(|| generated_sql(stored));
+        let size = app.profiles.size(&stored.name)?;
+        let (entered, exited, trend) = movement(app, &stored.name, size)?;
         Ok(Segment {
             id: stored.id.clone(),
-            body,
+            name: stored.name.clone(),
+            form,
             description: stored.description.clone(),
             sql,
             active: stored.active,
-            emit: compiled.map(|c| format!("{:?}", c.emit).to_uppercase()),
+            emit: compiled.map(|c| c.emit.into()),
             emit_reason: compiled.map(|c| c.emit_reason.clone()),
             window: compiled.map(|c| c.window.to_string()),
             version: stored.version,
             created_at: stored.created_at,
             updated_at: stored.updated_at,
             updated_by: stored.updated_by.clone(),
-            size: app.profiles.size(&stored.name)?,
-            freshness: freshness(app),
+            size,
+            entered,
+            exited,
+            trend,
+            reads: reads(current, stored),
+            read_by: current.readers_of(&stored.name),
+            freshness,
             warnings: compiled.map_or_else(Vec::new, |c| warnings(app, c)),
         })
     }
@@ -161,7 +302,7 @@ fn freshness(app: &App) -> Freshness {
     }
 }
 
-fn warnings(app: &App, segment: &cohort_compiler::program::Segment) -> Vec<String> {
+pub(super) fn warnings(app: &App, segment: &cohort_compiler::program::Segment) -> Vec<String> {
     let mut warnings = vec![];
     let (window, ttl) = (segment.window.size(), app.config.sink.ttl.0);
     if segment.emit == Emit::Final {
@@ -176,19 +317,47 @@ fn warnings(app: &App, segment: &cohort_compiler::program::Segment) -> Vec<Strin
     warnings
 }
 
+/// What segments are listed by.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Sort {
+    /// Their names, whatever the case.
+    Name,
+    /// How many members they have.
+    Size,
+    /// When they were last changed.
+    UpdatedAt,
+    /// When they were created.
+    CreatedAt,
+}
+
+/// Which end comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Order {
+    /// The least.
+    Asc,
+    /// The greatest.
+    Desc,
+}
+
 /// Which segments to list.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Filter {
     /// Only those that run, or do not.
     active: Option<bool>,
-    /// `INDEPENDENT`, `DERIVED` or `SQL`.
-    r#type: Option<String>,
+    /// Only those that are written so.
+    r#type: Option<Kind>,
     /// Text that the name or description has.
     q: Option<String>,
+    /// In the order of their creation by default.
+    sort: Option<Sort>,
+    /// The least first by default.
+    order: Option<Order>,
     /// Page, from 0.
     page: Option<usize>,
-    /// Segments a page, at most 1000.
+    /// Segments a page, at most 1000; 50 by default.
     size: Option<usize>,
 }
 
@@ -203,20 +372,36 @@ pub struct Page {
 }
 
 /// Lists segments.
-#[utoipa::path(get, path = "/segments", tag = "segments", params(Filter), responses((status = 200, body = Page), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+#[utoipa::path(get, path = "/segments", operation_id = "listSegments", tag = "segments", params(Filter), responses((status = 200, body = Page), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn list(State(app): State<App>, Query(filter): Query<Filter>) -> ApiResult<Json<Page>> {
-    let current = app.current.load_full();
-    let (page, size) = (filter.page.unwrap_or(0), filter.size.unwrap_or(50).clamp(1, 1000));
-    let text = filter.q.map(|q| q.to_lowercase());
-    let kind = |s: &Stored| if s.body.get("sql").is_some() { "SQL".to_string() } else { s.body["type"].as_str().unwrap_or("INDEPENDENT").to_uppercase() };
+    let size = at_most("size", filter.size, 50, 1_000)?;
+    blocking(move || page(&app, &filter, size).map(Json)).await?
+}
+
+fn page(app: &App, filter: &Filter, size: usize) -> ApiResult<Page> {
+    let (current, page) = (app.current.load_full(), filter.page.unwrap_or(0));
+    let text = filter.q.as_ref().map(|q| q.to_lowercase());
     let fits = |s: &&Stored| {
         filter.active.is_none_or(|a| a == s.active)
-            && filter.r#type.as_deref().is_none_or(|t| kind(s).eq_ignore_ascii_case(t))
+            && filter.r#type.is_none_or(|t| t == Kind::of(s))
             && text.as_deref().is_none_or(|t| s.name.to_lowercase().contains(t) || s.description.to_lowercase().contains(t))
     };
-    let found: Vec<&Stored> = current.segments.iter().map(|s| &***s).filter(fits).collect();
-    let items = found.iter().skip(page.saturating_mul(size)).take(size).map(|s| Segment::new(&app, &current, s)).collect::<ApiResult<_>>()?;
-    Ok(Json(Page { items, page, size, total: found.len() }))
+    let mut found: Vec<&Stored> = current.segments.iter().map(|s| &***s).filter(fits).collect();
+    match filter.sort {
+        Some(Sort::Name) => found.sort_by_cached_key(|s| (s.name.to_lowercase(), s.name.clone())),
+        Some(Sort::Size) => {
+            let sizes = app.profiles.sizes()?;
+            found.sort_by_key(|s| sizes.get(&s.name).copied().unwrap_or(0));
+        }
+        Some(Sort::UpdatedAt) => found.sort_by_key(|s| s.updated_at),
+        Some(Sort::CreatedAt) | None => {}
+    }
+    if filter.order == Some(Order::Desc) {
+        found.reverse();
+    }
+    let freshness = freshness(app);
+    let items = found.iter().skip(page.saturating_mul(size)).take(size).map(|s| Segment::new(app, &current, s, freshness.clone()));
+    Ok(Page { items: items.collect::<ApiResult<_>>()?, page, size, total: found.len() })
 }
 
 fn found(current: &Current, name: &str) -> ApiResult<Stored> {
@@ -230,11 +415,11 @@ fn tag_of(stored: &Stored) -> String {
 /// A segment, with its version as ETag.
 fn tagged(app: &App, current: &Current, name: &str, status: StatusCode) -> ApiResult<Response> {
     let stored = found(current, name)?;
-    Ok((status, [(header::ETAG, tag_of(&stored))], Json(Segment::new(app, current, &stored)?)).into_response())
+    Ok((status, [(header::ETAG, tag_of(&stored))], Json(Segment::new(app, current, &stored, freshness(app))?)).into_response())
 }
 
 /// Creates a segment; it runs from the next batch on.
-#[utoipa::path(post, path = "/segments", tag = "segments", request_body = SegmentInput, responses((status = 201, body = Segment), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+#[utoipa::path(post, path = "/segments", operation_id = "createSegment", tag = "segments", request_body = SegmentInput, responses((status = 201, body = Segment), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn create(State(app): State<App>, Extension(caller): Extension<Caller>, Body(body): Body<Value>) -> ApiResult<Response> {
     let draft = draft(&body, None)?;
     let active = body.get("active").and_then(Value::as_bool).unwrap_or(true);
@@ -249,7 +434,7 @@ pub async fn create(State(app): State<App>, Extension(caller): Extension<Caller>
 }
 
 /// One segment, by id or name.
-#[utoipa::path(get, path = "/segments/{id}", tag = "segments", params(("id" = String, Path)), responses((status = 200, body = Segment), (status = 304), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+#[utoipa::path(get, path = "/segments/{id}", operation_id = "getSegment", tag = "segments", params(("id" = String, Path)), responses((status = 200, body = Segment), (status = 304), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn get(State(app): State<App>, Path(id): Path<String>, headers: HeaderMap) -> ApiResult<Response> {
     let current = app.current.load_full();
     let tag = tag_of(&found(&current, &id)?);
@@ -260,7 +445,7 @@ pub async fn get(State(app): State<App>, Path(id): Path<String>, headers: Header
 }
 
 /// Gives a segment another meaning; the difference in members is emitted.
-#[utoipa::path(put, path = "/segments/{id}", tag = "segments", params(("id" = String, Path)), request_body = SegmentInput, responses((status = 200, body = Segment), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+#[utoipa::path(put, path = "/segments/{id}", operation_id = "replaceSegment", tag = "segments", params(("id" = String, Path)), request_body = SegmentInput, responses((status = 200, body = Segment), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn replace(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
@@ -290,7 +475,7 @@ pub struct Status {
 }
 
 /// Pauses or resumes a segment. A paused one has no members.
-#[utoipa::path(patch, path = "/segments/{id}/status", tag = "segments", params(("id" = String, Path)), request_body = Status, responses((status = 200, body = Segment), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+#[utoipa::path(patch, path = "/segments/{id}/status", operation_id = "setSegmentStatus", tag = "segments", params(("id" = String, Path)), request_body = Status, responses((status = 200, body = Segment), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn set_status(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
@@ -307,7 +492,7 @@ pub async fn set_status(
 }
 
 /// Drops a segment; its members leave.
-#[utoipa::path(delete, path = "/segments/{id}", tag = "segments", params(("id" = String, Path)), responses((status = 204), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+#[utoipa::path(delete, path = "/segments/{id}", operation_id = "dropSegment", tag = "segments", params(("id" = String, Path)), responses((status = 204), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn drop(State(app): State<App>, Extension(caller): Extension<Caller>, Path(id): Path<String>) -> ApiResult<StatusCode> {
     let old = found(&app.current.load_full(), &id)?;
     app.edit(vec![Edit::Drop { id: old.id }], &caller.name).await?;
@@ -367,13 +552,13 @@ fn cached(headers: &HeaderMap, value: &impl Serialize) -> ApiResult<Response> {
 }
 
 /// The rules that run, as SegmentRule JSON.
-#[utoipa::path(get, path = "/segments/rules", tag = "segments", responses((status = 200, body = Vec<SegmentRule>), (status = 304)))]
+#[utoipa::path(get, path = "/segments/rules", operation_id = "listRules", tag = "segments", responses((status = 200, body = Vec<SegmentRule>), (status = 304)))]
 pub async fn rules(State(app): State<App>, headers: HeaderMap) -> ApiResult<Response> {
     cached(&headers, &rules_json(&app.current.load_full(), None))
 }
 
 /// The rules that run for one type of event, by the name that the rules use.
-#[utoipa::path(get, path = "/segments/rules/eventType/{eventType}", tag = "segments", params(("eventType" = String, Path)), responses((status = 200, body = Vec<SegmentRule>), (status = 304)))]
+#[utoipa::path(get, path = "/segments/rules/eventType/{eventType}", operation_id = "listRulesOfEventType", tag = "segments", params(("eventType" = String, Path)), responses((status = 200, body = Vec<SegmentRule>), (status = 304)))]
 pub async fn rules_of(State(app): State<App>, Path(event_type): Path<String>, headers: HeaderMap) -> ApiResult<Response> {
     cached(&headers, &rules_json(&app.current.load_full(), Some(&event_type)))
 }
@@ -382,10 +567,24 @@ pub async fn rules_of(State(app): State<App>, Path(event_type): Path<String>, he
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Slice {
-    /// Members at most, up to 1000.
+    /// Members at most, up to 1000; 100 by default.
     limit: Option<usize>,
     /// The cursor of the answer before.
     cursor: Option<String>,
+    /// What their ids begin with.
+    q: Option<String>,
+    /// `csv` for all members as CSV, as `Accept: text/csv` asks for; then there is no limit.
+    format: Option<MembersFormat>,
+}
+
+/// How members are written.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum MembersFormat {
+    /// A page of them.
+    Json,
+    /// All of them.
+    Csv,
 }
 
 /// A member of a segment. Times are milliseconds since the epoch.
@@ -400,6 +599,28 @@ pub struct Member {
     expires_at: i64,
 }
 
+impl Member {
+    fn new(segment: &str, (user_id, profile): (String, Profile)) -> Self {
+        let result = profile.results.values().find(|r| r.segment == segment);
+        Member {
+            user_id,
+            value: result.and_then(|r| r.value),
+            since: result.map_or(0, |r| r.since),
+            window_start: result.map_or(0, |r| r.window_start),
+            window_end: result.map_or(0, |r| r.window_end),
+            expires_at: profile.expires_at,
+        }
+    }
+
+    /// A line of CSV.
+    fn line(&self) -> String {
+        let plain = !self.user_id.contains([',', '"', '\n', '\r']);
+        let user = if plain { self.user_id.clone() } else { format!("\"{}\"", self.user_id.replace('"', "\"\"")) };
+        let value = self.value.map_or(String::new(), |v| v.to_string());
+        format!("{user},{value},{},{},{},{}\r\n", self.since, self.window_start, self.window_end, self.expires_at)
+    }
+}
+
 /// Some members of a segment, in the order of their ids.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Members {
@@ -410,25 +631,47 @@ pub struct Members {
 }
 
 /// Who is in a segment now.
-#[utoipa::path(get, path = "/segments/{id}/members", tag = "segments", params(("id" = String, Path), Slice), responses((status = 200, body = Members), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
-pub async fn members(State(app): State<App>, Path(id): Path<String>, Query(slice): Query<Slice>) -> ApiResult<Json<Members>> {
-    let stored = found(&app.current.load_full(), &id)?;
-    let limit = slice.limit.unwrap_or(100).clamp(1, 1000);
-    let found = blocking(move || app.profiles.members(&stored.name, slice.cursor.as_deref(), limit).map(|found| (stored.name, found))).await??;
-    let (name, found) = found;
-    let cursor = (found.len() == limit).then(|| found.last().map(|(user, _)| user.clone())).flatten();
-    let member = |(user_id, profile): (String, cohort_connectors::embedded::profiles::Profile)| {
-        let result = profile.results.values().find(|r| r.segment == name);
-        Member {
-            user_id,
-            value: result.and_then(|r| r.value),
-            since: result.map_or(0, |r| r.since),
-            window_start: result.map_or(0, |r| r.window_start),
-            window_end: result.map_or(0, |r| r.window_end),
-            expires_at: profile.expires_at,
+#[utoipa::path(get, path = "/segments/{id}/members", operation_id = "listMembers", tag = "segments", params(("id" = String, Path), Slice), responses((status = 200, content((Members = "application/json"), (String = "text/csv"))), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+pub async fn members(State(app): State<App>, Path(id): Path<String>, Query(slice): Query<Slice>, headers: HeaderMap) -> ApiResult<Response> {
+    let name = found(&app.current.load_full(), &id)?.name;
+    let limit = at_most("limit", slice.limit, 100, 1_000)?;
+    let accepts = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).is_some_and(|v| v.to_ascii_lowercase().contains("text/csv"));
+    let start = slice.q.unwrap_or_default();
+    if slice.format.map_or(accepts, |f| f == MembersFormat::Csv) {
+        return Ok(csv(app, name, start, slice.cursor));
+    }
+    let items = blocking(move || slice_of(&app, &name, &start, slice.cursor.as_deref(), limit)).await??;
+    let cursor = (items.len() == limit).then(|| items.last().map(|m| m.user_id.clone())).flatten();
+    Ok(Json(Members { items, cursor }).into_response())
+}
+
+fn slice_of(app: &App, segment: &str, start: &str, after: Option<&str>, limit: usize) -> ApiResult<Vec<Member>> {
+    let members = app.profiles.members_like(segment, start, after, limit)?;
+    Ok(members.into_iter().map(|m| Member::new(segment, m)).collect())
+}
+
+const CSV_HEADER: &str = "userId,value,since,windowStart,windowEnd,expiresAt\r\n";
+/// Members that are read at a time for CSV.
+const CSV_STEP: usize = 1_000;
+
+/// All members from a place on as CSV, read as the client takes them.
+fn csv(app: App, segment: String, start: String, after: Option<String>) -> Response {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
+    let disposition = format!("attachment; filename=\"{}.csv\"", segment.chars().map(plain).collect::<String>());
+    let rest = stream::try_unfold(Some(after), move |next| {
+        let (app, segment, start) = (Arc::clone(&app), segment.clone(), start.clone());
+        async move {
+            let Some(after) = next else { return Ok(None) };
+            let members = blocking(move || slice_of(&app, &segment, &start, after.as_deref(), CSV_STEP)).await?;
+            let members = members?;
+            let next = members.last().filter(|_| members.len() == CSV_STEP).map(|m| Some(m.user_id.clone()));
+            Ok::<_, Problem>(Some((members.iter().map(Member::line).collect::<String>(), next)))
         }
-    };
-    Ok(Json(Members { items: found.into_iter().map(member).collect(), cursor }))
+    });
+    let lines = stream::once(async { Ok(CSV_HEADER.to_string()) }).chain(rest);
+    let lines = lines.map_err(|problem: Problem| std::io::Error::other(problem.detail));
+    let headers = [(header::CONTENT_TYPE, "text/csv; charset=utf-8".to_string()), (header::CONTENT_DISPOSITION, disposition)];
+    (headers, axum::body::Body::from_stream(lines)).into_response()
 }
 
 /// Runs what blocks, as part of the span that it is called in.
@@ -460,7 +703,7 @@ pub struct Stats {
 }
 
 /// How many are in a segment, and how that came about.
-#[utoipa::path(get, path = "/segments/{id}/stats", tag = "segments", params(("id" = String, Path)), responses((status = 200, body = Stats), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+#[utoipa::path(get, path = "/segments/{id}/stats", operation_id = "getSegmentStats", tag = "segments", params(("id" = String, Path)), responses((status = 200, body = Stats), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn stats(State(app): State<App>, Path(id): Path<String>) -> ApiResult<Json<Stats>> {
     let stored = found(&app.current.load_full(), &id)?;
     let now = (app.clock)();
@@ -470,7 +713,7 @@ pub async fn stats(State(app): State<App>, Path(id): Path<String>) -> ApiResult<
 }
 
 /// All versions of a segment, newest first.
-#[utoipa::path(get, path = "/segments/{id}/versions", tag = "segments", params(("id" = String, Path)), responses((status = 200, body = Vec<Change>), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+#[utoipa::path(get, path = "/segments/{id}/versions", operation_id = "listSegmentVersions", tag = "segments", params(("id" = String, Path)), responses((status = 200, body = Vec<Change>), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn versions(State(app): State<App>, Path(id): Path<String>) -> ApiResult<Json<Vec<Change>>> {
     let id = app.current.load().find(&id).map_or(id, |s| s.id.clone());
     let versions = app.catalog.versions(&id).await?;
@@ -481,17 +724,18 @@ pub async fn versions(State(app): State<App>, Path(id): Path<String>) -> ApiResu
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct AuditSlice {
-    /// Changes at most, up to 1000.
-    limit: Option<i64>,
+    /// Changes at most, up to 1000; 100 by default.
+    limit: Option<usize>,
     /// Only changes before this revision.
     before: Option<i64>,
 }
 
 /// Who changed what, newest first.
-#[utoipa::path(get, path = "/audit", tag = "segments", params(AuditSlice), responses((status = 200, body = Vec<Change>), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+#[utoipa::path(get, path = "/audit", operation_id = "listChanges", tag = "segments", params(AuditSlice), responses((status = 200, body = Vec<Change>), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn audit(State(app): State<App>, Extension(caller): Extension<Caller>, Query(slice): Query<AuditSlice>) -> ApiResult<Json<Vec<Change>>> {
     caller.may(Role::Admin)?;
-    Ok(Json(app.catalog.audit(slice.limit.unwrap_or(100).clamp(1, 1000), slice.before).await?))
+    let limit = at_most("limit", slice.limit, 100, 1_000)?;
+    Ok(Json(app.catalog.audit(limit as i64, slice.before).await?))
 }
 
 /// A segment to try out, and over which events.
@@ -504,7 +748,7 @@ pub struct PreviewInput {
     to: Option<i64>,
     /// The segment, as for creating it.
     #[serde(flatten)]
-    #[schema(value_type = Object)]
+    #[schema(value_type = SegmentInput)]
     segment: Map<String, Value>,
 }
 
@@ -552,8 +796,15 @@ pub struct Difference {
 const PREVIEW_SECONDS: u64 = 20;
 
 /// Runs a segment that does not run over retained events.
-#[utoipa::path(post, path = "/segments/preview", tag = "segments", request_body = PreviewInput, responses((status = 200, body = Preview), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+#[utoipa::path(post, path = "/segments/preview", operation_id = "previewSegment", tag = "segments", request_body = PreviewInput, responses((status = 200, body = Preview), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn preview(State(app): State<App>, Body(input): Body<PreviewInput>) -> ApiResult<Json<Preview>> {
+    if let (Some(from), Some(to)) = (input.from, input.to)
+        && from > to
+    {
+        return Err(
+            Problem::bad_request(format!("from ({from}) is after to ({to})")).hint("events appended from `from` until `to` are read, in ms since the epoch")
+        );
+    }
     let body = Value::Object(input.segment);
     let draft = draft(&body, Some("preview"))?;
     let mut text = source("preview", &draft.name, &draft.body);

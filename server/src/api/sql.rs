@@ -5,7 +5,7 @@ use axum::{Extension, Json};
 use cohort_compiler::Diagnostics;
 use cohort_compiler::statement::{self, Statement};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 use utoipa::ToSchema;
 
 use super::App;
@@ -15,6 +15,7 @@ use super::extract::Body;
 use super::problem::{ApiResult, Problem};
 use crate::catalog::Edit;
 use crate::config::Role;
+use crate::service::query::Table;
 
 /// Statements.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -30,14 +31,24 @@ pub struct SqlInput {
 pub struct Done {
     /// The statement.
     statement: String,
-    /// `created`, `replaced`, `exists`, `dropped`, `paused`, `resumed`, `rows` or `plan`.
+    /// `created`, `replaced`, `exists`, `dropped`, `absent`, `paused`, `resumed`, `rows` or `plan`.
     outcome: String,
     /// The segment that it concerns.
     #[serde(skip_serializing_if = "Option::is_none")]
     segment: Option<String>,
-    /// Rows, for SELECT and SHOW; `{columns, rows, truncated}`.
+    /// Rows, for SELECT and SHOW; the plan, for EXPLAIN.
     #[serde(skip_serializing_if = "Option::is_none")]
-    result: Option<Value>,
+    result: Option<Outcome>,
+}
+
+/// What a statement found.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum Outcome {
+    /// Rows.
+    Table(Table),
+    /// A plan.
+    Plan(Box<explain::Plan>),
 }
 
 /// What each statement did, in order.
@@ -47,7 +58,7 @@ pub struct Outcomes {
 }
 
 /// Runs statements, one after the other; the first that fails ends it, and what those before it did stays.
-#[utoipa::path(post, path = "/sql", tag = "sql", request_body = SqlInput, responses((status = 200, body = Outcomes), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+#[utoipa::path(post, path = "/sql", operation_id = "runSql", tag = "sql", request_body = SqlInput, responses((status = 200, body = Outcomes), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn run(State(app): State<App>, Extension(caller): Extension<Caller>, Body(input): Body<SqlInput>) -> ApiResult<Json<Outcomes>> {
     let mut results = vec![];
     let pieces = statement::pieces(&input.sql).map_err(|f| Problem::from(Diagnostics(vec![f.in_file("sql")])))?;
@@ -71,7 +82,7 @@ fn after(problem: Problem, done: usize) -> Problem {
 
 async fn select(app: &App, text: &str) -> ApiResult<Done> {
     let table = app.select(text).await?;
-    Ok(Done { statement: text.trim().into(), outcome: "rows".into(), segment: None, result: Some(json!(table)) })
+    Ok(Done { statement: text.trim().into(), outcome: "rows".into(), segment: None, result: Some(Outcome::Table(table)) })
 }
 
 async fn statement(app: &App, caller: &Caller, text: &str) -> ApiResult<Done> {
@@ -80,7 +91,8 @@ async fn statement(app: &App, caller: &Caller, text: &str) -> ApiResult<Done> {
         return Err(Diagnostics(findings.into_iter().map(|f| f.in_file("sql")).collect()).into());
     }
     let Some(parsed) = statements.pop() else { return Err(Problem::bad_request("there is no statement")) };
-    let done = |outcome: &str, segment: Option<String>, result: Option<Value>| Done { statement: text.trim().into(), outcome: outcome.into(), segment, result };
+    let done =
+        |outcome: &str, segment: Option<String>, result: Option<Outcome>| Done { statement: text.trim().into(), outcome: outcome.into(), segment, result };
     let current = app.current.load_full();
     match parsed.statement {
         Statement::Create(create) => {
@@ -122,11 +134,11 @@ async fn statement(app: &App, caller: &Caller, text: &str) -> ApiResult<Done> {
         }
         Statement::Show => {
             let table = app.select("SELECT name, active, emit, \"window\", sql FROM segments ORDER BY name").await?;
-            Ok(done("rows", None, Some(json!(table))))
+            Ok(done("rows", None, Some(Outcome::Table(table))))
         }
         Statement::Explain { .. } => {
             let plan = explain::of_text(app, text, explain::Style::Tree, false).await?;
-            Ok(done("plan", None, Some(plan)))
+            Ok(done("plan", None, Some(Outcome::Plan(Box::new(plan)))))
         }
     }
 }

@@ -1,21 +1,22 @@
-//! How the service stands: for people, for orchestrators, and for Prometheus.
+//! How the service stands and how it is configured: for people, and for orchestrators.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use cohort_engine::worker::PartitionStatus;
-use metrics_exporter_prometheus::PrometheusHandle;
+use axum::http::StatusCode;
+use axum::{Extension, Json};
+use cohort_engine::worker::{PartitionStatus, WorkerStatus};
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::App;
-use super::auth::Tokens;
+use super::auth::Caller;
 use super::problem::{ApiResult, Problem};
+use crate::config::{Role, SourceKind};
+use crate::service::results::Latency;
 
 /// A partition. Times are milliseconds since the epoch.
 #[derive(Debug, Serialize, ToSchema)]
@@ -52,11 +53,83 @@ pub struct Partition {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CheckpointStatus {
-    published: u64,
+    pub(super) published: u64,
     at: Option<i64>,
-    age_ms: Option<i64>,
-    bytes: u64,
-    millis: u64,
+    pub(super) age_ms: Option<i64>,
+    /// How often there is to be one.
+    interval_ms: i64,
+    pub(super) bytes: u64,
+    pub(super) millis: u64,
+    /// Why the last one could not be written.
+    error: Option<String>,
+}
+
+/// Where events come from.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceStatus {
+    kind: SourceKind,
+    topics: Vec<String>,
+    /// Why it cannot be read now.
+    error: Option<String>,
+}
+
+/// Which database the catalog is.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum CatalogKind {
+    /// A file of this process.
+    Sqlite,
+    /// Shared.
+    Postgres,
+}
+
+/// Where segments are kept.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CatalogStatus {
+    kind: CatalogKind,
+    /// Why it could not be read when that was last tried.
+    error: Option<String>,
+    /// When it last answered, ms since the epoch.
+    read_at: i64,
+}
+
+/// How time passes.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TimeStatus {
+    out_of_orderness_ms: i64,
+    allowed_lateness_ms: i64,
+    idle_timeout_ms: i64,
+    max_future_ms: i64,
+}
+
+/// What a problem is with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Component {
+    /// Where events come from.
+    Source,
+    /// Where results go.
+    Sink,
+    /// Saving state.
+    Checkpoint,
+    /// Where segments are kept.
+    Catalog,
+    /// Evaluation.
+    Worker,
+}
+
+/// Something that is wrong.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Trouble {
+    component: Component,
+    detail: String,
+    /// When it was last well, ms since the epoch, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<i64>,
 }
 
 /// The sink.
@@ -80,14 +153,14 @@ pub struct SinkStatus {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AerospikeCounts {
-    records: u64,
-    batches: u64,
+    pub(super) records: u64,
+    pub(super) batches: u64,
     /// Records that were not taken, and sent again.
-    retries: u64,
+    pub(super) retries: u64,
     /// Times that the breaker opened.
-    opened: u64,
+    pub(super) opened: u64,
     /// Whether it is open.
-    open: bool,
+    pub(super) open: bool,
 }
 
 /// Another member of the consumer group.
@@ -111,14 +184,23 @@ pub struct ServiceStatus {
     running: usize,
     workers: usize,
     partitions: Vec<Partition>,
+    source: SourceStatus,
     checkpoint: CheckpointStatus,
     sink: SinkStatus,
+    catalog: CatalogStatus,
+    time: TimeStatus,
+    /// Dead letters since the start, by reason, with those that came over HTTP.
+    #[schema(value_type = BTreeMap<String, u64>)]
+    dead_letters: BTreeMap<&'static str, u64>,
+    /// From the arrival of events to their results in the sink, over the last one to two minutes; none where there were
+    /// no results.
+    latency_ms: Option<Latency>,
     /// Bytes of events that are kept.
     log_bytes: u64,
     /// Other members of the group.
     members: Vec<OtherMember>,
     /// What is wrong.
-    problems: Vec<String>,
+    problems: Vec<Trouble>,
 }
 
 fn waits_for(p: &PartitionStatus, idle_ms: i64) -> String {
@@ -157,31 +239,57 @@ fn partition(app: &App, worker: usize, p: &PartitionStatus) -> Partition {
     }
 }
 
-fn problems(app: &App) -> Vec<String> {
-    let mut problems: Vec<String> = app.runtime.workers().into_iter().flat_map(|w| [w.source_error, w.failed]).flatten().collect();
-    problems.extend(app.runtime.outbox().error());
-    problems.extend(app.rekey.as_ref().and_then(|rekey| rekey.error()));
-    let age = checkpoint(app).age_ms.unwrap_or((app.clock)() - app.started_at);
-    let late = app.config.checkpoint.interval.0 * 3 + 30_000;
-    if age > late {
-        problems.push(format!("the last checkpoint is {} s old", age / 1000));
+fn problems(app: &App) -> Vec<Trouble> {
+    let trouble = |component, since: Option<i64>| move |detail: String| Trouble { component, detail, since };
+    let mut problems = vec![];
+    for worker in app.runtime.workers() {
+        problems.extend(worker.source_error.map(trouble(Component::Source, None)));
+        problems.extend(worker.failed.map(trouble(Component::Worker, None)));
     }
+    let (outbox, checkpoint) = (app.runtime.outbox(), checkpoint(app));
+    let saved_at = checkpoint.at.unwrap_or(app.started_at);
+    problems.extend(app.rekey.as_ref().and_then(|rekey| rekey.error()).map(trouble(Component::Source, None)));
+    problems.extend(outbox.sink_error().map(trouble(Component::Sink, None)));
+    problems.extend(checkpoint.error.map(trouble(Component::Checkpoint, Some(saved_at))));
+    let age = (app.clock)() - saved_at;
+    if age > checkpoint.interval_ms * 3 + 30_000 {
+        problems.push(trouble(Component::Checkpoint, Some(saved_at))(format!("the last checkpoint is {} s old", age / 1000)));
+    }
+    let catalog = catalog(app);
+    problems.extend(catalog.error.map(trouble(Component::Catalog, Some(catalog.read_at))));
     problems
 }
 
-fn checkpoint(app: &App) -> CheckpointStatus {
+fn catalog(app: &App) -> CatalogStatus {
+    let state = app.catalog_state.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let kind = if app.config.catalog.url.starts_with("sqlite:") { CatalogKind::Sqlite } else { CatalogKind::Postgres };
+    CatalogStatus { kind, error: state.error, read_at: state.read_at }
+}
+
+/// Dead letters by reason: those of partitions, and those that never came to one.
+fn dead_letters(app: &App, workers: &[WorkerStatus]) -> BTreeMap<&'static str, u64> {
+    let mut letters = app.rejected.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    for ((_, reason), n) in workers.iter().flat_map(|w| &w.partitions).flat_map(|p| &p.counts.dead) {
+        *letters.entry(reason.as_str()).or_default() += n;
+    }
+    letters
+}
+
+pub(super) fn checkpoint(app: &App) -> CheckpointStatus {
     let outbox = app.runtime.outbox();
     let at = Some(outbox.checkpoint_at.load(Ordering::Relaxed) as i64).filter(|t| *t > 0);
     CheckpointStatus {
         published: outbox.checkpoints.load(Ordering::Relaxed),
         at,
         age_ms: at.map(|t| (app.clock)() - t),
+        interval_ms: app.config.checkpoint.interval.0,
+        error: outbox.checkpoint_error(),
         bytes: outbox.checkpoint_bytes.load(Ordering::Relaxed),
         millis: outbox.checkpoint_millis.load(Ordering::Relaxed),
     }
 }
 
-fn aerospike(app: &App) -> Option<AerospikeCounts> {
+pub(super) fn aerospike(app: &App) -> Option<AerospikeCounts> {
     let (_, status) = app.aerospike.as_ref()?;
     let n = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
     Some(AerospikeCounts {
@@ -194,12 +302,13 @@ fn aerospike(app: &App) -> Option<AerospikeCounts> {
 }
 
 /// Workers, partitions, watermarks, checkpoint and sink.
-#[utoipa::path(get, path = "/status", tag = "status", responses((status = 200, body = ServiceStatus)))]
+#[utoipa::path(get, path = "/status", operation_id = "getStatus", tag = "status", responses((status = 200, body = ServiceStatus)))]
 pub async fn status(State(app): State<App>) -> Json<ServiceStatus> {
     let (current, outbox, workers) = (app.current.load_full(), app.runtime.outbox(), app.runtime.workers());
     let partitions = workers.iter().enumerate().flat_map(|(w, s)| s.partitions.iter().map(move |p| (w, p)));
     let mut partitions: Vec<Partition> = partitions.map(|(w, p)| partition(&app, w, p)).collect();
     partitions.sort_by_key(|p| p.partition);
+    let time = &app.config.time;
     Json(ServiceStatus {
         version: env!("CARGO_PKG_VERSION").into(),
         started_at: app.started_at,
@@ -209,6 +318,20 @@ pub async fn status(State(app): State<App>) -> Json<ServiceStatus> {
         running: current.segments.iter().filter(|s| s.active).count(),
         workers: workers.len(),
         partitions,
+        source: SourceStatus {
+            kind: app.config.source.kind,
+            topics: app.config.source.topics.clone(),
+            error: workers.iter().find_map(|w| w.source_error.clone()),
+        },
+        catalog: catalog(&app),
+        time: TimeStatus {
+            out_of_orderness_ms: time.out_of_orderness.0,
+            allowed_lateness_ms: time.allowed_lateness.0,
+            idle_timeout_ms: time.idle_timeout.0,
+            max_future_ms: time.max_future.0,
+        },
+        dead_letters: dead_letters(&app, &workers),
+        latency_ms: app.results.latency((app.clock)()),
         checkpoint: checkpoint(&app),
         sink: SinkStatus {
             kind: app.config.all_sinks().iter().map(|s| format!("{:?}", s.kind).to_lowercase()).collect::<Vec<_>>().join(", "),
@@ -216,7 +339,7 @@ pub async fn status(State(app): State<App>) -> Json<ServiceStatus> {
             writes: outbox.writes.load(Ordering::Relaxed),
             retries: outbox.retries.load(Ordering::Relaxed),
             queue: app.runtime.queued(),
-            error: outbox.error(),
+            error: outbox.sink_error(),
             members_told: outbox.members_told.load(Ordering::Relaxed),
             aerospike: aerospike(&app),
         },
@@ -226,12 +349,38 @@ pub async fn status(State(app): State<App>) -> Json<ServiceStatus> {
     })
 }
 
+/// Who calls.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Me {
+    /// The name of the token; `local` where there are none.
+    name: String,
+    role: Role,
+    /// Whether the service wants a token.
+    tokens: bool,
+}
+
+/// Who calls, and what they may do.
+#[utoipa::path(get, path = "/me", operation_id = "getMe", tag = "status", responses((status = 200, body = Me), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+pub async fn me(State(app): State<App>, Extension(caller): Extension<Caller>) -> Json<Me> {
+    Json(Me { name: caller.name, role: caller.role, tokens: !app.config.server.tokens.is_empty() })
+}
+
+/// The configuration in force, by section and key as in its file, without secrets and where they are kept.
+#[utoipa::path(get, path = "/config", operation_id = "getConfig", tag = "status", responses((status = 200, body = Object, example = json!({"server": {"listen": "127.0.0.1:8080"}, "time": {"out_of_orderness": "30s"}})), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+pub async fn config(State(app): State<App>) -> ApiResult<Json<Value>> {
+    let mut shown = app.config.redacted();
+    for token in &mut shown.server.tokens {
+        (token.secret_env, token.secret_file) = (None, None);
+    }
+    serde_json::to_value(shown).map(Json).map_err(|e| Problem::internal(&e))
+}
+
 /// How long a store may take to be reached for the first time.
 const SINK_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Whether the service can do its work: the catalog answers, workers run, the sink takes results, state is saved.
 pub async fn ready(State(app): State<App>) -> Result<&'static str, Problem> {
-    let mut problems = problems(&app);
+    let mut problems: Vec<String> = problems(&app).into_iter().map(|p| p.detail).collect();
     if let Err(error) = app.catalog.ping().await {
         problems.push(error.to_string());
     }
@@ -243,68 +392,4 @@ pub async fn ready(State(app): State<App>) -> Result<&'static str, Problem> {
         }
     }
     if problems.is_empty() { Ok("ready\n") } else { Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", problems.join("; "))) }
-}
-
-/// Metrics for Prometheus.
-pub async fn metrics(State((app, handle, tokens)): State<(App, PrometheusHandle, Arc<Tokens>)>, headers: HeaderMap) -> ApiResult<Response> {
-    tokens.caller(headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()))?;
-    observe(&app);
-    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], handle.render()).into_response())
-}
-
-/// Brings gauges and counters that workers keep themselves up to date.
-fn observe(app: &App) {
-    use metrics::{counter, gauge};
-    let (now, outbox) = ((app.clock)(), app.runtime.outbox());
-    for (w, worker) in app.runtime.workers().iter().enumerate() {
-        for p in &worker.partitions {
-            let label = [("partition", p.partition.to_string())];
-            for (topic, n) in &p.counts.events {
-                counter!("cohort_events_total", "topic" => topic.to_string(), "partition" => p.partition.to_string()).absolute(*n);
-            }
-            for (topic, n) in &p.counts.bytes {
-                counter!("cohort_bytes_total", "topic" => topic.to_string(), "partition" => p.partition.to_string()).absolute(*n);
-            }
-            for ((topic, reason), n) in &p.counts.dead {
-                let labels = [("topic", topic.to_string()), ("reason", reason.as_str().to_string()), ("partition", p.partition.to_string())];
-                let name = if reason.as_str() == "late" { "cohort_late_events_total" } else { "cohort_decode_errors_total" };
-                counter!(name, &labels).absolute(*n);
-            }
-            counter!("cohort_batches_total", &label).absolute(p.counts.batches);
-            counter!("cohort_batch_microseconds_total", &label).absolute(p.counts.busy_micros);
-            counter!("cohort_results_total", &label).absolute(p.counts.results);
-            gauge!("cohort_consumer_lag", &label).set(p.lag as f64);
-            gauge!("cohort_watermark_lag_seconds", &label).set(p.watermark.map_or(0.0, |t| (now - t) as f64 / 1000.0));
-            gauge!("cohort_state_groups", &label).set(p.groups as f64);
-            gauge!("cohort_state_bytes", &label).set(p.state_bytes as f64);
-            gauge!("cohort_memberships", &label).set(p.members as f64);
-        }
-        gauge!("cohort_worker_up", "worker" => w.to_string()).set(if worker.failed.is_none() { 1.0 } else { 0.0 });
-    }
-    counter!("cohort_sink_results_total").absolute(outbox.results.load(Ordering::Relaxed));
-    counter!("cohort_sink_writes_total").absolute(outbox.writes.load(Ordering::Relaxed));
-    counter!("cohort_sink_retries_total").absolute(outbox.retries.load(Ordering::Relaxed));
-    if let Some(a) = aerospike(app) {
-        counter!("cohort_aerospike_records_total").absolute(a.records);
-        counter!("cohort_aerospike_batches_total").absolute(a.batches);
-        counter!("cohort_aerospike_retries_total").absolute(a.retries);
-        counter!("cohort_aerospike_breaker_opened_total").absolute(a.opened);
-        gauge!("cohort_aerospike_breaker_open").set(if a.open { 1.0 } else { 0.0 });
-    }
-    gauge!("cohort_sink_queue").set(app.runtime.queued() as f64);
-    let checkpoint = checkpoint(app);
-    counter!("cohort_checkpoints_total").absolute(checkpoint.published);
-    gauge!("cohort_checkpoint_seconds").set(checkpoint.millis as f64 / 1000.0);
-    gauge!("cohort_checkpoint_bytes").set(checkpoint.bytes as f64);
-    gauge!("cohort_checkpoint_age_seconds").set(checkpoint.age_ms.map_or(0.0, |ms| ms as f64 / 1000.0));
-    let current = app.current.load();
-    gauge!("cohort_segments").set(current.segments.len() as f64);
-    if let Some(rekey) = &app.rekey {
-        counter!("cohort_rekeyed_records_total").absolute(rekey.records.load(Ordering::Relaxed));
-        gauge!("cohort_rekey_lag_records").set(rekey.lag.load(Ordering::Relaxed) as f64);
-    }
-    gauge!("cohort_log_bytes").set(app.log.bytes() as f64);
-    for (segment, size) in app.profiles.sizes().unwrap_or_default().into_iter().take(1000) {
-        gauge!("cohort_segment_members", "segment" => segment).set(size as f64);
-    }
 }

@@ -16,15 +16,84 @@ use cohort_engine::partition::why::Why;
 use cohort_engine::source::{RawBatch, SourceError};
 use cohort_engine::window::why::{Amount, Standing};
 use cohort_engine::{Partition, Settings};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use utoipa::ToSchema;
+use tokio::sync::Semaphore;
+use utoipa::{IntoParams, ToSchema};
 
 use super::App;
-use super::extract::Path;
+use super::events::Event;
+use super::extract::{Path, Query, at_most};
 use super::problem::{ApiResult, Problem};
 use super::segments::blocking;
 use crate::config;
+use crate::service::results::SegmentResult;
+
+/// Which users to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Search {
+    /// What their ids begin with.
+    q: Option<String>,
+    /// How many at most, up to 100; 20 by default.
+    limit: Option<usize>,
+}
+
+/// A user who is known.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KnownUser {
+    user_id: String,
+    /// How many segments they are in.
+    segments: usize,
+}
+
+/// Profiles that a look-up goes through at most.
+const PROFILES: usize = 20_000;
+
+/// Users who are in a segment or were of late, in the order of their ids. Of several members, those of the one that is asked.
+#[utoipa::path(get, path = "/users", operation_id = "listUsers", tag = "users", params(Search), responses((status = 200, body = Vec<KnownUser>), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+pub async fn list(State(app): State<App>, Query(search): Query<Search>) -> ApiResult<Json<Vec<KnownUser>>> {
+    let limit = at_most("limit", search.limit, 20, 100)?;
+    let users = blocking(move || app.profiles.users(&search.q.unwrap_or_default(), limit, PROFILES)).await??;
+    Ok(Json(users.into_iter().map(|(user_id, segments)| KnownUser { user_id, segments }).collect()))
+}
+
+/// How many to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Few {
+    /// How many at most, up to 1000; 50 by default.
+    limit: Option<usize>,
+}
+
+/// Events that a look-up goes through at most.
+const EVENTS: usize = 200_000;
+/// Look-ups that go through events at the same time; others wait.
+static LOOKING: Semaphore = Semaphore::const_new(2);
+
+/// A user's newest events, whatever segments they count in, newest first: those among the newest 200,000 of all users.
+#[utoipa::path(get, path = "/users/{userId}/events", operation_id = "listUserEvents", tag = "users", params(("userId" = String, Path), Few), responses((status = 200, body = Vec<Event>), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+pub async fn events(State(app): State<App>, Path(user_id): Path<String>, Query(few): Query<Few>) -> ApiResult<Json<Vec<Value>>> {
+    let limit = at_most("limit", few.limit, 50, 1_000)?;
+    let turn = LOOKING.acquire().await.map_err(|e| Problem::internal(&e))?;
+    let found = blocking(move || {
+        let _turn = turn;
+        app.newest_events(EVENTS, |_, event| event["userId"] == *user_id)
+    });
+    let event = |(topic, mut event): (std::sync::Arc<str>, Value)| {
+        event["topic"] = json!(&*topic);
+        event
+    };
+    Ok(Json(found.await?.map_err(|e| Problem::internal(&e))?.into_iter().take(limit).map(event).collect()))
+}
+
+/// When a user entered and exited segments, newest first, among the last 100,000 results.
+#[utoipa::path(get, path = "/users/{userId}/timeline", operation_id = "getUserTimeline", tag = "users", params(("userId" = String, Path), Few), responses((status = 200, body = Vec<SegmentResult>), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+pub async fn timeline(State(app): State<App>, Path(user_id): Path<String>, Query(few): Query<Few>) -> ApiResult<Json<Vec<SegmentResult>>> {
+    let limit = at_most("limit", few.limit, 50, 1_000)?;
+    blocking(move || Json(app.results.recent(limit, |r| r.user_id == user_id && r.event != "result"))).await
+}
 
 /// A membership. Times are milliseconds since the epoch.
 #[derive(Debug, Serialize, ToSchema)]
@@ -52,7 +121,7 @@ pub struct UserSegments {
 }
 
 /// The segments that a user is in now; none for a user who is not known.
-#[utoipa::path(get, path = "/users/{userId}/segments", tag = "users", params(("userId" = String, Path)), responses((status = 200, body = UserSegments), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+#[utoipa::path(get, path = "/users/{userId}/segments", operation_id = "getUserSegments", tag = "users", params(("userId" = String, Path)), responses((status = 200, body = UserSegments), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn segments(State(app): State<App>, Path(user_id): Path<String>, headers: HeaderMap) -> ApiResult<Json<Value>> {
     let profile = app.profiles.get(&user_id)?;
     // What is kept here of a partition that another member reads by now is of the past.
@@ -176,7 +245,7 @@ pub struct WhyAnswer {
     /// The segments that are read.
     inputs: Vec<Input>,
     /// The newest events that the segment takes in.
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<Event>)]
     events: Vec<Value>,
 }
 
@@ -212,7 +281,7 @@ fn input(program: &cohort_compiler::Program, (segment, why): &(u32, Why)) -> Inp
 }
 
 /// Windows, values, thresholds and events that decided it, in or out.
-#[utoipa::path(get, path = "/users/{userId}/segments/{segment}/why", tag = "users", params(("userId" = String, Path), ("segment" = String, Path)), responses((status = 200, body = WhyAnswer), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+#[utoipa::path(get, path = "/users/{userId}/segments/{segment}/why", operation_id = "whyUserInSegment", tag = "users", params(("userId" = String, Path), ("segment" = String, Path)), responses((status = 200, body = WhyAnswer), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn why(State(app): State<App>, Path((user_id, segment)): Path<(String, String)>, headers: HeaderMap) -> ApiResult<Json<Value>> {
     let current = app.current.load_full();
     let name = current.find(&segment).map(|s| s.name.clone()).ok_or_else(|| Problem::no_segment(&segment))?;

@@ -171,14 +171,17 @@ pub struct Catalog {
 
 const SQLITE: [&str; 3] = ["PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", "PRAGMA busy_timeout = 10000"];
 
-/// A URL without its password and query.
+/// A URL without its password and query; a user without a password may be a token.
 pub fn redacted(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_string() };
-    let (authority, path) = rest.split_once('/').map_or((rest, String::new()), |(a, p)| (a, format!("/{p}")));
-    // What follows a question mark may be a secret.
-    let path = path.split_once('?').map_or(path.clone(), |(path, _)| format!("{path}?***"));
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let path = path.find(['?', '#']).map_or(path.to_string(), |at| format!("{}{}***", &path[..at], &path[at..=at]));
     let Some((user, host)) = authority.rsplit_once('@') else { return format!("{scheme}://{authority}{path}") };
-    let user = user.split_once(':').map_or(user.to_string(), |(name, _)| format!("{name}:***"));
+    let user = match user.split_once(':') {
+        Some((name, _)) => format!("{name}:***"),
+        None if scheme.starts_with("http") => "***".into(),
+        None => user.to_string(),
+    };
     format!("{scheme}://{user}@{host}{path}")
 }
 

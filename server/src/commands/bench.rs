@@ -70,9 +70,8 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     if args.list {
-        let all = SCENARIOS.iter().map(|s| (s.name, s.about)).chain(LIVE).chain(OUTSIDE);
-        all.for_each(|(name, about)| println!("{name:<16} {about}"));
-        return Ok(());
+        let mut all = SCENARIOS.iter().map(|s| (s.name, s.about)).chain(LIVE).chain(OUTSIDE);
+        return all.try_for_each(|(name, about)| super::print(&format!("{name:<16} {about}\n")));
     }
     if LIVE.iter().any(|(name, _)| *name == args.scenario) {
         return live(args);

@@ -17,12 +17,10 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let sources = super::read_sources(&args.files)?;
     match compile(&sources, &CompileOptions::default()) {
-        Ok(program) => {
-            println!("ok: {}", explain::summary(&program));
-            Ok(())
-        }
+        Ok(program) => super::print(&format!("ok: {}\n", explain::summary(&program))),
         Err(diagnostics) => {
-            super::print_diagnostics(&diagnostics);
+            // There are errors, whether someone reads them or not.
+            let _ = super::print_diagnostics(&diagnostics);
             let n = diagnostics.0.len();
             bail!("{n} error{}", if n == 1 { "" } else { "s" })
         }

@@ -60,10 +60,9 @@ pub fn run(args: &Args) -> Result<()> {
     let text = matches!(format, Format::Tree | Format::Indent);
     if text && (args.verbose || args.segment.is_some()) {
         for segment in program.segments.iter().filter(|s| args.segment.as_deref().is_none_or(|n| n == s.name)) {
-            println!("{}\n\nLogical plan\n{}\n", segment.sql, segment.logical_plan);
+            super::print(&format!("{}\n\nLogical plan\n{}\n\n", segment.sql, segment.logical_plan))?;
         }
-        println!("Shared physical plan");
+        super::print("Shared physical plan\n")?;
     }
-    println!("{}", graph.render(format).trim_end());
-    Ok(())
+    super::print(&format!("{}\n", graph.render(format).trim_end()))
 }

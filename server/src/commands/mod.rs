@@ -7,6 +7,7 @@ pub mod generate;
 pub mod replay;
 pub mod serve;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -75,19 +76,23 @@ pub fn size(text: &str) -> Result<usize, String> {
     number.parse::<usize>().ok().and_then(|n| n.checked_mul(1 << shift)).ok_or_else(|| format!("{text:?} is not a size; write 512MiB or 1GiB"))
 }
 
+/// Prints a text; an error when nobody reads it any more.
+pub fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
+
 /// Writes a JSON report to a file, or to standard output for `-`.
 pub fn write_json(path: &Path, value: &serde_json::Value) -> Result<()> {
     let text = format!("{}\n", serde_json::to_string_pretty(value)?);
     if path.as_os_str() == "-" {
-        print!("{text}");
-        return Ok(());
+        return print(&text);
     }
     std::fs::write(path, text).with_context(|| path.display().to_string())
 }
 
 /// Prints findings, one a line.
-pub fn print_diagnostics(diagnostics: &Diagnostics) {
-    for d in &diagnostics.0 {
-        println!("{d}");
-    }
+pub fn print_diagnostics(diagnostics: &Diagnostics) -> Result<()> {
+    diagnostics.0.iter().try_for_each(|d| print(&format!("{d}\n")))
 }

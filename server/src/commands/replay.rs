@@ -245,16 +245,16 @@ pub fn measure(program: &Arc<Program>, input: &[PathBuf], graph: &mut Graph) -> 
     let summary = replay(program, source, (Format::None, ResultWriter::None), None, &options, &progress, |partition| {
         route += partition.route_nanos();
         for (m, stats) in families.iter_mut().zip(partition.family_stats()) {
-            *m = Measured { rows: m.rows + stats.events, nanos: m.nanos + stats.nanos };
+            (m.rows, m.nanos) = (m.rows + stats.events, m.nanos + stats.nanos);
         }
     })?;
-    graph.measure("scan", Measured { rows: summary.events, nanos: route });
+    graph.measure("scan", Measured { rows: summary.events, nanos: route, ..Measured::default() });
     for (i, family) in program.families.iter().enumerate() {
         graph.measure(&format!("window{i}"), families[i]);
-        graph.measure(&format!("filter{}", family.filter_id), Measured { rows: families[i].rows, nanos: 0 });
+        graph.measure(&format!("filter{}", family.filter_id), Measured { rows: families[i].rows, ..Measured::default() });
     }
     for (i, results) in summary.results.iter().enumerate() {
-        graph.measure(&format!("segment{i}"), Measured { rows: *results, nanos: 0 });
+        graph.measure(&format!("segment{i}"), Measured { rows: *results, ..Measured::default() });
     }
     Ok(())
 }

@@ -64,8 +64,7 @@ fn with_telemetry(telemetry: &Telemetry, logs: LogFormat, service: impl Future<O
 
 /// Prints the effective configuration.
 pub fn print_config(args: &ConfigArgs) -> Result<()> {
-    print!("{}", args.load(&[])?.effective());
-    Ok(())
+    super::print(&args.load(&[])?.effective())
 }
 
 /// Flags of `cohort demo`.
@@ -127,6 +126,7 @@ async fn serve(mut config: Config, demo: Option<(u64, u64)>) -> Result<()> {
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0])?
         .install_recorder()
         .map_err(|e| anyhow!("metrics: {e}"))?;
+    api::metrics::describe();
     let server = config.server.clone();
     // Bound before anything else, so that an address in use is found at once.
     let listener = std::net::TcpListener::bind(server.listen).with_context(|| format!("server.listen: {}", server.listen))?;

@@ -12,6 +12,7 @@ pub mod query;
 pub mod results;
 pub mod segments;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -72,6 +73,10 @@ pub struct Service {
     pub clock: Clock,
     /// When the service started, ms since the epoch.
     pub started_at: i64,
+    /// How the catalog stands.
+    pub catalog_state: Mutex<CatalogState>,
+    /// Records that came over HTTP and were not accepted, by reason, since the start.
+    pub rejected: Mutex<BTreeMap<&'static str, u64>>,
     store: Store,
     rekeyer: Mutex<Option<Rekeyer>>,
     editing: tokio::sync::Mutex<()>,
@@ -79,6 +84,15 @@ pub struct Service {
     cache: Arc<tokio::sync::Mutex<CompileCache>>,
     /// Compilations of what is only asked about.
     asking: Arc<tokio::sync::Mutex<CompileCache>>,
+}
+
+/// How the catalog stood when it was last looked at.
+#[derive(Debug, Clone, Default)]
+pub struct CatalogState {
+    /// What was wrong.
+    pub error: Option<String>,
+    /// When it last answered, ms since the epoch.
+    pub read_at: i64,
 }
 
 /// Milliseconds since the epoch, by the system's clock.
@@ -143,6 +157,8 @@ impl Service {
             results,
             clock,
             started_at,
+            catalog_state: Mutex::new(CatalogState { error: None, read_at: started_at }),
+            rejected: Mutex::default(),
             store,
             editing: tokio::sync::Mutex::new(()),
             cache,
@@ -182,11 +198,21 @@ impl Service {
             loop {
                 tokio::time::sleep(refresh).await;
                 let Some(service) = weak.upgrade() else { return };
-                if let Err(problem) = service.refresh().await {
-                    tracing::warn!(problem = problem.detail, "catalog refresh");
+                let error = service.refresh().await.err().map(|problem| problem.detail);
+                if let Some(problem) = &error {
+                    tracing::warn!(problem, "catalog refresh");
                 }
+                service.note_catalog(error);
             }
         });
+    }
+
+    fn note_catalog(&self, error: Option<String>) {
+        let mut state = self.catalog_state.lock().unwrap_or_else(PoisonError::into_inner);
+        if error.is_none() {
+            state.read_at = (self.clock)();
+        }
+        state.error = error;
     }
 
     /// Stops reading, saves all state, and writes what is left.

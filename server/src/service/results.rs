@@ -8,7 +8,8 @@ use cohort_engine::ResultKind;
 use cohort_engine::sink::{ResultBatch, Sink, SinkError};
 use cohort_engine::worker::Clock;
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use rustc_hash::{FxHashMap, FxHashSet};
+use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
 /// A result as the API shows it.
@@ -32,7 +33,20 @@ pub struct SegmentResult {
     /// End of the window.
     pub window_end: i64,
     /// `entered` and `exited` for changes of membership, else `result`.
+    #[schema(value_type = ResultEvent)]
     pub event: &'static str,
+}
+
+/// What a result says of membership.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ResultEvent {
+    /// The user became a member.
+    Entered,
+    /// The user ceased to be a member.
+    Exited,
+    /// Neither.
+    Result,
 }
 
 /// Batches that a listener may be behind.
@@ -47,11 +61,69 @@ pub struct Results {
     recent: Arc<Mutex<VecDeque<SegmentResult>>>,
     /// From the arrival of an event to its result in the sink, ms, since it was last asked for.
     latency: Arc<Mutex<Option<Histogram<u64>>>>,
+    counted: Arc<Mutex<Counted>>,
+}
+
+/// What is counted while results go by.
+#[derive(Default)]
+struct Counted {
+    /// Results of each segment since the start.
+    results: FxHashMap<Arc<str>, u64>,
+    /// How long results took in this minute, and in the one before.
+    minutes: [Option<(i64, Histogram<u64>)>; 2],
+}
+
+/// From the arrival of an event to its result in the sink, ms.
+#[derive(Debug, Clone, Copy, Serialize, utoipa::ToSchema)]
+pub struct Latency {
+    /// Half of the results took at most that.
+    pub p50: u64,
+    /// Of a hundred results, 99 took at most that.
+    pub p99: u64,
+}
+
+impl Counted {
+    /// Adds results of a batch that took so long.
+    fn took(&mut self, now: i64, millis: u64, results: u64) {
+        let minute = now.div_euclid(60_000);
+        if self.minutes[0].as_ref().is_none_or(|(m, _)| *m != minute) {
+            self.minutes.swap(0, 1);
+            // Two digits: a few kilobytes, however long it takes.
+            self.minutes[0] = Histogram::new_with_bounds(1, 600_000, 2).ok().map(|h| (minute, h));
+        }
+        if let Some((_, histogram)) = &mut self.minutes[0] {
+            histogram.saturating_record_n(millis.max(1), results);
+        }
+    }
+
+    fn latency(&self, now: i64) -> Option<Latency> {
+        let recent = |m: &&(i64, Histogram<u64>)| m.0 >= now.div_euclid(60_000) - 1;
+        let mut minutes = self.minutes.iter().flatten().filter(recent).map(|(_, h)| h);
+        let mut all = minutes.next()?.clone();
+        minutes.for_each(|h| {
+            // All have the same bounds.
+            let _ = all.add(h);
+        });
+        Some(Latency { p50: all.value_at_quantile(0.5), p99: all.value_at_quantile(0.99) })
+    }
+
+    fn count(&mut self, batch: &ResultBatch) {
+        let mut counts: FxHashMap<u32, u64> = FxHashMap::default();
+        batch.rows.iter().for_each(|r| *counts.entry(r.segment).or_default() += 1);
+        for (segment, n) in counts {
+            *self.results.entry(Arc::clone(&batch.names[segment as usize].segment)).or_default() += n;
+        }
+        // Segments that were dropped are forgotten, now and then.
+        if self.results.len() > 2 * batch.names.len() + 1_000 {
+            let known: FxHashSet<&str> = batch.names.iter().map(|n| &*n.segment).collect();
+            self.results.retain(|name, _| known.contains(&**name));
+        }
+    }
 }
 
 impl Default for Results {
     fn default() -> Self {
-        Results { sender: broadcast::channel(BEHIND).0, recent: Arc::default(), latency: Arc::default() }
+        Results { sender: broadcast::channel(BEHIND).0, recent: Arc::default(), latency: Arc::default(), counted: Arc::default() }
     }
 }
 
@@ -72,6 +144,20 @@ impl Results {
     pub fn take_latency(&self) -> Option<Histogram<u64>> {
         let fresh = Histogram::new_with_bounds(1, 600_000, 3).ok();
         std::mem::replace(&mut *self.latency.lock().unwrap_or_else(PoisonError::into_inner), fresh)
+    }
+
+    /// How long results of the last one to two minutes took; none where there were none.
+    pub fn latency(&self, now: i64) -> Option<Latency> {
+        self.counted().latency(now)
+    }
+
+    /// Results of each segment since the start, by name.
+    pub fn of_segments(&self) -> FxHashMap<Arc<str>, u64> {
+        self.counted().results.clone()
+    }
+
+    fn counted(&self) -> std::sync::MutexGuard<'_, Counted> {
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A sink that feeds them; `clock` times results from the arrival of their events.
@@ -109,13 +195,17 @@ impl Sink for Watched {
     fn write(&mut self, batches: &[ResultBatch]) -> Result<(), SinkError> {
         let now = (self.clock)();
         let latency = metrics::histogram!("cohort_end_to_end_seconds");
+        let mut counted = self.results.counted();
+        batches.iter().for_each(|batch| counted.count(batch));
         for batch in batches.iter().filter(|b| b.arrived > 0) {
             let took = (now - batch.arrived).max(0);
+            counted.took(now, took as u64, batch.rows.len() as u64);
             latency.record_many(took as f64 / 1000.0, batch.rows.len());
             if let Some(measured) = self.results.latency.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
                 measured.saturating_record_n(took as u64, batch.rows.len() as u64);
             }
         }
+        drop(counted);
         let rows = batches.iter().flat_map(|b| (0..b.rows.len()).map(move |row| shown(b, row)));
         let rows: Vec<SegmentResult> = rows.collect();
         let mut recent = self.results.recent.lock().unwrap_or_else(PoisonError::into_inner);

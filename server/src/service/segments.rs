@@ -10,7 +10,7 @@ use cohort_compiler::statement::{self, Statement};
 use cohort_compiler::{CompileCache, CompileOptions, Diagnostics, Program, SourceKind, SourceText, compile_cached};
 use cohort_engine::worker::Deployment;
 use rustc_hash::FxHashMap;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tracing::Instrument;
 
 use super::Service;
@@ -79,21 +79,27 @@ impl Current {
         self.compiled.get(name).copied()
     }
 
-    /// The running segments that read one of these, by name.
+    /// The running segments that read one, by name.
     pub fn readers_of(&self, name: &str) -> Vec<String> {
         let Some(id) = self.compiled(name) else { return vec![] };
-        // Hidden segments stand for the one they belong to.
-        let own = |s: &str| s == name || s.starts_with(&format!("{name}/"));
-        let mut readers = BTreeSet::new();
-        for segment in &self.program.segments {
-            if let SegmentKind::Derived(d) = &segment.kind
-                && d.inputs.contains(&(id as u32))
-                && !own(&segment.name)
-            {
-                readers.insert(segment.name.split('/').next().unwrap_or(&segment.name).to_string());
-            }
+        let segment = &self.program.segments[id];
+        let readers = segment.readers.iter().chain(&segment.member_readers);
+        self.visible(name, readers)
+    }
+
+    /// The segments that a running one reads, by name.
+    pub fn reads_of(&self, name: &str) -> Vec<String> {
+        match self.compiled(name).map(|id| &self.program.segments[id].kind) {
+            Some(SegmentKind::Derived(d)) => self.visible(name, d.inputs.iter()),
+            _ => vec![],
         }
-        readers.into_iter().collect()
+    }
+
+    /// The names of segments but for one's own; those that are hidden stand for the one they belong to.
+    fn visible<'a>(&self, own: &str, ids: impl Iterator<Item = &'a u32>) -> Vec<String> {
+        let owner = |id: &u32| self.program.segments[*id as usize].name.split('/').next().unwrap_or_default().to_string();
+        let names: BTreeSet<String> = ids.map(owner).filter(|name| name != own).collect();
+        names.into_iter().collect()
     }
 }
 
@@ -132,7 +138,7 @@ pub struct Draft {
 }
 
 /// Fields of a segment; those from the ninth on are what the API answers with, and mean nothing.
-const KNOWN: [&str; 19] = [
+const KNOWN: [&str; 25] = [
     "name",
     "description",
     "type",
@@ -152,7 +158,16 @@ const KNOWN: [&str; 19] = [
     "updatedBy",
     "size",
     "warnings",
+    "freshness",
+    "entered",
+    "exited",
+    "trend",
+    "reads",
+    "readBy",
 ];
+
+/// Names that paths of the API have instead of a segment's.
+pub const RESERVED: [&str; 3] = ["rules", "preview", "check"];
 
 /// Checks the form of a body; whether it compiles is seen later.
 pub fn draft(body: &Value, known_name: Option<&str>) -> ApiResult<Draft> {
@@ -162,10 +177,13 @@ pub fn draft(body: &Value, known_name: Option<&str>) -> ApiResult<Draft> {
     }
     let text = |key: &str| match object.get(key) {
         None | Some(Value::Null) => Ok(None),
+        // Lines and columns of errors are those of the text as it came.
+        Some(Value::String(s)) if key == "sql" => Ok(Some(s.trim_end().to_string()).filter(|s| !s.is_empty())),
         Some(Value::String(s)) => Ok(Some(s.trim().to_string()).filter(|s| !s.is_empty())),
         Some(other) => Err(Problem::bad_request(format!("{key} must be a text, not {other}"))),
     };
-    let (mut name, sql) = (text("name")?, text("sql")?);
+    // With rules, the SQL is what the API answered with.
+    let (mut name, sql) = (text("name")?, text("sql")?.filter(|_| !is_form(object)));
     let description = text("description")?.unwrap_or_default();
     if let Some(sql) = sql.as_deref().filter(|sql| is_create(sql)) {
         let own = created_name(sql)?;
@@ -174,13 +192,14 @@ pub fn draft(body: &Value, known_name: Option<&str>) -> ApiResult<Draft> {
         }
         name = Some(own);
     }
+    let reserved = |name: &String| STREAMS.contains(&name.as_str()) || RESERVED.contains(&name.as_str());
+    if let Some(name) = name.as_ref().filter(|name| reserved(name)) {
+        return Err(Problem::bad_request(format!("{name} is the name of something else")).hint("choose another name"));
+    }
     let name = name.or_else(|| known_name.map(String::from));
     let name = name.ok_or_else(|| Problem::bad_request("a segment needs a name").hint("\"name\": \"High Spenders\", or CREATE SEGMENT name AS …"))?;
     if name.len() > 128 || name.contains(['/', '\0']) {
         return Err(Problem::bad_request("a name has at most 128 bytes, no '/' and no NUL"));
-    }
-    if STREAMS.contains(&name.as_str()) || ["rules", "preview"].contains(&name.as_str()) {
-        return Err(Problem::bad_request(format!("{name} is the name of something else")).hint("choose another name"));
     }
     let body = match sql {
         Some(sql) => json!({"name": name, "sql": sql}),
@@ -192,6 +211,13 @@ pub fn draft(body: &Value, known_name: Option<&str>) -> ApiResult<Draft> {
         }
     };
     Ok(Draft { name, body, description })
+}
+
+/// Whether a body says with rules or dependencies what its segment is.
+fn is_form(object: &Map<String, Value>) -> bool {
+    let kind = object.get("type").and_then(Value::as_str).unwrap_or_default();
+    let given = |key: &&str| object.get(*key).is_some_and(|v| !v.is_null() && *v != json!([]) && *v != json!(""));
+    ["INDEPENDENT", "DERIVED"].iter().any(|k| k.eq_ignore_ascii_case(kind)) && ["rules", "dependencies", "logicalExpression"].iter().any(|k| given(&k))
 }
 
 fn created_name(sql: &str) -> ApiResult<String> {
@@ -209,9 +235,12 @@ fn created_name(sql: &str) -> ApiResult<String> {
 fn unwrapped(found: Diagnostics, name: &str, body: &Value) -> Diagnostics {
     let sql = body.get("sql").and_then(Value::as_str);
     let shift = |mut d: cohort_compiler::Diagnostic| {
-        if sql.is_none() {
+        if d.file != name && !d.message.starts_with('"') {
+            d.message = format!("\"{}\": {}", d.file, d.message);
+        }
+        if sql.is_none() || d.file != name {
             (d.line, d.column) = (0, 0);
-        } else if sql.is_some_and(|sql| !is_create(sql)) && d.file == name && d.line > 0 {
+        } else if sql.is_some_and(|sql| !is_create(sql)) && d.line > 0 {
             d.line -= 1;
             d.column = if d.line == 0 { 0 } else { d.column };
         }
@@ -222,10 +251,12 @@ fn unwrapped(found: Diagnostics, name: &str, body: &Value) -> Diagnostics {
 
 impl Service {
     /// Compiles segments.
-    pub async fn compile(&self, cache: Arc<tokio::sync::Mutex<CompileCache>>, sources: Vec<SourceText>) -> ApiResult<Result<Program, Diagnostics>> {
+    async fn compile(&self, cache: Arc<tokio::sync::Mutex<CompileCache>>, sources: Vec<SourceText>) -> ApiResult<Result<Program, Diagnostics>> {
+        // Waits here and not on a thread, of which there would be too many.
+        let mut cache = cache.lock_owned().await;
         let started = std::time::Instant::now();
         let span = tracing::info_span!("compile", segments = sources.len());
-        let work = move || compile_cached(&sources, &CompileOptions::default(), &mut cache.blocking_lock());
+        let work = move || compile_cached(&sources, &CompileOptions::default(), &mut cache);
         let compiled = tokio::task::spawn_blocking(work).instrument(span).await.map_err(|e| Problem::internal(&e));
         metrics::histogram!("cohort_compile_seconds").record(started.elapsed().as_secs_f64());
         compiled
@@ -257,6 +288,26 @@ impl Service {
             self.refresh_locked().await?;
         }
         Ok(self.current.load_full())
+    }
+
+    /// Compiles what an edit that creates or replaces a segment would have run, as if that segment were active.
+    pub async fn check(&self, edit: Edit) -> ApiResult<Arc<Program>> {
+        let current = self.current.load_full();
+        let mut segments = current.segments.clone();
+        preview_edit(&mut segments, &edit)?;
+        self.refuse_used(&current, std::slice::from_ref(&edit))?;
+        let (Edit::Create { name, .. } | Edit::Replace { name, .. }) = &edit else { return Err(Problem::internal(&"not a segment to check")) };
+        if let Some(paused) = segments.iter_mut().find(|s| s.name == *name && !s.active) {
+            *paused = Listed::new(Stored { active: true, ..paused.stored.clone() });
+        }
+        match self.compile(Arc::clone(&self.asking), sources(&segments)).await? {
+            Ok(program) => Ok(Arc::new(program)),
+            Err(Diagnostics(mut found)) => {
+                // What is wrong with the text comes first.
+                found.sort_by_key(|d| d.file != *name);
+                Err(self.finding(Diagnostics(found), &[edit]))
+            }
+        }
     }
 
     fn finding(&self, found: Diagnostics, edits: &[Edit]) -> Problem {

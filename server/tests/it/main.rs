@@ -5,6 +5,7 @@
 #[allow(dead_code, unused_imports, missing_docs)]
 #[path = "../../../connectors/tests/it/aerospike_double/mod.rs"]
 mod aerospike_double;
+mod api;
 mod examples;
 mod golden;
 mod instances;
