@@ -1,4 +1,4 @@
-import { Group, Text } from '@mantine/core';
+import { Badge, Group, Text } from '@mantine/core';
 import { useNavigate } from '@tanstack/react-router';
 import type { ReactNode } from 'react';
 import { useSizeHistory, type Segment } from '../../api';
@@ -38,6 +38,11 @@ export function List({ segments, empty }: ListProps) {
       cell: (s) => (
         <div className={classes.name}>
           <SegmentName name={s.name} />
+          {!s.active && (
+            <Badge size="xs" color="gray" ml={8} hiddenFrom="sm">
+              paused
+            </Badge>
+          )}
           {s.description && (
             <Text size="sm" c="dimmed" lineClamp={1}>
               {s.description}
@@ -59,7 +64,7 @@ export function List({ segments, empty }: ListProps) {
       : []),
     { id: 'emit', header: 'Results', wide: true, sort: (s) => s.emit, width: 116, cell: (s) => (s.emit ? <EmitBadge emit={s.emit} reason={s.emitReason} /> : NONE) },
     { id: 'kind', header: 'Written as', wide: true, sort: (s) => kindOf(s), width: 124, cell: (s) => <KindBadge kind={kindOf(s)} /> },
-    { id: 'status', header: 'Status', sort: (s) => s.active, width: 96, cell: (s) => <State active={s.active} /> },
+    { id: 'status', header: 'Status', wide: true, sort: (s) => s.active, width: 96, cell: (s) => <State active={s.active} /> },
     {
       id: 'updated',
       header: 'Changed',

@@ -63,10 +63,9 @@ export function Editor({ segment, segments, names }: EditorProps) {
     if (!meaning || !ready) return;
     setPreviewed(meaning);
     // Under the name that runs, the answer also says who would enter and leave.
-    const name = base?.name;
-    const sql = meaning.sql != null && name !== undefined ? { sql: renameIn(meaning.sql, name) } : {};
-    const named = meaning.sql != null && nameIn(meaning.sql) !== null ? {} : { name: name ?? 'preview' };
-    preview.mutate({ ...meaning, ...named, ...sql, ...(span === 'all' ? {} : { from: Date.now() - Number(span) * 60_000 }) });
+    const name = base?.name ?? 'new segment';
+    const sql = meaning.sql == null ? {} : { sql: renameIn(meaning.sql, name) };
+    preview.mutate({ ...meaning, name, ...sql, ...(span === 'all' ? {} : { from: Date.now() - Number(span) * 60_000 }) });
   };
 
   const done = (stored: Segment, text: string) => {

@@ -29,7 +29,7 @@ export function Meaning({ found, edited }: { found: Checked | null; edited: stri
   const plan = graph ? planOf({ graph, at: 0 }) : null;
   const nodes = plan?.nodes.map((n) => ((n.title === 'check' || n.title === 'query') && edited === undefined ? { ...n, title: 'this segment' } : n));
   return (
-    <Panel title="How it runs" description={graph?.summary}>
+    <Panel title="How it runs">
       {!found || !plan || !nodes ? (
         <Skeleton height={120} radius="md" animate={false} aria-label="Shown when the segment is right" />
       ) : (
@@ -70,7 +70,8 @@ export function Meaning({ found, edited }: { found: Checked | null; edited: stri
             </List>
           )}
           <div style={{ marginTop: 16 }}>
-            <PlanGraph label="Plan of this segment" nodes={nodes} edges={plan.edges} height={260} />
+            <PlanGraph label="Plan of this segment" nodes={nodes} edges={plan.edges} height={230} />
+            <div className={classes.program}>With it, the service runs {graph?.summary.replace(' → ', ' as ')}.</div>
           </div>
         </>
       )}

@@ -115,13 +115,13 @@ function Rule({ n, rule, window, eventTypes, disabled, onChange, onRemove }: Rul
           data={[...eventTypes]}
           value={rule.eventType}
           size="sm"
-          style={{ flex: 1, minWidth: 120 }}
+          style={{ flex: 1, minWidth: 96 }}
           classNames={{ input: 'mono' }}
           onChange={(eventType) => {
             onChange({ eventType });
           }}
         />
-        <Text size="sm" c="dimmed" component="span">
+        <Text size="sm" c="dimmed" component="span" visibleFrom="xs">
           events
         </Text>
       </div>
@@ -135,7 +135,7 @@ function Rule({ n, rule, window, eventTypes, disabled, onChange, onRemove }: Rul
           value={rule.operator}
           allowDeselect={false}
           size="sm"
-          w={118}
+          w={112}
           onChange={(operator) => {
             if (operator) onChange({ operator });
           }}
@@ -145,7 +145,6 @@ function Rule({ n, rule, window, eventTypes, disabled, onChange, onRemove }: Rul
           value={rule.value}
           size="sm"
           hideControls
-          style={{ flex: 1, minWidth: 80 }}
           onChange={(value) => {
             const number = typeof value === 'string' ? Number.parseFloat(value) : value;
             onChange({ value: Number.isFinite(number) ? number : '' });
