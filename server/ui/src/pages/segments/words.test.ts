@@ -6,11 +6,11 @@ const count = { eventType: 'view', attribute: 'count', operator: 'GTE', value: 1
 
 describe('rulesInWords', () => {
   it('says the window once when all rules have it', () => {
-    expect(rulesInWords([sum, count], 5)).toBe('Users with values of purchase events that sum to more than 500, and at least 1 view event within 5 minutes.');
+    expect(rulesInWords([sum, count], 5)).toBe('Users with purchase values that sum to more than 500, and at least 1 view event within 5 minutes.');
   });
   it('says each window when they differ', () => {
     expect(rulesInWords([sum, { ...count, windowMinutes: 120 }], 5)).toBe(
-      'Users with values of purchase events that sum to more than 500 within 5 minutes, and at least 1 view event within 2 hours.',
+      'Users with purchase values that sum to more than 500 within 5 minutes, and at least 1 view event within 2 hours.',
     );
   });
 });

@@ -18,11 +18,11 @@ export function minutesInWords(minutes: number): string {
   return `${plain.format(n)} ${unit}${n === 1 ? '' : 's'}`;
 }
 
-/** `sum of purchase values more than 500`, `at least 3 view events` */
+/** `purchase values that sum to more than 500`, `at least 3 view events` */
 export function ruleInWords({ eventType, attribute, operator, value, windowMinutes }: RuleWords): string {
   const number = typeof value === 'number' ? plain.format(value) : value;
   const compared = `${OPERATORS[operator] ?? operator} ${number}`;
-  const what = attribute === 'count' ? `${compared} ${eventType} event${Number(value) === 1 ? '' : 's'}` : `values of ${eventType} events that sum to ${compared}`;
+  const what = attribute === 'count' ? `${compared} ${eventType} event${Number(value) === 1 ? '' : 's'}` : `${eventType} values that sum to ${compared}`;
   return windowMinutes ? `${what} within ${minutesInWords(windowMinutes)}` : what;
 }
 

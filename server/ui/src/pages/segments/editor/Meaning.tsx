@@ -1,4 +1,5 @@
 import { List, Skeleton, Text } from '@mantine/core';
+import { useMediaQuery } from '@mantine/hooks';
 import { Panel, PlanGraph, planOf, SegmentName } from '../../../components';
 import { plural } from '../../../lib/format';
 import { EmitBadge } from '../badges';
@@ -24,6 +25,7 @@ function Names({ names }: { names: readonly string[] }) {
 
 /** When results come and why, what is shared, and how it would run. */
 export function Meaning({ found, edited }: { found: Checked | null; edited: string | undefined }) {
+  const phone = useMediaQuery('(max-width: 48em)', false, { getInitialValueInEffect: false });
   const graph = found?.graph;
   // What has no name yet is not called by the one that stands in for it.
   const plan = graph ? planOf({ graph, at: 0 }) : null;
@@ -70,7 +72,7 @@ export function Meaning({ found, edited }: { found: Checked | null; edited: stri
             </List>
           )}
           <div style={{ marginTop: 16 }}>
-            <PlanGraph label="Plan of this segment" nodes={nodes} edges={plan.edges} height={230} />
+            <PlanGraph label="Plan of this segment" nodes={nodes} edges={plan.edges} height={phone ? 460 : 230} direction={phone ? 'TB' : 'LR'} />
             <div className={classes.program}>With it, the service runs {graph?.summary.replace(' → ', ' as ')}.</div>
           </div>
         </>

@@ -83,7 +83,7 @@ describe('versions', () => {
     expect(versionText(change({ type: 'INDEPENDENT', windowMinutes: 5, rules: rules.rules }), names).split('\n')).toEqual([
       'Name: old',
       'Window: 5 min',
-      'Rule: values of orders events that sum to more than 500 within 5 minutes',
+      'Rule: orders values that sum to more than 500 within 5 minutes',
       'Rule: at least 2 view events within 1 hour',
     ]);
     expect(versionText(change({ sql: 'SELECT 1\nFROM x' }), names)).toBe('Name: old\n\nSELECT 1\nFROM x');
