@@ -17,8 +17,8 @@ export function Panel({ title, description, actions, children, flush = false, st
   const id = useId();
   return (
     <Card component="section" aria-labelledby={id} p={0} style={style}>
-      <Group justify="space-between" px="md" pt="sm" pb={flush ? 'xs' : 6} gap="xs" wrap="nowrap" align="flex-start">
-        <div style={{ minWidth: 0 }}>
+      <Group justify="space-between" px="md" pt="sm" pb={flush ? 'xs' : 6} gap="xs" align="flex-start">
+        <div style={{ minWidth: 0, flex: '1 1 150px' }}>
           <Title order={2} id={id}>
             {title}
           </Title>

@@ -1,37 +1,48 @@
+import { Skeleton, Stack } from '@mantine/core';
 import { useParams } from '@tanstack/react-router';
-import { useEffect, useState } from 'react';
-import { explainText, useAllSegments, type Problem, asProblem } from '../../../api';
-import { PageHeader, ProblemAlert, SqlEditor } from '../../../components';
+import { useMemo } from 'react';
+import { useAllSegments, useSegment } from '../../../api';
+import { PageHeader, ProblemAlert } from '../../../components';
+import { Editor } from './Editor';
 
+/** Makes a segment, or edits one. */
 export default function EditorPage() {
   const { name } = useParams({ strict: false });
-  const { data: segments } = useAllSegments();
-  const [sql, setSql] = useState("SELECT user_id, sum(value) AS value\nFROM TUMBLE(events, event_time, INTERVAL '5 minutes')\nWHERE event_typ = 'purchase'\nGROUP BY user_id, window_start, window_end\nHAVING sum(value) > 500");
-  const [problem, setProblem] = useState<Problem | null>(null);
-  useEffect(() => {
-    const stop = new AbortController();
-    const timer = setTimeout(() => {
-      explainText(sql, 'json', false, stop.signal).then(
-        () => {
-          setProblem(null);
-        },
-        (error: unknown) => {
-          if (!stop.signal.aborted) setProblem(asProblem(error));
-        },
-      );
-    }, 300);
-    return () => {
-      clearTimeout(timer);
-      stop.abort();
-    };
-  }, [sql]);
-  const errors = problem ? (problem.errors?.length ? problem.errors : [{ message: problem.detail, line: problem.line, column: problem.column, hint: problem.hint }]) : [];
+  return name === undefined ? <New /> : <Edit key={name} name={name} />;
+}
+
+function useNames() {
+  const { data: segments, error, refetch } = useAllSegments();
+  const names = useMemo(() => new Map((segments ?? []).map((s) => [s.id, s.name])), [segments]);
+  return { segments, names, error, refetch };
+}
+
+function New() {
+  const { segments, names, error, refetch } = useNames();
+  if (!segments) return <Loading title="New segment" error={error} onRetry={refetch} />;
+  return <Editor key="new" segment={undefined} segments={segments} names={names} />;
+}
+
+function Edit({ name }: { name: string }) {
+  const { segments, names, error, refetch } = useNames();
+  const { data: segment, error: noSegment, refetch: again } = useSegment(name);
+  if (!segment || !segments) return <Loading title={`Edit ${name}`} error={noSegment ?? error} onRetry={noSegment ? again : refetch} />;
+  return <Editor key={segment.id} segment={segment} segments={segments} names={names} />;
+}
+
+function Loading({ title, error, onRetry }: { title: string; error: unknown; onRetry: () => unknown }) {
   return (
     <>
-      <PageHeader title={name ? `Edit ${name}` : 'New segment'} description="As rules or as SQL." />
-      <SqlEditor label="SQL" value={sql} onChange={setSql} errors={errors} segments={segments?.map((s) => s.name)} />
-      <ul>{errors.map((e) => <li key={e.message}>{e.message}</li>)}</ul>
-      <ProblemAlert error={null} />
+      <PageHeader title={title} />
+      {error ? (
+        <ProblemAlert error={error} onRetry={() => void onRetry()} />
+      ) : (
+        <Stack aria-busy>
+          <Skeleton height={60} radius="md" />
+          <Skeleton height={280} radius="md" />
+          <Skeleton height={160} radius="md" />
+        </Stack>
+      )}
     </>
   );
 }

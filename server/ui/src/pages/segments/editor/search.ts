@@ -1,8 +1,4 @@
-/** What the address of the page holds beside its path. */
-export interface EditorSearch {
-  q?: string;
-}
+/** The address of the editor holds nothing beside its path. */
+export type EditorSearch = Record<never, never>;
 
-export const editorSearch = (search: Record<string, unknown>): EditorSearch => ({
-  ...(typeof search.q === 'string' && search.q !== '' ? { q: search.q } : {}),
-});
+export const editorSearch = (): EditorSearch => ({});
