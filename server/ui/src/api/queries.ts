@@ -254,37 +254,72 @@ export const useWhy = (userId: string, segment: string, enabled = true) =>
     enabled: enabled && userId !== '' && segment !== '',
   });
 
-export interface UserResult {
+export interface UserMove {
   segment: string;
-  event: 'entered' | 'exited' | 'result';
-  qualified: boolean;
+  event: 'entered' | 'exited';
+  /** Event time, ms. */
+  at: number;
   value: number | null;
-  timestamp: string;
-  window_start: string;
-  window_end: string;
 }
 
 /** Entering and leaving of a user, newest first, as far back as results are kept. */
-export const useUserTimeline = (userId: string, limit = 50) =>
+export const useUserTimeline = (userId: string, limit = 200) =>
   useQuery({
     queryKey: [...keys.users, userId, 'timeline', limit],
-    queryFn: ({ signal }) =>
-      select<UserResult>(
-        `SELECT segment, event, qualified, value, "timestamp", window_start, window_end FROM results WHERE user_id = ${literal(userId)} ORDER BY "timestamp" DESC LIMIT ${limit}`,
+    queryFn: async ({ signal }) => {
+      const rows = await select<Omit<UserMove, 'at'> & { timestamp: string }>(
+        `SELECT segment, event, value, "timestamp" FROM results WHERE user_id = ${literal(userId)} AND event IN ('entered', 'exited') ORDER BY "timestamp" DESC LIMIT ${limit}`,
         signal,
-      ),
+      );
+      return rows.map(({ timestamp, ...row }): UserMove => ({ ...row, at: Date.parse(timestamp) }));
+    },
     refetchInterval: CALM,
     enabled: userId !== '',
   });
 
+interface EventRow {
+  user_id: string;
+  event_type: string;
+  event_time: string;
+  value: number | null;
+  session_id: string | null;
+  metadata: Record<string, unknown> | null;
+  topic: string;
+}
+
 /** The newest events of a user among those that are kept. */
-export const useUserEvents = (userId: string, limit = 50) =>
+export const useUserEvents = (userId: string, limit = 100) =>
   useQuery({
     queryKey: [...keys.users, userId, 'events', limit],
-    queryFn: ({ signal }) =>
-      select<Record<string, unknown>>(`SELECT * FROM events WHERE user_id = ${literal(userId)} ORDER BY event_time DESC LIMIT ${limit}`, signal),
+    queryFn: async ({ signal }) => {
+      const rows = await select<EventRow>(`SELECT * FROM events WHERE user_id = ${literal(userId)} ORDER BY event_time DESC LIMIT ${limit}`, signal);
+      return rows.map(
+        (r): UserEvent => ({ userId: r.user_id, eventType: r.event_type, timestamp: Date.parse(r.event_time), value: r.value, sessionId: r.session_id, metadata: r.metadata, topic: r.topic }),
+      );
+    },
     refetchInterval: CALM,
     enabled: userId !== '',
+  });
+
+export interface FoundUser {
+  userId: string;
+  /** How many segments they are in. */
+  segments: number;
+}
+
+/** Users whose id begins so, in the order of ids. */
+export const useUserSearch = (q: string, limit = 12) =>
+  useQuery({
+    queryKey: [...keys.users, 'search', q, limit],
+    queryFn: async ({ signal }) => {
+      const rows = await select<{ user_id: string; segments: number }>(
+        `SELECT user_id, count(*) AS segments FROM memberships WHERE starts_with(user_id, ${literal(q)}) GROUP BY user_id ORDER BY user_id LIMIT ${limit}`,
+        signal,
+      );
+      return rows.map((r): FoundUser => ({ userId: r.user_id, segments: r.segments }));
+    },
+    placeholderData: keepPreviousData,
+    enabled: q !== '',
   });
 
 // Events
