@@ -1,12 +1,14 @@
 import { Tooltip } from '@mantine/core';
+import { useNow } from '../../components';
 import { formatClock, formatDuration, formatTime, formatUtc } from '../../lib/format';
 
 const DAY = 86_400_000;
 
 /** The span of a window: its clock times within a day, else with dates. */
 export function WindowTimes({ start, end }: { start: number; end: number }) {
+  const now = useNow();
   if (end === 0) return '–';
-  const far = end - start >= DAY || Math.abs(Date.now() - start) >= DAY;
+  const far = end - start >= DAY || Math.abs(now - start) >= DAY;
   const format = far ? formatTime : formatClock;
   const label = (
     <>
