@@ -1,4 +1,5 @@
 import { Card, Stack, Text } from '@mantine/core';
+import { useHover } from '@mantine/hooks';
 import { IconUsers } from '@tabler/icons-react';
 import { useResultStream } from '../../api';
 import { EmptyState, LinkButton, PageHeader, Panel, RelativeTime, SegmentName, UserLink } from '../../components';
@@ -10,7 +11,9 @@ const SHOWN = 12;
 
 /** The page before a user is chosen: a search, and users of whom there is news. */
 export function Start() {
-  const { results } = useResultStream({ keep: 100, kinds: KINDS, every: 1_000 });
+  // Nothing moves away from under the pointer.
+  const { hovered, ref } = useHover<HTMLDivElement>();
+  const { results } = useResultStream({ keep: 100, kinds: KINDS, every: 2_000, paused: hovered });
   const seen = new Set<string>();
   const newest = results.filter((r) => !seen.has(r.userId) && seen.add(r.userId)).slice(0, SHOWN);
   return (
@@ -23,7 +26,8 @@ export function Start() {
             Ids of users who are in a segment are completed. Any other id can be looked up too.
           </Text>
         </Card>
-        <Panel title="Entered or left just now" flush>
+        <div ref={ref}>
+        <Panel title="Entered or left just now" description={hovered ? 'Held while you point at it.' : 'As it happens.'} flush>
           {newest.length === 0 ? (
             <EmptyState
               icon={IconUsers}
@@ -53,6 +57,7 @@ export function Start() {
             </ul>
           )}
         </Panel>
+        </div>
       </Stack>
     </>
   );

@@ -2,8 +2,8 @@ import { Text } from '@mantine/core';
 import { IconArrowDownRight, IconArrowUpRight, IconTimeline } from '@tabler/icons-react';
 import type { Membership, UserMove } from '../../api';
 import { DataTable, EmptyState, Moment, Panel, SegmentName, useNow, type Column } from '../../components';
-import { formatClock, formatDuration, formatNumber, formatTime, plural } from '../../lib/format';
-import { changesOf, intervalsOf, spanOf, type Interval } from './intervals';
+import { formatDay, formatDuration, formatMinute, formatNumber, formatTime, plural } from '../../lib/format';
+import { changesOf, intervalsOf, spanOf, ticksOf, type Interval } from './intervals';
 import classes from './users.module.css';
 
 const DAY = 86_400_000;
@@ -11,11 +11,17 @@ const DAY = 86_400_000;
 type Numbered = UserMove & { place: number };
 
 const columns: Column<Numbered>[] = [
-  { id: 'time', header: 'Time', cell: (m) => <Moment at={m.at} />, sort: (m) => m.at },
+  { id: 'time', header: 'Time', cell: (m) => <Moved at={m.at} />, sort: (m) => m.at },
   { id: 'what', header: 'What', cell: (m) => <What event={m.event} /> },
   { id: 'segment', header: 'Segment', cell: (m) => <SegmentName name={m.segment} />, sort: (m) => m.segment },
   { id: 'value', header: 'Value', cell: (m) => formatNumber(m.value), align: 'right', wide: true },
 ];
+
+/** The clock of today, the date of before. */
+function Moved({ at }: { at: number }) {
+  const recent = useNow() - at < DAY;
+  return <Moment at={at} short={recent} />;
+}
 
 function What({ event }: { event: UserMove['event'] }) {
   const into = event === 'entered';
@@ -37,8 +43,7 @@ function Bars({ intervals }: { intervals: ReadonlyMap<string, readonly Interval[
   const span = spanOf(intervals.values(), now);
   const start = now - span;
   const percent = (at: number) => Math.max(0, Math.min(100, ((at - start) * 100) / span));
-  const ticks = [0, 0.25, 0.5, 0.75].map((share) => start + span * share);
-  const format = span > DAY ? formatTime : formatClock;
+  const format = span > 2 * DAY ? formatDay : formatMinute;
   return (
     <div className={classes.gantt}>
       {[...intervals].map(([segment, list]) => (
@@ -65,8 +70,8 @@ function Bars({ intervals }: { intervals: ReadonlyMap<string, readonly Interval[
         </div>
       ))}
       <div className={classes.axis} aria-hidden>
-        {ticks.map((tick, i) => (
-          <span key={i} style={{ left: `${i * 25}%` }} data-minor={i % 2 === 1 || undefined}>
+        {ticksOf(now, span).map((tick, i) => (
+          <span key={tick} style={{ left: `${percent(tick)}%` }} data-minor={i % 2 === 1 || undefined}>
             {format(tick)}
           </span>
         ))}

@@ -54,10 +54,14 @@ export function UserDetail({ userId }: { userId: string }) {
       {user && (
         <Stack gap="md">
           {unknown && <Unknown userId={userId} />}
-          <Memberships userId={userId} memberships={user.segments} />
+          {!unknown && <Memberships userId={userId} memberships={user.segments} />}
           {segments && <WhyBrowser userId={userId} segments={segments} memberships={user.segments} />}
-          <Timeline moves={moves} memberships={user.segments} />
-          <RecentEvents events={events} />
+          {!unknown && (
+            <>
+              <Timeline moves={moves} memberships={user.segments} />
+              <RecentEvents events={events} />
+            </>
+          )}
         </Stack>
       )}
     </>

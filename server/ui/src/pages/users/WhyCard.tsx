@@ -4,26 +4,41 @@ import { useState } from 'react';
 import { useWhy, type Membership, type Segment, type Why, type WhyInput } from '../../api';
 import { EmptyState, Moment, ProblemAlert, RelativeTime, SegmentName } from '../../components';
 import { formatNumber } from '../../lib/format';
-import { distanceOf, inWords, needed, plain, ranked, roleOf, termsOf } from './conditions';
+import { distanceOf, emptyTerms, inWords, needed, plain, ranked, roleOf, termsOf } from './conditions';
 import { Events } from './Events';
 import { expressionOf } from './expression';
+import { Meter } from './Meter';
 import { Windows } from './WindowCard';
 import classes from './users.module.css';
 
+/** Which inputs hold, or for others which do not. */
+function ofInputs(why: Why, expression: string): string {
+  const said = why.inputs.flatMap((input) => {
+    const role = roleOf(expression, input.segment);
+    const holds = role === 'out' ? !input.member : input.member;
+    if (why.member) return holds ? [`${input.member ? 'in' : 'not in'} ${input.segment}`] : [];
+    if (holds) return [];
+    return [role === 'out' ? `must not be in ${input.segment}, but is` : role === 'in' ? `has to be in ${input.segment}, and is not` : `is not in ${input.segment}`];
+  });
+  if (said.length === 0) return why.member ? 'What it reads holds.' : 'What it reads does not hold in the same window.';
+  return `${said.join(why.member ? ' and ' : '; ')}.`.replace(/^./, (c) => c.toUpperCase());
+}
+
 /** In a sentence: what decided, and how far off it is. */
-function sentence(why: Why): string {
-  if (why.inputs.length > 0) return why.member ? 'What it reads holds for this user.' : 'What it reads does not hold for this user.';
+function sentence(why: Why, expression: string): string {
+  if (why.inputs.length > 0) return ofInputs(why, expression);
   const [window] = ranked(why.windows, why.member);
   if (!window) return why.member ? 'By a window that has closed.' : 'None of this user’s events counts in a window that is open.';
   const terms = termsOf(why.condition, window)?.terms ?? [];
   const said = (why.member ? terms : terms.filter((t) => !t.met)).map(
     (t) => `${inWords(t.aggregate)} ${t.value === null ? 'has no value' : `is ${formatNumber(t.value)}`}, and it takes ${needed(t)}: ${distanceOf(t)}`,
   );
-  if (!why.member && window.qualifies) return 'It qualifies, but members are known only when the window closes.';
+  if (!why.member && window.qualifies) return 'It qualifies so far, but members are known only when the window closes.';
+  if (why.member && !window.qualifies) return `By a window that has closed. To stay when the open one closes: ${terms.map((t) => distanceOf(t)).join(', ') || 'see below'}.`;
   return said.length > 0 ? `${said.join('; ')}.`.replace(/^./, (c) => c.toUpperCase()) : why.summary;
 }
 
-function Verdict({ why, membership }: { why: Why; membership?: Membership }) {
+function Verdict({ why, expression, membership }: { why: Why; expression: string; membership?: Membership }) {
   const Icon = why.member ? IconCheck : IconMinus;
   return (
     <div className={classes.verdict} data-in={why.member || undefined} data-out={!why.member || undefined}>
@@ -32,7 +47,7 @@ function Verdict({ why, membership }: { why: Why; membership?: Membership }) {
       </div>
       <div style={{ minWidth: 0 }}>
         <Title order={3} fz="1.0625rem" className="wrap">
-          {why.member ? 'In' : 'Not in'} <SegmentName name={why.segment} fw={640} />
+          {why.member ? 'In' : 'Not in'} <SegmentName name={why.segment} fw={640} style={{ fontSize: 'inherit' }} />
           {why.member && membership && (
             <Text component="span" size="sm" c="dimmed" fw={400}>
               {' '}
@@ -41,7 +56,7 @@ function Verdict({ why, membership }: { why: Why; membership?: Membership }) {
           )}
         </Title>
         <Text size="md" className="wrap" mt={2} data-testid="because">
-          {sentence(why)}
+          {sentence(why, expression)}
         </Text>
         {why.member && why.memberUntilWindowAfter != null && (
           <Text size="sm" c="dimmed">
@@ -73,9 +88,12 @@ function InputCard({ userId, input, expression }: { userId: string; input: WhyIn
       <Stack gap="xs" mt={8}>
         {input.inputs.length > 0 && <Inputs userId={userId} inputs={input.inputs} expression={plain(input.condition)} />}
         {input.inputs.length === 0 && input.windows.length === 0 && (
-          <Text size="sm" c="dimmed">
-            {input.member ? 'By a window that has closed' : 'No event in an open window'}; it takes <code className="mono">{plain(input.condition)}</code>
-          </Text>
+          <>
+            <Text size="sm" c="dimmed">
+              {input.member ? 'By a window that has closed.' : 'No event in an open window.'}
+            </Text>
+            {!input.member && <Takes condition={input.condition} />}
+          </>
         )}
         <Windows windows={input.windows} condition={input.condition} member={input.member} most={1} />
         {input.inputs.length === 0 && !hidden && (
@@ -119,6 +137,17 @@ const NoEvents = () => <EmptyState icon={IconBolt} title="No event that counts" 
 
 /** What it takes, when there is no window to show it with. */
 function Takes({ condition }: { condition: string }) {
+  const found = emptyTerms(condition);
+  if (found) {
+    return (
+      <div className={classes.window}>
+        <div className={classes.windowHead}>In a new window{found.all ? '' : ', one of these is enough'}</div>
+        {found.terms.map((term, i) => (
+          <Meter key={i} term={term} />
+        ))}
+      </div>
+    );
+  }
   return (
     <div className={classes.expression}>
       <Text size="sm" c="dimmed">
@@ -139,7 +168,7 @@ export function WhyCard({ userId, segment, membership }: { userId: string; segme
   const expression = expressionOf(segment, why.condition);
   return (
     <Stack gap="md">
-      <Verdict why={why} membership={membership} />
+      <Verdict why={why} expression={expression} membership={membership} />
       {why.inputs.length > 0 && (
         <>
           <div className={classes.expression}>
@@ -148,7 +177,7 @@ export function WhyCard({ userId, segment, membership }: { userId: string; segme
           <Inputs userId={userId} inputs={why.inputs} expression={expression} />
         </>
       )}
-      {why.inputs.length === 0 && why.windows.length === 0 && <Takes condition={why.condition} />}
+      {why.inputs.length === 0 && why.windows.length === 0 && !why.member && <Takes condition={why.condition} />}
       {why.inputs.length === 0 && <Windows windows={why.windows} condition={why.condition} member={why.member} />}
       {why.inputs.length === 0 && (
         <section aria-label="Events that decided it">

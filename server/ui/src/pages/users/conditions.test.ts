@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { barOf, distanceOf, inWords, needed, plain, ranked, roleOf, termsOf, type Term } from './conditions';
+import { barOf, distanceOf, emptyTerms, inWords, needed, plain, ranked, roleOf, termsOf, type Term } from './conditions';
 
 const window = (aggregates: Record<string, unknown>, more: { operator?: string; threshold?: number; qualifies?: boolean } = {}) => ({
   aggregates: Object.entries(aggregates).map(([aggregate, value]) => ({ aggregate, value: value as never })),
@@ -54,12 +54,23 @@ describe('termsOf', () => {
   });
 });
 
+describe('emptyTerms', () => {
+  it('counts nothing for who has no events', () => {
+    expect(emptyTerms('coalesce(sum(value), Float64(0)) > 500 AND max(value) < 3')?.terms.map((t) => [t.value, t.met])).toEqual([
+      [0, false],
+      [null, false],
+    ]);
+    expect(emptyTerms('abs(coalesce(sum(value), Float64(0)) - Float64(5)) < 0.001')?.terms[0]).toMatchObject({ operator: '=', threshold: 5, value: 0 });
+    expect(emptyTerms('a > 1 AND (b > 2 OR c > 3)')).toBeNull();
+  });
+});
+
 describe('words', () => {
   it('names aggregates', () => {
     expect(inWords('sum(value)')).toBe('sum of value');
-    expect(inWords('count(1)')).toBe('events');
+    expect(inWords('count(1)')).toBe('number of events');
     expect(inWords('coalesce(sum(value) FILTER (event_type = purchase), 0)')).toBe('sum of value where event_type = purchase');
-    expect(inWords("count(DISTINCT metadata['category'])")).toBe('different category');
+    expect(inWords("count(DISTINCT metadata['category'])")).toBe('number of different category');
     expect(inWords('max(event_time) - min(event_time)')).toBe('max(event_time) - min(event_time)');
   });
   it('says what it takes', () => {

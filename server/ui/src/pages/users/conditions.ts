@@ -91,26 +91,35 @@ export function termsOf(condition: string, window: Pick<WhyWindow, 'aggregates' 
     const term = { aggregate: first.aggregate, operator: window.operator as Operator, threshold: window.threshold, value: number(first.value), met: window.qualifies };
     return { all: true, terms: [term] };
   }
+  return parse(condition, (aggregate) => values.get(alike(aggregate)));
+}
+
+function parse(condition: string, valueOf: (aggregate: string) => number | null | undefined): Terms | null {
   const text = plain(condition);
   for (const [word, all] of [[' AND ', true], [' OR ', false]] as const) {
-    const terms = splitAt(text, word).map((part) => parseTerm(part.trim(), (aggregate) => values.get(alike(aggregate))));
+    const terms = splitAt(text, word).map((part) => parseTerm(part.trim(), valueOf));
     if (terms.every((t) => t !== null)) return { all, terms };
   }
   return null;
 }
 
-/** An aggregate in words: `sum of value`, `events where event_type = view`. */
+/** What it takes of a user who has no event yet: counts and sums are zero. `null` as for {@link termsOf}. */
+export function emptyTerms(condition: string): Terms | null {
+  return parse(condition, (aggregate) => (/^(?:coalesce\(sum|sum|count)\(/.test(alike(aggregate)) ? 0 : null));
+}
+
+/** An aggregate in words: `sum of value`, `number of events where event_type = view`. */
 export function inWords(aggregate: string): string {
   const text = alike(aggregate).replace(/^coalesce\((.*), 0\)$/, '$1');
   const [, inner = text, filter] = /^(.*?) FILTER \((.*)\)$/.exec(text) ?? [];
   const words = inner
-    .replace(/^count\(\*\)$/, 'events')
-    .replace(/^count\(DISTINCT (.*)\)$/, 'different $1')
+    .replace(/^count\(\*\)$/, 'number of events')
+    .replace(/^count\(DISTINCT (.*)\)$/, 'number of different $1')
     .replace(/^sum\(([^()]*)\)$/, 'sum of $1')
     .replace(/^avg\(([^()]*)\)$/, 'average of $1')
     .replace(/^min\(([^()]*)\)$/, 'smallest $1')
     .replace(/^max\(([^()]*)\)$/, 'largest $1')
-    .replace(/^count\(([^()]*)\)$/, 'events with $1')
+    .replace(/^count\(([^()]*)\)$/, 'number of events with $1')
     .replace(/\bmetadata\[(.*?)\]/g, '$1');
   return filter ? `${words} where ${filter.replace(/\bmetadata\[(.*?)\]/g, '$1')}` : words;
 }

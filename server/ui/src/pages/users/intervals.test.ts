@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { changesOf, intervalsOf, spanOf, type Move } from './intervals';
+import { changesOf, intervalsOf, spanOf, ticksOf, type Move } from './intervals';
 
 const move = (at: number, event: Move['event'], segment = 'a'): Move => ({ at, event, segment, value: null });
 
@@ -41,5 +41,12 @@ describe('spanOf', () => {
     const now = 10_000_000;
     expect(spanOf([[{ segment: 'a', from: now - 200_000, until: null }]], now)).toBe(300_000);
     expect(spanOf([], now)).toBe(60_000);
+  });
+});
+
+describe('ticksOf', () => {
+  it('has whole steps, none where "now" stands', () => {
+    expect(ticksOf(900_000 + 20_000, 900_000)).toEqual([300_000, 600_000]);
+    expect(ticksOf(62_000, 60_000)).toEqual([30_000]);
   });
 });

@@ -67,3 +67,12 @@ export function spanOf(intervals: Iterable<readonly Interval[]>, now: number): n
   const needed = Math.max(0, now - Math.min(now, ...times)) * 1.05;
   return STEPS.find((step) => step >= needed) ?? needed;
 }
+
+const TICKS = [10_000, 30_000, ...STEPS];
+
+/** Whole minutes, hours or days within a span that ends now, at most five of them and none at its very end. */
+export function ticksOf(now: number, span: number): number[] {
+  const step = TICKS.find((t) => span / t <= 5) ?? span / 4;
+  const first = Math.ceil((now - span) / step) * step;
+  return Array.from({ length: 5 }, (_, i) => first + i * step).filter((tick) => tick < now - span * 0.08);
+}

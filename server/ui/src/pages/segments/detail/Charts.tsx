@@ -23,8 +23,8 @@ export function Charts({ segment }: { segment: Segment }) {
   const { span, step, per } = SPANS[chosen];
   const now = status?.now ?? stats?.freshness.evaluatedAt ?? 0;
   const series = useMemo(
-    () => minuteSeries(stats?.minutes ?? [], span, now, stats?.size ?? 0, segment.createdAt, step),
-    [stats, span, step, now, segment.createdAt],
+    () => minuteSeries(stats?.minutes ?? [], span, now, segment.size, segment.createdAt, step),
+    [stats, span, step, now, segment.size, segment.createdAt],
   );
   if (error && !stats) return <ProblemAlert error={error} />;
   const spans = (
@@ -54,10 +54,11 @@ export function Charts({ segment }: { segment: Segment }) {
       >
         <LiveChart
           label="Entered and left"
-          times={series.times}
+          times={[...series.times, (series.times.at(-1) ?? 0) + step * 0.6]}
           series={[
-            { label: 'Entered', values: series.entered, color: '--app-entered', bars: true },
-            { label: 'Left', values: series.exited, color: '--app-exited', bars: true },
+            // Room for the newest column.
+            { label: 'Entered', values: [...series.entered, null], color: '--app-entered', bars: true },
+            { label: 'Left', values: [...series.exited, null], color: '--app-exited', bars: true },
           ]}
           format={amount}
           height={170}

@@ -1,6 +1,7 @@
 import type { Rule, Segment } from '../../../api';
-import { CopyButton, Panel, SegmentName, SqlEditor } from '../../../components';
+import { CopyButton, Moment, Panel, SegmentName, SqlEditor } from '../../../components';
 import { formatNumber } from '../../../lib/format';
+import { readable } from './readable';
 import classes from './detail.module.css';
 
 const SIGNS: Record<string, string> = { GT: 'more than', GTE: 'at least', LT: 'less than', LTE: 'at most', EQ: 'exactly', NEQ: 'anything but' };
@@ -43,6 +44,24 @@ export function Definition({ segment }: { segment: Segment }) {
         </ul>
       )}
       <SqlEditor label={`The SQL of ${segment.name}`} value={segment.sql} readOnly />
+      <dl className={classes.facts}>
+        {segment.emitReason && (
+          <div>
+            <dt>{segment.emit === 'FINAL' ? 'Decided at the close' : 'Decided at once'}</dt>
+            <dd>{readable(segment.emitReason)}</dd>
+          </div>
+        )}
+        <div>
+          <dt>Created</dt>
+          <dd>
+            <Moment at={segment.createdAt} />
+          </dd>
+        </div>
+        <div>
+          <dt>Id</dt>
+          <dd className="mono">{segment.id}</dd>
+        </div>
+      </dl>
     </Panel>
   );
 }

@@ -12,7 +12,7 @@ export function Figures({ segment }: { segment: Segment }) {
   const { data: stats, dataUpdatedAt } = useStats(segment.name);
   const { data: status } = useStatus();
   const history = useSizeHistory();
-  const size = stats?.size ?? segment.size;
+  const { size } = segment;
   const now = status?.now ?? dataUpdatedAt;
   const moved = stats && movedSince(stats.minutes, now - FIVE);
   const series = stats && now > 0 ? minuteSeries(stats.minutes, HALF_HOUR, now, size, segment.createdAt) : undefined;

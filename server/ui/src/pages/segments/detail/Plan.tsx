@@ -4,6 +4,7 @@ import { useState } from 'react';
 import { useExplain, type PlanGraphData, type Segment } from '../../../api';
 import { CopyButton, EmptyState, LinkButton, Panel, PlanGraph, planOf, ProblemAlert, SegmentName } from '../../../components';
 import { sharedSteps } from './dependencies';
+import { readable } from './readable';
 import classes from './detail.module.css';
 
 interface Look {
@@ -43,7 +44,7 @@ export function Plan({ segment }: { segment: Segment }) {
         }
       >
         <ProblemAlert error={plan ? null : error} />
-        <PlanGraph label={`Plan of ${segment.name}`} nodes={graph?.nodes ?? []} edges={graph?.edges ?? []} height={420} />
+        <PlanGraph label={`Plan of ${segment.name}`} nodes={graph?.nodes ?? []} edges={graph?.edges ?? []} height={360} />
       </Panel>
       <Panel title="What it shares" description="Work that is done once for several segments." flush>
         {shared.length === 0 ? (
@@ -73,8 +74,6 @@ export function Plan({ segment }: { segment: Segment }) {
     </Stack>
   );
 }
-
-const readable = (text: string) => text.replace(/Utf8\("([^"]*)"\)/g, "'$1'").replace(/count\(1\)/g, 'count(*)');
 
 type Form = 'logical' | 'physical';
 

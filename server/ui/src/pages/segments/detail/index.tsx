@@ -2,7 +2,7 @@ import { Alert, Skeleton, Stack, Tabs } from '@mantine/core';
 import { IconHistory, IconInfoCircle, IconLayoutDashboard, IconPlayerPause, IconSitemap, IconStack2, IconUsers } from '@tabler/icons-react';
 import { useQueryClient } from '@tanstack/react-query';
 import { useNavigate, useParams, useSearch } from '@tanstack/react-router';
-import { asProblem, keys, useExplain, useResultStream, useSegment, type Segment } from '../../../api';
+import { asProblem, keys, useExplain, useResultStream, useSegment, useStats, type Segment } from '../../../api';
 import { EmptyState, LinkButton, PageHeader, ProblemAlert } from '../../../components';
 import { formatCompact } from '../../../lib/format';
 import { Charts } from './Charts';
@@ -14,6 +14,7 @@ import { Header } from './Header';
 import { Members } from './Members';
 import { Movement } from './Movement';
 import { Plan } from './Plan';
+import { readable } from './readable';
 import type { Tab } from './search';
 import { Versions } from './Versions';
 import classes from './detail.module.css';
@@ -34,8 +35,11 @@ export default function DetailPage() {
   return <Detail key={segment.id} segment={segment} />;
 }
 
-function Detail({ segment }: { segment: Segment }) {
-  const { name } = segment;
+function Detail({ segment: read }: { segment: Segment }) {
+  const { name } = read;
+  const { data: stats } = useStats(name);
+  // One size on the whole page.
+  const segment = { ...read, size: stats?.size ?? read.size };
   const queries = useQueryClient();
   const navigate = useNavigate();
   const { tab = 'overview' } = useSearch({ from: '/segments/$name' });
@@ -78,12 +82,10 @@ function Detail({ segment }: { segment: Segment }) {
             <Figures segment={segment} />
             <Charts segment={segment} />
             <div className={classes.columns}>
-              <Stack gap="md">
-                <Definition segment={segment} />
-                <Dependencies segment={segment} readers={readers} />
-              </Stack>
+              <Definition segment={segment} />
               <Movement segment={segment} stream={stream} />
             </div>
+            <Dependencies segment={segment} readers={readers} />
           </Stack>
         </Tabs.Panel>
         <Tabs.Panel value="members">
@@ -112,7 +114,7 @@ function Notes({ segment }: { segment: Segment }) {
   }
   return segment.warnings.map((warning) => (
     <Alert key={warning} color="orange" icon={<IconInfoCircle size={18} />} mb="md" radius="md" py="xs">
-      <span className="wrap">{warning.replace(/Utf8\("([^"]*)"\)/g, "'$1'").replace(/^./, (c) => c.toUpperCase())}.</span>
+      <span className="wrap">{readable(warning).replace(/^./, (c) => c.toUpperCase())}.</span>
     </Alert>
   ));
 }
