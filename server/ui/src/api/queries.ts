@@ -100,6 +100,8 @@ export interface SegmentFilter {
   size?: number;
 }
 
+const isMissing = (error: Error | null) => error instanceof ProblemError && error.problem.status === 404;
+
 /** A page of segments as they are now. */
 export const useSegments = (filter: SegmentFilter = {}) =>
   useQuery({
@@ -127,17 +129,26 @@ export const useSegment = (name: string) =>
   useQuery({
     queryKey: keys.segment(name),
     queryFn: ({ signal }) => answer<Segment>(client.GET('/api/v1/segments/{id}', { params: { path: { id: name } }, signal })),
-    refetchInterval: CALM,
+    // What is not there is not asked for again and again.
+    refetchInterval: ({ state }) => (isMissing(state.error) ? false : CALM),
   });
 
-export const useStats = (name: string) =>
+export const useStats = (name: string, enabled = true) =>
   useQuery({
+    enabled,
     queryKey: [...keys.segment(name), 'stats'],
     queryFn: ({ signal }) => answer<Stats>(client.GET('/api/v1/segments/{id}/stats', { params: { path: { id: name } }, signal })),
     refetchInterval: CALM,
   });
 
-export const useMembers = (name: string, slice: { limit?: number; cursor?: string } = {}) =>
+export interface MembersSlice {
+  limit?: number;
+  cursor?: string;
+  /** How ids begin. */
+  q?: string;
+}
+
+export const useMembers = (name: string, slice: MembersSlice = {}) =>
   useQuery({
     queryKey: [...keys.segment(name), 'members', slice],
     queryFn: ({ signal }) => fetchMembers(name, slice, signal),
@@ -146,11 +157,27 @@ export const useMembers = (name: string, slice: { limit?: number; cursor?: strin
   });
 
 /** One slice of members, for exports that walk over all. */
-export const fetchMembers = (name: string, slice: { limit?: number; cursor?: string }, signal?: AbortSignal) =>
-  answer<Members>(client.GET('/api/v1/segments/{id}/members', { params: { path: { id: name }, query: slice }, signal }));
+export async function fetchMembers(name: string, { q, limit = 100, cursor }: MembersSlice, signal?: AbortSignal): Promise<Members> {
+  if (!q) return answer<Members>(client.GET('/api/v1/segments/{id}/members', { params: { path: { id: name }, query: { limit, cursor } }, signal }));
+  const rows = await select<Record<string, string> & { value: number | null }>(
+    `SELECT * FROM memberships WHERE segment = ${literal(name)} AND starts_with(user_id, ${literal(q)}) AND user_id > ${literal(cursor ?? '')} ORDER BY user_id LIMIT ${limit}`,
+    signal,
+  );
+  const time = (text?: string) => Date.parse(text ?? '');
+  const items = rows.map((r) => ({
+    userId: r.user_id ?? '',
+    value: r.value,
+    since: time(r.since),
+    windowStart: time(r.window_start),
+    windowEnd: time(r.window_end),
+    expiresAt: time(r.expires_at),
+  }));
+  return { items, ...(items.length === limit ? { cursor: items.at(-1)?.userId } : {}) };
+}
 
-export const useVersions = (name: string) =>
+export const useVersions = (name: string, enabled = true) =>
   useQuery({
+    enabled,
     queryKey: [...keys.segment(name), 'versions'],
     queryFn: ({ signal }) => answer<Change[]>(client.GET('/api/v1/segments/{id}/versions', { params: { path: { id: name } }, signal })),
   });
@@ -195,12 +222,17 @@ export const useSetActive = () =>
     onSuccess: useAfterChange(),
   });
 
-/** A problem of status 409 has the dependants in `segments`. */
-export const useDeleteSegment = () =>
-  useMutation({
+/** A problem of status 409 has the dependants in `segments`. What is gone is not read again: its page is left. */
+export const useDeleteSegment = () => {
+  const queries = useQueryClient();
+  return useMutation({
     mutationFn: (name: string) => answer<undefined>(client.DELETE('/api/v1/segments/{id}', { params: { path: { id: name } } })),
-    onSuccess: useAfterChange(),
+    onSuccess: (_, name) => {
+      const gone = (queryKey: readonly unknown[]) => keys.segment(name).every((part, i) => queryKey[i] === part);
+      void queries.invalidateQueries({ predicate: ({ queryKey }) => !gone(queryKey) && ['segments', 'status', 'explain', 'audit'].includes(String(queryKey[0])) });
+    },
   });
+};
 
 export const usePreview = () =>
   useMutation({
@@ -224,8 +256,9 @@ export async function select<R extends object>(sql: string, signal?: AbortSignal
 /** A text as a literal of SQL. */
 export const literal = (text: string) => `'${text.replaceAll("'", "''")}'`;
 
-export const useExplain = (segment?: string, format: Style = 'json') =>
+export const useExplain = (segment?: string, format: Style = 'json', enabled = true) =>
   useQuery({
+    enabled,
     queryKey: [...keys.explain, segment ?? null, format],
     queryFn: ({ signal }) => answer<Plan>(client.GET('/api/v1/explain', { params: { query: { segment, format } }, signal })),
     refetchInterval: LIVE,
@@ -254,37 +287,72 @@ export const useWhy = (userId: string, segment: string, enabled = true) =>
     enabled: enabled && userId !== '' && segment !== '',
   });
 
-export interface UserResult {
+export interface UserMove {
   segment: string;
-  event: 'entered' | 'exited' | 'result';
-  qualified: boolean;
+  event: 'entered' | 'exited';
+  /** Event time, ms. */
+  at: number;
   value: number | null;
-  timestamp: string;
-  window_start: string;
-  window_end: string;
 }
 
 /** Entering and leaving of a user, newest first, as far back as results are kept. */
-export const useUserTimeline = (userId: string, limit = 50) =>
+export const useUserTimeline = (userId: string, limit = 200) =>
   useQuery({
     queryKey: [...keys.users, userId, 'timeline', limit],
-    queryFn: ({ signal }) =>
-      select<UserResult>(
-        `SELECT segment, event, qualified, value, "timestamp", window_start, window_end FROM results WHERE user_id = ${literal(userId)} ORDER BY "timestamp" DESC LIMIT ${limit}`,
+    queryFn: async ({ signal }) => {
+      const rows = await select<Omit<UserMove, 'at'> & { timestamp: string }>(
+        `SELECT segment, event, value, "timestamp" FROM results WHERE user_id = ${literal(userId)} AND event IN ('entered', 'exited') ORDER BY "timestamp" DESC LIMIT ${limit}`,
         signal,
-      ),
+      );
+      return rows.map(({ timestamp, ...row }): UserMove => ({ ...row, at: Date.parse(timestamp) }));
+    },
     refetchInterval: CALM,
     enabled: userId !== '',
   });
 
+interface EventRow {
+  user_id: string;
+  event_type: string;
+  event_time: string;
+  value: number | null;
+  session_id: string | null;
+  metadata: Record<string, unknown> | null;
+  topic: string;
+}
+
 /** The newest events of a user among those that are kept. */
-export const useUserEvents = (userId: string, limit = 50) =>
+export const useUserEvents = (userId: string, limit = 100) =>
   useQuery({
     queryKey: [...keys.users, userId, 'events', limit],
-    queryFn: ({ signal }) =>
-      select<Record<string, unknown>>(`SELECT * FROM events WHERE user_id = ${literal(userId)} ORDER BY event_time DESC LIMIT ${limit}`, signal),
+    queryFn: async ({ signal }) => {
+      const rows = await select<EventRow>(`SELECT * FROM events WHERE user_id = ${literal(userId)} ORDER BY event_time DESC LIMIT ${limit}`, signal);
+      return rows.map(
+        (r): UserEvent => ({ userId: r.user_id, eventType: r.event_type, timestamp: Date.parse(r.event_time), value: r.value, sessionId: r.session_id, metadata: r.metadata, topic: r.topic }),
+      );
+    },
     refetchInterval: CALM,
     enabled: userId !== '',
+  });
+
+export interface FoundUser {
+  userId: string;
+  /** How many segments they are in. */
+  segments: number;
+}
+
+/** Users whose id begins so, in the order of ids. */
+export const useUserSearch = (q: string, limit = 12) =>
+  useQuery({
+    queryKey: [...keys.users, 'search', q, limit],
+    queryFn: async ({ signal }) => {
+      const rows = await select<{ user_id: string; segments: number }>(
+        `SELECT user_id, count(*) AS segments FROM memberships WHERE starts_with(user_id, ${literal(q)}) GROUP BY user_id ORDER BY user_id LIMIT ${limit}`,
+        signal,
+      );
+      return rows.map((r): FoundUser => ({ userId: r.user_id, segments: r.segments }));
+    },
+    placeholderData: keepPreviousData,
+    enabled: q !== '',
   });
 
 // Events

@@ -79,6 +79,8 @@ export interface PlanGraphNode {
   label: string;
   details: string[];
   measured?: { rows: number; nanos: number };
+  /** Names of the segments that use it. */
+  segments?: string[];
 }
 
 export interface PlanGraphData {

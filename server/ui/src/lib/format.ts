@@ -8,6 +8,7 @@ const short = new Intl.NumberFormat(locale, { notation: 'compact', maximumFracti
 const clock = new Intl.DateTimeFormat(locale, { hour: '2-digit', minute: '2-digit', second: '2-digit' });
 const minute = new Intl.DateTimeFormat(locale, { hour: '2-digit', minute: '2-digit' });
 const day = new Intl.DateTimeFormat(locale, { dateStyle: 'medium', timeStyle: 'medium' });
+const date = new Intl.DateTimeFormat(locale, { day: 'numeric', month: 'short' });
 const relative = new Intl.RelativeTimeFormat(locale, { numeric: 'auto', style: 'narrow' });
 
 /** What stands for a value that is not known. */
@@ -59,6 +60,8 @@ export function formatDuration(ms: Maybe): string {
 export const formatClock = (ms: Maybe): string => (known(ms) ? clock.format(ms) : NONE);
 /** `14:03` */
 export const formatMinute = (ms: Maybe): string => (known(ms) ? minute.format(ms) : NONE);
+/** `25 Nov` */
+export const formatDay = (ms: Maybe): string => (known(ms) ? date.format(ms) : NONE);
 /** `25 Nov 2026, 14:03:22` */
 export const formatTime = (ms: Maybe): string => (known(ms) && Math.abs(ms) < 8.64e15 ? day.format(ms) : NONE);
 /** `2026-11-25 14:03:22.120 UTC`, to hover over. */

@@ -1,10 +1,9 @@
-import { EmptyState, PageHeader } from '../../components';
+import { useParams } from '@tanstack/react-router';
+import { Start } from './Start';
+import { UserDetail } from './UserDetail';
 
+/** Looks a user up: what they are in, why, and what happened. */
 export default function UsersPage() {
-  return (
-    <>
-      <PageHeader title="Users" description="What a user is in, and why." />
-      <EmptyState title="Not here yet" text="This page is still to come." />
-    </>
-  );
+  const { userId } = useParams({ strict: false });
+  return userId ? <UserDetail key={userId} userId={userId} /> : <Start />;
 }

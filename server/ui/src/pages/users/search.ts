@@ -1,8 +1,9 @@
 /** What the address of the page holds beside its path. */
 export interface UsersSearch {
-  q?: string;
+  /** The segment that is explained. */
+  segment?: string;
 }
 
 export const usersSearch = (search: Record<string, unknown>): UsersSearch => ({
-  ...(typeof search.q === 'string' && search.q !== '' ? { q: search.q } : {}),
+  ...(typeof search.segment === 'string' && search.segment !== '' ? { segment: search.segment } : {}),
 });

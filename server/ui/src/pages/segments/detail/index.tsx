@@ -1,19 +1,151 @@
-import { useParams } from '@tanstack/react-router';
-import { useSegment } from '../../../api';
-import { PageHeader, Panel, ProblemAlert, SqlEditor } from '../../../components';
+import { Alert, Skeleton, Stack, Tabs } from '@mantine/core';
+import { IconHistory, IconInfoCircle, IconLayoutDashboard, IconPlayerPause, IconSitemap, IconStack2, IconUsers } from '@tabler/icons-react';
+import { useQueryClient } from '@tanstack/react-query';
+import { useNavigate, useParams, useSearch } from '@tanstack/react-router';
+import { asProblem, keys, useExplain, useResultStream, useSegment, useStats, type Segment } from '../../../api';
+import { EmptyState, LinkButton, PageHeader, ProblemAlert } from '../../../components';
+import { formatCompact } from '../../../lib/format';
+import { Charts } from './Charts';
+import { Definition } from './Definition';
+import { readersOf } from './dependencies';
+import { Dependencies } from './Dependencies';
+import { Figures } from './Figures';
+import { Header } from './Header';
+import { Members } from './Members';
+import { Movement } from './Movement';
+import { Plan } from './Plan';
+import { readable } from './readable';
+import type { Tab } from './search';
+import { Versions } from './Versions';
+import classes from './detail.module.css';
 
+/** A segment: who is in it, how that came about, what it means and how it runs. */
 export default function DetailPage() {
   const { name } = useParams({ from: '/segments/$name' });
-  const { data: segment, error } = useSegment(name);
+  const { data: segment, error, refetch } = useSegment(name);
+  if (error && asProblem(error).status === 404) return <Unknown name={name} />;
+  if (!segment) {
+    return (
+      <>
+        <PageHeader title={name} />
+        {error ? <ProblemAlert error={error} onRetry={() => void refetch()} /> : <Loading />}
+      </>
+    );
+  }
+  return <Detail key={segment.id} segment={segment} />;
+}
+
+function Detail({ segment: read }: { segment: Segment }) {
+  const { name } = read;
+  const { data: stats } = useStats(name);
+  // One size on the whole page.
+  const segment = { ...read, size: stats?.size ?? read.size };
+  const queries = useQueryClient();
+  const navigate = useNavigate();
+  const { tab = 'overview' } = useSearch({ from: '/segments/$name' });
+  const everything = useExplain(undefined, 'json', segment.readBy === undefined && segment.active);
+  const readers = segment.readBy ?? readersOf(name, everything.data?.graph);
+  const stream = useResultStream({
+    segment: name,
+    keep: 80,
+    kinds: KINDS,
+    every: 1_000,
+    onResults: (results) => {
+      if (results.some((r) => r.event !== 'result')) void queries.invalidateQueries({ queryKey: keys.segment(name) });
+    },
+  });
   return (
     <>
-      <PageHeader title={segment?.name ?? name} description={segment?.description} />
-      {!segment && <ProblemAlert error={error} />}
-      {segment && (
-        <Panel title="SQL">
-          <SqlEditor label={`The SQL of ${segment.name}`} value={segment.sql} readOnly />
-        </Panel>
-      )}
+      <Header segment={segment} readers={readers} />
+      <Notes segment={segment} />
+      <Tabs
+        value={tab}
+        keepMounted={false}
+        onChange={(to) => void navigate({ to: '/segments/$name', params: { name }, search: to === 'overview' ? {} : { tab: to as Tab }, replace: true })}
+      >
+        <Tabs.List mb="md" className={classes.tabs}>
+          <Tabs.Tab value="overview" leftSection={<IconLayoutDashboard size={16} />}>
+            Overview
+          </Tabs.Tab>
+          <Tabs.Tab value="members" leftSection={<IconUsers size={16} />}>
+            Members <span className={`num ${classes.count ?? ''}`}>{formatCompact(segment.size)}</span>
+          </Tabs.Tab>
+          <Tabs.Tab value="plan" leftSection={<IconSitemap size={16} />}>
+            How it runs
+          </Tabs.Tab>
+          <Tabs.Tab value="versions" leftSection={<IconHistory size={16} />}>
+            Versions
+          </Tabs.Tab>
+        </Tabs.List>
+        <Tabs.Panel value="overview">
+          <Stack gap="md">
+            <Figures segment={segment} />
+            <Charts segment={segment} />
+            <div className={classes.columns}>
+              <Definition segment={segment} />
+              <Movement segment={segment} stream={stream} />
+            </div>
+            <Dependencies segment={segment} readers={readers} />
+          </Stack>
+        </Tabs.Panel>
+        <Tabs.Panel value="members">
+          <Members segment={segment} />
+        </Tabs.Panel>
+        <Tabs.Panel value="plan">
+          <Plan segment={segment} />
+        </Tabs.Panel>
+        <Tabs.Panel value="versions">
+          <Versions segment={segment} />
+        </Tabs.Panel>
+      </Tabs>
     </>
+  );
+}
+
+const KINDS = ['entered', 'exited'] as const;
+
+function Notes({ segment }: { segment: Segment }) {
+  if (!segment.active) {
+    return (
+      <Alert color="gray" icon={<IconPlayerPause size={18} />} mb="md" radius="md" role="status">
+        This segment is paused: it takes in no events, and nobody is in it.
+      </Alert>
+    );
+  }
+  return segment.warnings.map((warning) => (
+    <Alert key={warning} color="orange" icon={<IconInfoCircle size={18} />} mb="md" radius="md" py="xs">
+      <span className="wrap">{readable(warning).replace(/^./, (c) => c.toUpperCase())}.</span>
+    </Alert>
+  ));
+}
+
+function Unknown({ name }: { name: string }) {
+  return (
+    <>
+      <PageHeader title="No such segment" />
+      <EmptyState
+        icon={IconStack2}
+        title={`There is no segment ${name}`}
+        text="It may have been renamed or deleted. Names are case-sensitive."
+        action={
+          <>
+            <LinkButton to="/segments" variant="default" mr="xs">
+              All segments
+            </LinkButton>
+            <LinkButton to="/segments/new">New segment</LinkButton>
+          </>
+        }
+      />
+    </>
+  );
+}
+
+function Loading() {
+  return (
+    <Stack gap="md" aria-busy>
+      <Skeleton height={36} radius="md" />
+      <Skeleton height={92} radius="md" />
+      <Skeleton height={260} radius="md" />
+    </Stack>
   );
 }

@@ -1,0 +1,45 @@
+import { Text } from '@mantine/core';
+import { useMediaQuery } from '@mantine/hooks';
+import { useNavigate } from '@tanstack/react-router';
+import { useAllSegments, useExplain, type Segment } from '../../../api';
+import { Panel, PlanGraph, SegmentName } from '../../../components';
+import { dependenciesOf } from './dependencies';
+import classes from './detail.module.css';
+
+function Names({ title, names, none }: { title: string; names: readonly string[]; none: string }) {
+  return (
+    <div className={classes.links}>
+      <span>{title}</span>
+      {names.length === 0 && <Text size="sm">{none}</Text>}
+      {names.map((name) => (
+        <SegmentName key={name} name={name} />
+      ))}
+    </div>
+  );
+}
+
+/** What the segment reads and what reads it; each leads on. */
+export function Dependencies({ segment, readers }: { segment: Segment; readers: readonly string[] }) {
+  const navigate = useNavigate();
+  const { data: plan } = useExplain(segment.name, 'json', segment.active);
+  const { data: segments } = useAllSegments();
+  const about = (name: string) => {
+    const found = segments?.find((s) => s.name === name);
+    return found && { size: found.size, derived: found.type === 'DERIVED' };
+  };
+  const { nodes, edges, reads } = dependenciesOf(segment.name, plan?.graph, readers, about);
+  const phone = useMediaQuery('(max-width: 48em)', false, { getInitialValueInEffect: false });
+  const most = Math.max(1, nodes.filter((n) => n.kind === 'scan').length, reads.length, readers.length);
+  const open = (id: string | null) => {
+    if (id !== null && id !== segment.name && !id.startsWith('stream ')) void navigate({ to: '/segments/$name', params: { name: id } });
+  };
+  return (
+    <Panel title="Dependencies" description="What it reads and what reads it; a box leads to its segment.">
+      <PlanGraph label={`Dependencies of ${segment.name}`} nodes={nodes} edges={edges} height={phone ? 380 : Math.min(460, 90 + 96 * most)} direction={phone ? 'TB' : 'LR'} selected={segment.name} onSelect={open} />
+      <div style={{ display: 'grid', gap: 4, marginTop: 10 }}>
+        <Names title="Reads" names={reads} none={segment.active ? 'events only' : 'nothing while it is paused'} />
+        <Names title="Read by" names={readers} none="no segment" />
+      </div>
+    </Panel>
+  );
+}
