@@ -78,7 +78,9 @@ export interface PlanGraphNode {
   kind: string;
   label: string;
   details: string[];
-  measured?: { rows: number; nanos: number };
+  measured?: { rows: number; nanos: number; members?: number };
+  /** How many segments use it; newer services say. */
+  shared?: number;
 }
 
 export interface PlanGraphData {
