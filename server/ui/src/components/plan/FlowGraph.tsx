@@ -24,7 +24,7 @@ type Box = Node<{ node: PlanNode; direction: 'LR' | 'TB' }, 'box'>;
 
 const WIDTH = 248;
 /** Smaller, texts cannot be read: rather, not all is in view. */
-const LEAST_ZOOM = 0.42;
+const LEAST_ZOOM = 0.5;
 /** From so many boxes on there is a map. */
 const MANY = 30;
 
@@ -146,7 +146,7 @@ function Graph({ nodes, edges, direction = 'LR', selected, onSelect, highlighted
       focusable: false,
       className: faint ? classes.faintEdge : undefined,
       ...(edge.width ? { style: { strokeWidth: edge.width } } : {}),
-      markerEnd: { type: MarkerType.ArrowClosed, width: 14, height: 14 },
+      markerEnd: { type: MarkerType.ArrowClosed, width: 14, height: 14, markerUnits: 'userSpaceOnUse' },
     };
   });
 

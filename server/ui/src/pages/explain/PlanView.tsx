@@ -65,7 +65,7 @@ export function PlanView({ plan, before, segment, node: chosen, view, onLook, kn
   const folded = folding.into.size;
   return (
     <>
-      <Group gap="sm" mb="sm" align="flex-end" justify="space-between">
+      <Group gap="sm" mt={6} mb="sm" align="flex-end" justify="space-between">
         <Group gap="sm" align="flex-end">
           <Select
             aria-label="Show the way of one segment"

@@ -54,7 +54,7 @@ function Numbers({ plan, before }: { plan: MeasuredPlan; before: MeasuredPlan | 
   return (
     <div>
       <Group component="ul" gap="xs" className={classes.counts} aria-label="What runs, in numbers">
-        {counts.map(([n, what]) => (
+        {counts.filter(([n]) => n > 0).map(([n, what]) => (
           <li key={what}>
             <b className="num">{formatCompact(n)}</b> {what}
           </li>

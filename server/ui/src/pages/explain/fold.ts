@@ -47,6 +47,8 @@ export function fold(graph: PlanGraphData, keep: ReadonlySet<string>, limits: Li
   foldRest(of('filter'), limits.filters, () => 'rest:filter');
   for (const node of free(of('window'))) if (links.reads.get(node.id)?.every((id) => into.has(id))) into.set(node.id, 'rest:window');
   foldRest(of('window'), limits.windows, () => 'rest:window');
+  // A filter is of no interest without what it filters for.
+  for (const node of free(of('filter'))) if (links.readBy.get(node.id)?.every((id) => into.has(id))) into.set(node.id, 'rest:filter');
   const segments = of('segment');
   foldAlike(segments, (node) => `of:${inputs(node)}`);
   foldRest(segments, limits.segments, (node) => `of:${inputs(node)}`);
