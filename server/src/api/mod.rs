@@ -67,7 +67,9 @@ const EVENTS_BODY: usize = 16 << 20;
         (name = "sql", description = "Statements"),
         (name = "explain", description = "How segments run, and what they share"),
         (name = "status", description = "How the service stands, and who calls")
-    )
+    ),
+    // Those of parameters, which are not found by themselves.
+    components(schemas(segments::Sort, segments::Order, segments::MembersFormat))
 )]
 struct Document;
 

@@ -1,3 +1,4 @@
+export * from './explore';
 export * from './history';
 export * from './problem';
 export * from './queries';

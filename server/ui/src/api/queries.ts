@@ -69,7 +69,7 @@ const bearer = (): Record<string, string> => {
 };
 
 /** A call whose endpoint older services do not have: `null` where it is missing. */
-async function optional<T>(path: string, signal: AbortSignal): Promise<T | null> {
+export async function optional<T>(path: string, signal: AbortSignal): Promise<T | null> {
   if (!(await paths()).has(path)) return null;
   const response = await fetch(path, { signal, headers: bearer() });
   const body: unknown = await response.json().catch(() => null);
@@ -94,7 +94,7 @@ export const useMe = () => useQuery({ queryKey: ['me'], queryFn: ({ signal }) =>
 
 export interface SegmentFilter {
   active?: boolean;
-  type?: string;
+  type?: 'INDEPENDENT' | 'DERIVED' | 'SQL';
   q?: string;
   page?: number;
   size?: number;

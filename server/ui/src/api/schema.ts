@@ -12,7 +12,24 @@ export interface paths {
             cookie?: never;
         };
         /** Who changed what, newest first. */
-        get: operations["audit"];
+        get: operations["listChanges"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/config": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The configuration in force, by section and key as in its file, without secrets and where they are kept. */
+        get: operations["getConfig"];
         put?: never;
         post?: never;
         delete?: never;
@@ -31,7 +48,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Takes in one event, an array of events, or one event a line. */
-        post: operations["post"];
+        post: operations["sendEvents"];
         delete?: never;
         options?: never;
         head?: never;
@@ -46,7 +63,24 @@ export interface paths {
             cookie?: never;
         };
         /** The newest dead letters. */
-        get: operations["dead_letters"];
+        get: operations["listDeadLetters"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/events/dead-letters/reasons": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How many dead letters are kept of each reason and topic, most first. */
+        get: operations["countDeadLetters"];
         put?: never;
         post?: never;
         delete?: never;
@@ -64,8 +98,8 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Generates events of the last seconds and takes them in. */
-        post: operations["generate"];
+        /** Generates events of the last minutes and takes them in: purchases of 10 to 510, views of 5 to 305 seconds, installs. */
+        post: operations["generateEvents"];
         delete?: never;
         options?: never;
         head?: never;
@@ -80,7 +114,7 @@ export interface paths {
             cookie?: never;
         };
         /** Topics, and what came in on them. */
-        get: operations["topics"];
+        get: operations["listTopics"];
         put?: never;
         post?: never;
         delete?: never;
@@ -97,10 +131,44 @@ export interface paths {
             cookie?: never;
         };
         /** What runs, with rows and times so far. */
-        get: operations["running"];
+        get: operations["explainRunning"];
         put?: never;
         /** How a text would run beside what runs now. */
-        post: operations["text"];
+        post: operations["explainText"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/me": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Who calls, and what they may do. */
+        get: operations["getMe"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/results": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The newest results that are kept, newest first: the last 100,000 since the service started. */
+        get: operations["listResults"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -118,7 +186,7 @@ export interface paths {
          * Results from now on: events `entered`, `exited` and `result`. A client that is too slow gets an event `lagged`
          *     with the number of batches that it missed.
          */
-        get: operations["stream"];
+        get: operations["followResults"];
         put?: never;
         post?: never;
         delete?: never;
@@ -135,10 +203,30 @@ export interface paths {
             cookie?: never;
         };
         /** Lists segments. */
-        get: operations["list"];
+        get: operations["listSegments"];
         put?: never;
         /** Creates a segment; it runs from the next batch on. */
-        post: operations["create"];
+        post: operations["createSegment"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/segments/check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * What a segment would mean, without creating or replacing it. What is wrong is said as by creating it, with lines and
+         *     columns of the text that is given.
+         */
+        post: operations["checkSegment"];
         delete?: never;
         options?: never;
         head?: never;
@@ -155,7 +243,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Runs a segment that does not run over retained events. */
-        post: operations["preview"];
+        post: operations["previewSegment"];
         delete?: never;
         options?: never;
         head?: never;
@@ -170,7 +258,7 @@ export interface paths {
             cookie?: never;
         };
         /** The rules that run, as SegmentRule JSON. */
-        get: operations["rules"];
+        get: operations["listRules"];
         put?: never;
         post?: never;
         delete?: never;
@@ -187,7 +275,7 @@ export interface paths {
             cookie?: never;
         };
         /** The rules that run for one type of event, by the name that the rules use. */
-        get: operations["rules_of"];
+        get: operations["listRulesOfEventType"];
         put?: never;
         post?: never;
         delete?: never;
@@ -204,12 +292,12 @@ export interface paths {
             cookie?: never;
         };
         /** One segment, by id or name. */
-        get: operations["get"];
+        get: operations["getSegment"];
         /** Gives a segment another meaning; the difference in members is emitted. */
-        put: operations["replace"];
+        put: operations["replaceSegment"];
         post?: never;
         /** Drops a segment; its members leave. */
-        delete: operations["drop"];
+        delete: operations["dropSegment"];
         options?: never;
         head?: never;
         patch?: never;
@@ -223,7 +311,7 @@ export interface paths {
             cookie?: never;
         };
         /** Who is in a segment now. */
-        get: operations["members"];
+        get: operations["listMembers"];
         put?: never;
         post?: never;
         delete?: never;
@@ -240,7 +328,7 @@ export interface paths {
             cookie?: never;
         };
         /** How many are in a segment, and how that came about. */
-        get: operations["stats"];
+        get: operations["getSegmentStats"];
         put?: never;
         post?: never;
         delete?: never;
@@ -263,7 +351,7 @@ export interface paths {
         options?: never;
         head?: never;
         /** Pauses or resumes a segment. A paused one has no members. */
-        patch: operations["set_status"];
+        patch: operations["setSegmentStatus"];
         trace?: never;
     };
     "/api/v1/segments/{id}/versions": {
@@ -274,7 +362,7 @@ export interface paths {
             cookie?: never;
         };
         /** All versions of a segment, newest first. */
-        get: operations["versions"];
+        get: operations["listSegmentVersions"];
         put?: never;
         post?: never;
         delete?: never;
@@ -293,7 +381,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Runs statements, one after the other; the first that fails ends it, and what those before it did stays. */
-        post: operations["run"];
+        post: operations["runSql"];
         delete?: never;
         options?: never;
         head?: never;
@@ -308,7 +396,41 @@ export interface paths {
             cookie?: never;
         };
         /** Workers, partitions, watermarks, checkpoint and sink. */
-        get: operations["status"];
+        get: operations["getStatus"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/users": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Users who are in a segment or were of late, in the order of their ids. Of several members, those of the one that is asked. */
+        get: operations["listUsers"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/users/{userId}/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A user's newest events, whatever segments they count in, newest first: those among the newest 200,000 of all users. */
+        get: operations["listUserEvents"];
         put?: never;
         post?: never;
         delete?: never;
@@ -325,7 +447,7 @@ export interface paths {
             cookie?: never;
         };
         /** The segments that a user is in now; none for a user who is not known. */
-        get: operations["segments"];
+        get: operations["getUserSegments"];
         put?: never;
         post?: never;
         delete?: never;
@@ -342,7 +464,24 @@ export interface paths {
             cookie?: never;
         };
         /** Windows, values, thresholds and events that decided it, in or out. */
-        get: operations["why"];
+        get: operations["whyUserInSegment"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/users/{userId}/timeline": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** When a user entered and exited segments, newest first, among the last 100,000 results. */
+        get: operations["getUserTimeline"];
         put?: never;
         post?: never;
         delete?: never;
@@ -386,6 +525,22 @@ export interface components {
             /** @description Its value. */
             value: Record<string, never>;
         };
+        /**
+         * @description Which database the catalog is.
+         * @enum {string}
+         */
+        CatalogKind: "sqlite" | "postgres";
+        /** @description Where segments are kept. */
+        CatalogStatus: {
+            /** @description Why it could not be read when that was last tried. */
+            error?: string | null;
+            kind: components["schemas"]["CatalogKind"];
+            /**
+             * Format: int64
+             * @description When it last answered, ms since the epoch.
+             */
+            readAt: number;
+        };
         /** @description A change that was made. */
         Change: {
             /** @description `create`, `replace`, `pause`, `resume` or `drop`. */
@@ -416,6 +571,33 @@ export interface components {
              */
             version: number;
         };
+        /** @description A segment to check. */
+        CheckInput: components["schemas"]["SegmentInput"] & {
+            /** @description The segment that is edited, by id or name; none for a new one. */
+            id?: string | null;
+        };
+        /** @description What a segment means. */
+        Checked: {
+            /** @description Whether `sql` alone is the segment. Rules of several windows are several queries, which are shown. */
+            complete: boolean;
+            emit: components["schemas"]["EmitMode"];
+            /** @description Why it emits then. */
+            emitReason: string;
+            form?: components["schemas"]["SegmentForm"] | null;
+            /** @description How it would run. */
+            graph: components["schemas"]["PlanGraph"];
+            /** @description Its name, where it has one. */
+            name?: string | null;
+            /** @description Names of the segments that it reads. */
+            reads: string[];
+            /** @description Names of other segments that it would share filters, aggregations or segments with; at most 1,000. */
+            shares: string[];
+            /** @description The text that was given; of rules, the query that they are. */
+            sql: string;
+            /** @description What may surprise. */
+            warnings: string[];
+            window: string;
+        };
         /** @description The last checkpoint. */
         CheckpointStatus: {
             /** Format: int64 */
@@ -424,11 +606,23 @@ export interface components {
             at?: number | null;
             /** Format: int64 */
             bytes: number;
+            /** @description Why the last one could not be written. */
+            error?: string | null;
+            /**
+             * Format: int64
+             * @description How often there is to be one.
+             */
+            intervalMs: number;
             /** Format: int64 */
             millis: number;
             /** Format: int64 */
             published: number;
         };
+        /**
+         * @description What a problem is with.
+         * @enum {string}
+         */
+        Component: "source" | "sink" | "checkpoint" | "catalog" | "worker";
         /** @description A dependency of a derived segment. */
         Dependency: {
             /** @description Id or name of the segment that is read. */
@@ -447,14 +641,39 @@ export interface components {
         };
         /** @description What one statement did. */
         Done: {
-            /** @description `created`, `replaced`, `exists`, `dropped`, `paused`, `resumed`, `rows` or `plan`. */
+            /** @description `created`, `replaced`, `exists`, `dropped`, `absent`, `paused`, `resumed`, `rows` or `plan`. */
             outcome: string;
-            /** @description Rows, for SELECT and SHOW; `{columns, rows, truncated}`. */
-            result?: unknown;
+            result?: components["schemas"]["Outcome"] | null;
             /** @description The segment that it concerns. */
             segment?: string | null;
             /** @description The statement. */
             statement: string;
+        };
+        /**
+         * @description When a segment emits results.
+         * @enum {string}
+         */
+        EmitMode: "CHANGES" | "FINAL";
+        /** @description An event as it came in, with all that it has. */
+        Event: {
+            eventType: string;
+            metadata?: Record<string, never> | null;
+            /**
+             * Format: int64
+             * @description Its place in the log, where that is told.
+             */
+            offset?: number | null;
+            sessionId?: string | null;
+            /**
+             * Format: int64
+             * @description When, ms since the epoch.
+             */
+            timestamp: number;
+            /** @description The topic that it came on. */
+            topic?: string | null;
+            userId: string;
+            /** Format: double */
+            value?: number | null;
         };
         /**
          * @description An event; other fields are ignored.
@@ -525,16 +744,26 @@ export interface components {
              * @description The same seed gives the same events, but for their times.
              */
             seed?: number | null;
+            /**
+             * Format: int64
+             * @description The seconds until now that the events are spread over, 0 to 300; 300 by default.
+             */
+            spanSeconds?: number | null;
             /** @description `order_events`, `activity_events` or `install_events`; a mix of all by default. */
             topic?: string | null;
             /** @description What user ids begin with. */
             userPrefix?: string | null;
+            /**
+             * Format: int64
+             * @description Users, who take turns: their ids are the prefix and a number from 0. 1 to 100,000; 100 by default.
+             */
+            users?: number | null;
         };
         /** @description Events that were generated. */
         Generated: {
             accepted: number;
             /** @description The first five. */
-            events: Record<string, never>[];
+            events: components["schemas"]["Event"][];
         };
         /** @description A segment that a derived one reads. */
         Input: {
@@ -544,15 +773,44 @@ export interface components {
             segment: string;
             windows: components["schemas"]["Window"][];
         };
-        /** @description A record that was not accepted, or came too late for a window. */
-        Letter: {
-            /** Format: int64 */
-            at: number;
+        /** @description A user who is known. */
+        KnownUser: {
+            /** @description How many segments they are in. */
+            segments: number;
+            userId: string;
+        };
+        /** @description From the arrival of an event to its result in the sink, ms. */
+        Latency: {
             /**
              * Format: int64
-             * @description Its offset; negative for a record that was refused before it had one.
+             * @description Half of the results took at most that.
              */
-            offset: number;
+            p50: number;
+            /**
+             * Format: int64
+             * @description Of a hundred results, 99 took at most that.
+             */
+            p99: number;
+        };
+        /** @description A record that was not accepted, or came too late for a window. */
+        Letter: {
+            /**
+             * Format: int64
+             * @description When it was found, ms since the epoch.
+             */
+            at: number;
+            /** @description What was wrong, in words. */
+            error: string;
+            /**
+             * Format: int64
+             * @description Its number; newer ones have greater numbers.
+             */
+            id: number;
+            /**
+             * Format: int64
+             * @description Its offset; a record that was refused before it was in a log has none.
+             */
+            offset?: number | null;
             /** Format: int32 */
             partition: number;
             /** @description The record, when it is text. */
@@ -560,7 +818,31 @@ export interface components {
             /** @description The record in hexadecimal, when it is not. */
             rawHex?: string | null;
             reason: string;
+            /** @description Its topic; `http` for a record that came over HTTP and names none. */
             topic: string;
+        };
+        /** @description The dead letters of a reason and topic. */
+        LetterReason: {
+            /**
+             * Format: int64
+             * @description How many are kept.
+             */
+            count: number;
+            /**
+             * Format: int64
+             * @description When the newest was found, ms since the epoch.
+             */
+            newest: number;
+            reason: string;
+            topic: string;
+        };
+        /** @description Who calls. */
+        Me: {
+            /** @description The name of the token; `local` where there are none. */
+            name: string;
+            role: components["schemas"]["Role"];
+            /** @description Whether the service wants a token. */
+            tokens: boolean;
         };
         /** @description A member of a segment. Times are milliseconds since the epoch. */
         Member: {
@@ -619,11 +901,18 @@ export interface components {
              */
             size: number;
         };
+        /**
+         * @description What a node of a plan is.
+         * @enum {string}
+         */
+        NodeKind: "scan" | "filter" | "window" | "segment";
         /** @description Another member of the consumer group. */
         OtherMember: {
             partitions: number[];
             url: string;
         };
+        /** @description What a statement found. */
+        Outcome: components["schemas"]["Table"] | components["schemas"]["Plan"];
         /** @description What each statement did, in order. */
         Outcomes: {
             results: components["schemas"]["Done"][];
@@ -687,8 +976,7 @@ export interface components {
             emit?: string | null;
             /** @description Why it emits then. */
             emitReason?: string | null;
-            /** @description Nodes and edges, for drawing. */
-            graph?: Record<string, never>;
+            graph?: components["schemas"]["PlanGraph"] | null;
             /** @description DataFusion's logical plan of the segment, where there is one. */
             logicalPlan?: string | null;
             /** @description The plan as text, unless it is asked for as JSON. */
@@ -697,6 +985,53 @@ export interface components {
             sql?: string | null;
             /** @description What is shared, in numbers. */
             summary: string;
+        };
+        /** @description An arrow of a plan. */
+        PlanEdge: {
+            /** @description What is read. */
+            from: string;
+            /** @description What reads it. */
+            to: string;
+        };
+        /** @description A plan, drawn: what is read stands before what reads it. */
+        PlanGraph: {
+            edges: components["schemas"]["PlanEdge"][];
+            nodes: components["schemas"]["PlanNode"][];
+            /** @description What is shared, in numbers. */
+            summary: string;
+        };
+        /** @description What a node of a plan did. */
+        PlanMeasured: {
+            /**
+             * Format: int64
+             * @description Members of a segment now.
+             */
+            members?: number | null;
+            /**
+             * Format: int64
+             * @description Nanoseconds spent in it, over all threads.
+             */
+            nanos: number;
+            /**
+             * Format: int64
+             * @description Events that left it; results of a segment.
+             */
+            rows: number;
+        };
+        /** @description An operator or a segment. */
+        PlanNode: {
+            /** @description Further lines. */
+            details: string[];
+            /** @description Its name in edges. */
+            id: string;
+            kind: components["schemas"]["NodeKind"];
+            /** @description A line for people. */
+            label: string;
+            measured?: components["schemas"]["PlanMeasured"] | null;
+            /** @description Their names; at most 1,000, and fewer where the graph is very large. */
+            segments: string[];
+            /** @description How many segments use it, themselves or through others; a segment uses itself. */
+            shared: number;
         };
         /** @description A point of a size over time. */
         Point: {
@@ -741,7 +1076,7 @@ export interface components {
             size: number;
         };
         /** @description A segment to try out, and over which events. */
-        PreviewInput: Record<string, never> & {
+        PreviewInput: components["schemas"]["SegmentInput"] & {
             /**
              * Format: int64
              * @description Events appended from then on, ms since the epoch; all that are kept by default.
@@ -791,6 +1126,16 @@ export interface components {
             reason: string;
         };
         /**
+         * @description What a result says of membership.
+         * @enum {string}
+         */
+        ResultEvent: "entered" | "exited" | "result";
+        /**
+         * @description What a token may do; each role may do what those before it may.
+         * @enum {string}
+         */
+        Role: "read" | "write" | "admin";
+        /**
          * @description A rule of a segment, as the API takes it.
          * @example {
          *       "eventType": "orders",
@@ -818,17 +1163,31 @@ export interface components {
             windowMinutes?: number | null;
         };
         /** @description A segment as it is. */
-        Segment: {
+        Segment: components["schemas"]["SegmentForm"] & {
             active: boolean;
             /** Format: int64 */
             createdAt: number;
             description: string;
-            /** @description `CHANGES` or `FINAL`. */
-            emit?: string | null;
+            emit?: components["schemas"]["EmitMode"] | null;
             /** @description Why it emits then. */
             emitReason?: string | null;
+            /**
+             * Format: int64
+             * @description Users who entered in the last five minutes.
+             */
+            entered: number;
+            /**
+             * Format: int64
+             * @description Users who exited in the last five minutes.
+             */
+            exited: number;
             freshness: components["schemas"]["Freshness"];
             id: string;
+            name: string;
+            /** @description Names of the running segments that read it. */
+            readBy: string[];
+            /** @description Names of the segments that it reads. */
+            reads: string[];
             /**
              * Format: int64
              * @description Members now.
@@ -836,6 +1195,8 @@ export interface components {
             size: number;
             /** @description The SQL that it is. */
             sql: string;
+            /** @description Members at the end of each of the last 30 minutes, oldest first; at the end now. */
+            trend: number[];
             /** Format: int64 */
             updatedAt: number;
             updatedBy: string;
@@ -844,8 +1205,21 @@ export interface components {
             /** @description What may surprise. */
             warnings: string[];
             window?: string | null;
-        } & {
-            [key: string]: unknown;
+        };
+        /** @description What a segment is made from. As SQL, it has only a type. */
+        SegmentForm: {
+            /** @description Segments that it reads. */
+            dependencies?: components["schemas"]["Dependency"][] | null;
+            /** @description How dependencies combine, where they are not simply taken from left to right. */
+            logicalExpression?: string | null;
+            /** @description Rules that must all hold. */
+            rules?: components["schemas"]["Rule"][] | null;
+            type: components["schemas"]["SegmentType"];
+            /**
+             * Format: int64
+             * @description The window of all its rules.
+             */
+            windowMinutes?: number | null;
         };
         /**
          * @description A segment to create: by rules, by dependencies, or by SQL.
@@ -864,6 +1238,8 @@ export interface components {
          *     }
          */
         SegmentInput: {
+            /** @description Whether it runs at once; it does by default. Only where it is created. */
+            active?: boolean | null;
             /** @description Segments that it reads. */
             dependencies?: components["schemas"]["Dependency"][] | null;
             /** @description What it is for. */
@@ -874,10 +1250,12 @@ export interface components {
             name?: string | null;
             /** @description Rules that must all hold. */
             rules?: components["schemas"]["Rule"][] | null;
-            /** @description A query, or a CREATE SEGMENT statement, instead of all that. */
+            /**
+             * @description A query, or a CREATE SEGMENT statement, instead of all that; passed over beside a type with rules or
+             *     dependencies, so that an answer can be sent back.
+             */
             sql?: string | null;
-            /** @description `INDEPENDENT` or `DERIVED`. */
-            type?: string | null;
+            type?: components["schemas"]["SegmentType"] | null;
             /**
              * Format: int64
              * @description The window of all its rules.
@@ -887,7 +1265,7 @@ export interface components {
         /** @description A result as the API shows it. */
         SegmentResult: {
             /** @description `entered` and `exited` for changes of membership, else `result`. */
-            event: string;
+            event: components["schemas"]["ResultEvent"];
             /** @description Whether the user qualifies. */
             qualified: boolean;
             /** @description The rule. */
@@ -927,9 +1305,20 @@ export interface components {
             threshold: unknown;
             windowMinutes: unknown;
         };
+        /**
+         * @description How a segment is written.
+         * @enum {string}
+         */
+        SegmentType: "INDEPENDENT" | "DERIVED" | "SQL";
         /** @description How the service stands. */
         ServiceStatus: {
+            catalog: components["schemas"]["CatalogStatus"];
             checkpoint: components["schemas"]["CheckpointStatus"];
+            /** @description Dead letters since the start, by reason, with those that came over HTTP. */
+            deadLetters: {
+                [key: string]: number;
+            };
+            latencyMs?: components["schemas"]["Latency"] | null;
             /**
              * Format: int64
              * @description Bytes of events that are kept.
@@ -941,7 +1330,7 @@ export interface components {
             now: number;
             partitions: components["schemas"]["Partition"][];
             /** @description What is wrong. */
-            problems: string[];
+            problems: components["schemas"]["Trouble"][];
             /**
              * Format: int64
              * @description Revision of the catalog.
@@ -950,8 +1339,10 @@ export interface components {
             running: number;
             segments: number;
             sink: components["schemas"]["SinkStatus"];
+            source: components["schemas"]["SourceStatus"];
             /** Format: int64 */
             startedAt: number;
+            time: components["schemas"]["TimeStatus"];
             version: string;
             workers: number;
         };
@@ -973,6 +1364,18 @@ export interface components {
             retries: number;
             /** Format: int64 */
             writes: number;
+        };
+        /**
+         * @description Where events come from.
+         * @enum {string}
+         */
+        SourceKind: "embedded" | "kafka" | "file";
+        /** @description Where events come from. */
+        SourceStatus: {
+            /** @description Why it cannot be read now. */
+            error?: string | null;
+            kind: components["schemas"]["SourceKind"];
+            topics: string[];
         };
         /** @description Statements. */
         SqlInput: {
@@ -999,6 +1402,17 @@ export interface components {
          * @enum {string}
          */
         Style: "tree" | "indent" | "json" | "graphviz";
+        /** @description The answer to a SELECT. */
+        Table: {
+            /** @description Names of the columns. */
+            columns: string[];
+            /** @description The rows, by column name. */
+            rows: {
+                [key: string]: unknown;
+            }[];
+            /** @description Whether there are more rows than are shown. */
+            truncated: boolean;
+        };
         /** @description One of several errors in a text. */
         TextError: {
             /**
@@ -1016,6 +1430,17 @@ export interface components {
             /** @description What is wrong. */
             message: string;
         };
+        /** @description How time passes. */
+        TimeStatus: {
+            /** Format: int64 */
+            allowedLatenessMs: number;
+            /** Format: int64 */
+            idleTimeoutMs: number;
+            /** Format: int64 */
+            maxFutureMs: number;
+            /** Format: int64 */
+            outOfOrdernessMs: number;
+        };
         /** @description A topic and what came in on it since the service started. */
         TopicInfo: {
             /** Format: int64 */
@@ -1025,6 +1450,16 @@ export interface components {
             /** Format: int64 */
             events: number;
             name: string;
+        };
+        /** @description Something that is wrong. */
+        Trouble: {
+            component: components["schemas"]["Component"];
+            detail: string;
+            /**
+             * Format: int64
+             * @description When it was last well, ms since the epoch, where that is known.
+             */
+            since?: number | null;
         };
         /** @description What a user is in. */
         UserSegments: {
@@ -1038,7 +1473,7 @@ export interface components {
             /** @description What decides. */
             condition: string;
             /** @description The newest events that the segment takes in. */
-            events: Record<string, never>[];
+            events: components["schemas"]["Event"][];
             /** @description The segments that are read. */
             inputs: components["schemas"]["Input"][];
             member: boolean;
@@ -1078,6 +1513,12 @@ export interface components {
             /** Format: int64 */
             windowStart: number;
         };
+        /** @enum {string} */
+        Sort: "name" | "size" | "updatedAt";
+        /** @enum {string} */
+        Order: "asc" | "desc";
+        /** @enum {string} */
+        MembersFormat: "json" | "csv";
     };
     responses: never;
     parameters: never;
@@ -1087,10 +1528,10 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
-    audit: {
+    listChanges: {
         parameters: {
             query?: {
-                /** @description Changes at most, up to 1000. */
+                /** @description Changes at most, up to 1000; 100 by default. */
                 limit?: number;
                 /** @description Only changes before this revision. */
                 before?: number;
@@ -1119,7 +1560,44 @@ export interface operations {
             };
         };
     };
-    post: {
+    getConfig: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "server": {
+                     *         "listen": "127.0.0.1:8080"
+                     *       },
+                     *       "time": {
+                     *         "out_of_orderness": "30s"
+                     *       }
+                     *     }
+                     */
+                    "application/json": Record<string, never>;
+                };
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    sendEvents: {
         parameters: {
             query?: {
                 /** @description Topic of all events; by default each event's type decides. */
@@ -1154,15 +1632,17 @@ export interface operations {
             };
         };
     };
-    dead_letters: {
+    listDeadLetters: {
         parameters: {
             query?: {
-                /** @description How many at most, up to 1000. */
+                /** @description How many at most, up to 1000; 100 by default. */
                 limit?: number;
                 /** @description Only those of this reason. */
                 reason?: string;
                 /** @description Only those of this topic. */
                 topic?: string;
+                /** @description Only those before this one: the `id` of the last letter that was listed. */
+                before?: number;
             };
             header?: never;
             path?: never;
@@ -1188,7 +1668,26 @@ export interface operations {
             };
         };
     };
-    generate: {
+    countDeadLetters: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LetterReason"][];
+                };
+            };
+        };
+    };
+    generateEvents: {
         parameters: {
             query?: never;
             header?: never;
@@ -1219,7 +1718,7 @@ export interface operations {
             };
         };
     };
-    topics: {
+    listTopics: {
         parameters: {
             query?: never;
             header?: never;
@@ -1238,10 +1737,10 @@ export interface operations {
             };
         };
     };
-    running: {
+    explainRunning: {
         parameters: {
             query?: {
-                /** @description `tree`, `indent`, `json` or `graphviz`. */
+                /** @description As a tree by default; `graphviz` is answered as text. */
                 format?: components["schemas"]["Style"];
                 /** @description Only this segment and what it reads. */
                 segment?: string;
@@ -1258,6 +1757,7 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Plan"];
+                    "text/vnd.graphviz": string;
                 };
             };
             "4XX": {
@@ -1270,7 +1770,7 @@ export interface operations {
             };
         };
     };
-    text: {
+    explainText: {
         parameters: {
             query?: never;
             header?: never;
@@ -1301,13 +1801,84 @@ export interface operations {
             };
         };
     };
-    stream: {
+    getMe: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Me"];
+                };
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listResults: {
         parameters: {
             query?: {
                 /** @description Only those of this segment, by id or name. */
                 segment?: string;
                 /** @description Only those of this user. */
                 user?: string;
+                /**
+                 * @description Only these, with commas between: `entered`, `exited`, `result`.
+                 * @example entered,exited
+                 */
+                event?: string;
+                /** @description How many at most, up to 1000; 100 by default. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SegmentResult"][];
+                };
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    followResults: {
+        parameters: {
+            query?: {
+                /** @description Only those of this segment, by id or name. */
+                segment?: string;
+                /** @description Only those of this user. */
+                user?: string;
+                /**
+                 * @description Only these, with commas between: `entered`, `exited`, `result`.
+                 * @example entered,exited
+                 */
+                event?: string;
             };
             header?: never;
             path?: never;
@@ -1333,18 +1904,22 @@ export interface operations {
             };
         };
     };
-    list: {
+    listSegments: {
         parameters: {
             query?: {
                 /** @description Only those that run, or do not. */
                 active?: boolean;
-                /** @description `INDEPENDENT`, `DERIVED` or `SQL`. */
-                type?: string;
+                /** @description Only those that are written so. */
+                type?: components["schemas"]["SegmentType"];
                 /** @description Text that the name or description has. */
                 q?: string;
+                /** @description In the order of their creation by default. */
+                sort?: components["schemas"]["Sort"];
+                /** @description The least first by default. */
+                order?: components["schemas"]["Order"];
                 /** @description Page, from 0. */
                 page?: number;
-                /** @description Segments a page, at most 1000. */
+                /** @description Segments a page, at most 1000; 50 by default. */
                 size?: number;
             };
             header?: never;
@@ -1371,7 +1946,7 @@ export interface operations {
             };
         };
     };
-    create: {
+    createSegment: {
         parameters: {
             query?: never;
             header?: never;
@@ -1402,7 +1977,38 @@ export interface operations {
             };
         };
     };
-    preview: {
+    checkSegment: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CheckInput"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Checked"];
+                };
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    previewSegment: {
         parameters: {
             query?: never;
             header?: never;
@@ -1433,7 +2039,7 @@ export interface operations {
             };
         };
     };
-    rules: {
+    listRules: {
         parameters: {
             query?: never;
             header?: never;
@@ -1458,7 +2064,7 @@ export interface operations {
             };
         };
     };
-    rules_of: {
+    listRulesOfEventType: {
         parameters: {
             query?: never;
             header?: never;
@@ -1485,7 +2091,7 @@ export interface operations {
             };
         };
     };
-    get: {
+    getSegment: {
         parameters: {
             query?: never;
             header?: never;
@@ -1520,7 +2126,7 @@ export interface operations {
             };
         };
     };
-    replace: {
+    replaceSegment: {
         parameters: {
             query?: never;
             header?: never;
@@ -1553,7 +2159,7 @@ export interface operations {
             };
         };
     };
-    drop: {
+    dropSegment: {
         parameters: {
             query?: never;
             header?: never;
@@ -1580,13 +2186,17 @@ export interface operations {
             };
         };
     };
-    members: {
+    listMembers: {
         parameters: {
             query?: {
-                /** @description Members at most, up to 1000. */
+                /** @description Members at most, up to 1000; 100 by default. */
                 limit?: number;
                 /** @description The cursor of the answer before. */
                 cursor?: string;
+                /** @description What their ids begin with. */
+                q?: string;
+                /** @description `csv` for all members as CSV, as `Accept: text/csv` asks for; then there is no limit. */
+                format?: components["schemas"]["MembersFormat"];
             };
             header?: never;
             path: {
@@ -1602,6 +2212,7 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Members"];
+                    "text/csv": string;
                 };
             };
             "4XX": {
@@ -1614,7 +2225,7 @@ export interface operations {
             };
         };
     };
-    stats: {
+    getSegmentStats: {
         parameters: {
             query?: never;
             header?: never;
@@ -1643,7 +2254,7 @@ export interface operations {
             };
         };
     };
-    set_status: {
+    setSegmentStatus: {
         parameters: {
             query?: never;
             header?: never;
@@ -1676,7 +2287,7 @@ export interface operations {
             };
         };
     };
-    versions: {
+    listSegmentVersions: {
         parameters: {
             query?: never;
             header?: never;
@@ -1705,7 +2316,7 @@ export interface operations {
             };
         };
     };
-    run: {
+    runSql: {
         parameters: {
             query?: never;
             header?: never;
@@ -1736,7 +2347,7 @@ export interface operations {
             };
         };
     };
-    status: {
+    getStatus: {
         parameters: {
             query?: never;
             header?: never;
@@ -1755,7 +2366,71 @@ export interface operations {
             };
         };
     };
-    segments: {
+    listUsers: {
+        parameters: {
+            query?: {
+                /** @description What their ids begin with. */
+                q?: string;
+                /** @description How many at most, up to 100; 20 by default. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KnownUser"][];
+                };
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listUserEvents: {
+        parameters: {
+            query?: {
+                /** @description How many at most, up to 1000; 50 by default. */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                userId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Event"][];
+                };
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    getUserSegments: {
         parameters: {
             query?: never;
             header?: never;
@@ -1784,7 +2459,7 @@ export interface operations {
             };
         };
     };
-    why: {
+    whyUserInSegment: {
         parameters: {
             query?: never;
             header?: never;
@@ -1802,6 +2477,38 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["WhyAnswer"];
+                };
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    getUserTimeline: {
+        parameters: {
+            query?: {
+                /** @description How many at most, up to 1000; 50 by default. */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                userId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SegmentResult"][];
                 };
             };
             "4XX": {

@@ -66,19 +66,16 @@ export interface SegmentExtras {
 export type Segment = Schemas['Segment'] & { name: string } & SegmentForm & SegmentExtras;
 export type Page = Omit<Schemas['Page'], 'items'> & { items: Segment[] };
 
-export type ServiceStatus = Schemas['ServiceStatus'] & {
-  source?: { kind: string; topics?: string[]; error?: string | null };
-  catalog?: { kind: string; error?: string | null };
-  deadLetters?: Record<string, number>;
-  latencyMs?: { p50: number; p99: number } | null;
-};
+export type ServiceStatus = Schemas['ServiceStatus'];
 
 export interface PlanGraphNode {
   id: string;
   kind: string;
   label: string;
   details: string[];
-  measured?: { rows: number; nanos: number };
+  measured?: { rows: number; nanos: number; members?: number };
+  /** How many segments use it. */
+  shared?: number;
   /** Names of the segments that use it. */
   segments?: string[];
 }

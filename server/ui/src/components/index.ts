@@ -12,4 +12,4 @@ export { StatusDot, type Tone } from './StatusDot';
 export { Moment, RelativeTime, useNow } from './time';
 export { LiveChart, type ChartSeries, type LiveChartProps } from './chart';
 export { SqlEditor, type SqlEditorHandle, type SqlEditorProps } from './editor';
-export { PlanGraph, planOf, readsOf, type PlanBadge, type PlanEdge, type PlanGraphProps, type PlanNode } from './plan';
+export { PlanGraph, planOf, readsOf, speed, type MeasuredPlan, type PlanBadge, type PlanEdge, type PlanGraphProps, type PlanNode } from './plan';

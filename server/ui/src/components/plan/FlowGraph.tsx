@@ -1,7 +1,7 @@
 import '@xyflow/react/dist/style.css';
 import dagre from '@dagrejs/dagre';
 import { Badge, Group, Text, Tooltip, useComputedColorScheme, VisuallyHidden } from '@mantine/core';
-import { Background, Controls, Handle, MarkerType, Position, ReactFlow, ReactFlowProvider, useReactFlow, type Edge, type Node, type NodeProps } from '@xyflow/react';
+import { Background, Controls, Handle, MarkerType, MiniMap, Position, ReactFlow, ReactFlowProvider, useReactFlow, useStore, type Edge, type Node, type NodeProps } from '@xyflow/react';
 import { createContext, memo, use, useEffect, useMemo } from 'react';
 import classes from './plan.module.css';
 import type { PlanEdge, PlanNode } from './plan';
@@ -23,6 +23,10 @@ export interface PlanGraphProps {
 type Box = Node<{ node: PlanNode; direction: 'LR' | 'TB' }, 'box'>;
 
 const WIDTH = 248;
+/** Smaller, texts cannot be read: rather, not all is in view. */
+const LEAST_ZOOM = 0.5;
+/** From so many boxes on there is a map. */
+const MANY = 30;
 
 /** How high a node will be, so that it can be laid out before it is drawn. */
 function heightOf(node: PlanNode): number {
@@ -55,6 +59,7 @@ const BoxNode = memo(function BoxNode({ id, data: { node, direction }, selected 
     <div
       className={classes.node}
       data-kind={node.kind}
+      data-shared={node.shared || undefined}
       data-selected={selected || undefined}
       data-faint={(highlighted && !highlighted.has(id)) || undefined}
       title={(node.more ?? details).join('\n')}
@@ -102,12 +107,24 @@ function Graph({ nodes, edges, direction = 'LR', selected, onSelect, highlighted
   const places = useMemo(() => layout(nodes, edges, direction), [shape]);
   const ids = nodes.map((n) => n.id).join('\n');
 
+  const way = highlighted ? nodes.filter((n) => highlighted.has(n.id)).map((n) => n.id) : [];
+  const inView = way.join('\n');
+  const width = useStore((state) => state.width);
+
   useEffect(() => {
-    const frame = requestAnimationFrame(() => void flow.fitView({ padding: 0.08, maxZoom: 1 }));
+    const frame = requestAnimationFrame(() => {
+      const shown = inView ? inView.split('\n').map((id) => ({ id })) : undefined;
+      void flow.fitView({ padding: 0.06, maxZoom: 1, minZoom: LEAST_ZOOM, ...(shown ? { nodes: shown } : {}) }).then(() => {
+        // What does not fit is cut off where one reads last.
+        const view = flow.getViewport();
+        const bounds = flow.getNodesBounds(shown?.map((n) => n.id) ?? flow.getNodes());
+        if (bounds.x * view.zoom + view.x < 0) void flow.setViewport({ ...view, x: 12 - bounds.x * view.zoom });
+      });
+    });
     return () => {
       cancelAnimationFrame(frame);
     };
-  }, [flow, ids, direction]);
+  }, [flow, ids, direction, inView, width]);
 
   const boxes: Box[] = nodes.map((node) => ({
     id: node.id,
@@ -128,7 +145,8 @@ function Graph({ nodes, edges, direction = 'LR', selected, onSelect, highlighted
       label: edge.label,
       focusable: false,
       className: faint ? classes.faintEdge : undefined,
-      markerEnd: { type: MarkerType.ArrowClosed, width: 14, height: 14 },
+      ...(edge.width ? { style: { strokeWidth: edge.width } } : {}),
+      markerEnd: { type: MarkerType.ArrowClosed, width: 14, height: 14, markerUnits: 'userSpaceOnUse' },
     };
   });
 
@@ -149,16 +167,15 @@ function Graph({ nodes, edges, direction = 'LR', selected, onSelect, highlighted
           for (const change of changes) if (change.type === 'select' && change.selected) onSelect?.(change.id);
         }}
         onPaneClick={() => onSelect?.(null)}
-        minZoom={0.15}
+        minZoom={0.1}
         maxZoom={1.6}
-        fitView
-        fitViewOptions={{ padding: 0.08, maxZoom: 1 }}
         preventScrolling={false}
         zoomOnScroll={false}
         aria-label={label}
         proOptions={{ hideAttribution: true }}
       >
         <Background gap={20} size={1} />
+        {nodes.length > MANY && <MiniMap pannable zoomable position="bottom-left" ariaLabel="Map of the graph" className={classes.map} />}
         <Controls showInteractive={false} position="bottom-right" aria-label="View of the graph" />
       </ReactFlow>
     </Highlight>

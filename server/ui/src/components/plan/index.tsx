@@ -3,7 +3,7 @@ import { lazy, Suspense } from 'react';
 import type { PlanGraphProps } from './FlowGraph';
 
 export type { PlanGraphProps } from './FlowGraph';
-export { planOf, readsOf, type PlanBadge, type PlanEdge, type PlanNode } from './plan';
+export { planOf, readsOf, speed, type MeasuredPlan, type PlanBadge, type PlanEdge, type PlanNode } from './plan';
 
 const FlowGraph = lazy(() => import('./FlowGraph'));
 

@@ -1,6 +1,6 @@
 // Plans as nodes and edges to draw.
 import type { PlanGraphData, PlanGraphNode } from '../../api';
-import { formatDuration, formatRate, formatCompact } from '../../lib/format';
+import { formatCompact, formatCount, formatDuration, formatRate } from '../../lib/format';
 
 export interface PlanBadge {
   label: string;
@@ -22,12 +22,16 @@ export interface PlanNode {
   badges?: readonly PlanBadge[];
   /** Share of the time of all nodes, 0 to 1; drawn as a bar. */
   share?: number;
+  /** Whether several segments use it; it is drawn as a stack. */
+  shared?: boolean;
 }
 
 export interface PlanEdge {
   from: string;
   to: string;
   label?: string;
+  /** Of the line, px. */
+  width?: number;
 }
 
 const TYPES: Record<string, string> = { scan: 'Scan', filter: 'Filter', window: 'Aggregate', segment: 'Segment', derived: 'Derived segment' };
@@ -52,6 +56,12 @@ const short = (detail: string) => detail.replace(/^having \([^)]*\): /, 'having 
 
 const EMIT = /^emit (CHANGES|FINAL)(?:: (.*))?$/s;
 
+/** How many segments use an operator. */
+function sharedBy({ kind, details, shared }: PlanGraphNode): number {
+  if (kind === 'segment' || kind === 'scan') return 0;
+  return shared ?? Number(details.map((d) => /^shared by (\d+) segment/.exec(d)?.[1]).find((n) => n !== undefined) ?? 0);
+}
+
 export interface MeasuredPlan {
   graph: PlanGraphData;
   /** When it was read, ms. */
@@ -59,7 +69,7 @@ export interface MeasuredPlan {
 }
 
 /** Rows and nanoseconds a second of a node since an earlier look; `null` when that is not known. */
-function speed(node: PlanGraphNode, now: number, before: MeasuredPlan | undefined) {
+export function speed(node: PlanGraphNode, now: number, before: MeasuredPlan | undefined) {
   const old = before?.graph.nodes.find((n) => n.id === node.id && n.label === node.label)?.measured;
   const seconds = before ? (now - before.at) / 1000 : 0;
   if (!node.measured || !old || seconds <= 0 || node.measured.rows < old.rows) return null;
@@ -73,11 +83,11 @@ export function planOf({ graph, at }: MeasuredPlan, before?: MeasuredPlan): { no
     const split = node.label.indexOf(': ');
     const derived = node.label.startsWith('Derived segment');
     const kind = derived ? 'derived' : node.kind;
-    const shared = node.details.map((d) => /^shared by (\d+) segments/.exec(d)?.[1]).find((n) => n !== undefined);
+    const shared = sharedBy(node);
     const emit = node.details.map((d) => EMIT.exec(d)).find((found) => found !== null);
     const now = speed(node, at, before);
     const badges: PlanBadge[] = [];
-    if (shared) badges.push({ label: `shared by ${shared}`, color: 'teal', title: `${shared} segments use this one aggregation` });
+    if (shared > 1) badges.push({ label: `shared by ${formatCompact(shared)}`, color: 'teal', title: `${formatCount(shared)} segments use this one` });
     if (now) badges.push({ label: formatRate(now.rows), color: 'cobalt', title: 'rows a second' });
     else if (node.measured) badges.push({ label: `${formatCompact(node.measured.rows)} rows`, color: 'cobalt', title: 'rows so far' });
     if (node.measured && node.measured.nanos > 0) {
@@ -93,6 +103,7 @@ export function planOf({ graph, at }: MeasuredPlan, before?: MeasuredPlan): { no
       details: node.details.filter((d) => !/^shared by /.test(d) && !EMIT.test(d)).map(short),
       more: node.details,
       badges,
+      ...(shared > 1 ? { shared: true } : {}),
       ...(node.measured && total > 0 && node.measured.nanos > 0 ? { share: node.measured.nanos / total } : {}),
     };
   });

@@ -33,9 +33,13 @@ function status(change: Partial<ServiceStatus> = {}, partition: Partial<ServiceS
         ...partition,
       },
     ],
-    checkpoint: { published: 1, at: NOW - 30_000, ageMs: 30_000, bytes: 1, millis: 1 },
+    checkpoint: { published: 1, at: NOW - 30_000, ageMs: 30_000, bytes: 1, millis: 1, intervalMs: 60_000 },
     sink: { kind: 'embedded', results: 0, writes: 0, retries: 0, queue: 0, error: null, membersTold: 0 },
     logBytes: 0,
+    source: { kind: 'embedded', topics: ['order_events'] },
+    catalog: { kind: 'sqlite', readAt: NOW },
+    time: { outOfOrdernessMs: 30_000, allowedLatenessMs: 0, idleTimeoutMs: 30_000, maxFutureMs: 3_600_000 },
+    deadLetters: {},
     members: [],
     problems: [],
     ...change,
@@ -49,7 +53,7 @@ describe('findings', () => {
     expect(ids(status())).toEqual([]);
   });
   it('says once that the sink fails, and says it first', () => {
-    const s = status({ problems: ['refused'] }, { watermark: NOW - 200_000 });
+    const s = status({ problems: [{ component: 'sink', detail: 'refused' }] }, { watermark: NOW - 200_000 });
     s.sink.error = 'refused';
     expect(ids(s)).toEqual(['sink', 'watermark0']);
   });
@@ -62,8 +66,8 @@ describe('findings', () => {
     expect(ids(after)).toEqual([]);
   });
   it('sees a checkpoint that is old or never came', () => {
-    expect(ids(status({ checkpoint: { published: 1, at: 1, ageMs: 300_000, bytes: 0, millis: 0 } }))).toEqual(['checkpoint']);
-    expect(ids(status({ checkpoint: { published: 0, at: null, ageMs: null, bytes: 0, millis: 0 } }))).toEqual(['checkpoint']);
+    expect(ids(status({ checkpoint: { published: 1, at: 1, ageMs: 300_000, bytes: 0, millis: 0, intervalMs: 60_000 } }))).toEqual(['checkpoint']);
+    expect(ids(status({ checkpoint: { published: 0, at: null, ageMs: null, bytes: 0, millis: 0, intervalMs: 90_000 } }))).toEqual(['checkpoint']);
   });
   it('leads on when there are no segments and no events', () => {
     expect(ids(status({ segments: 0 }, { events: 0 }))).toEqual(['no-segments', 'quiet']);

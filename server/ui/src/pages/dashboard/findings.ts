@@ -12,11 +12,18 @@ export interface Finding {
 }
 
 const STALLED = 120_000;
-const CHECKPOINT_OLD = 210_000;
 const QUIET = 60_000;
 const LATELY = 300_000;
 const LAG = 10_000;
 const QUEUE = 200;
+
+const TROUBLE: Record<ServiceStatus['problems'][number]['component'], string> = {
+  source: 'The source reports a problem',
+  sink: 'The sink reports a problem',
+  checkpoint: 'Checkpoints report a problem',
+  catalog: 'The catalog reports a problem',
+  worker: 'A worker has ended',
+};
 
 /** What a counter gained lately, and over how long. */
 function gained(history: readonly Sample[], of: (s: Sample) => number) {
@@ -37,9 +44,9 @@ export function findings(status: ServiceStatus, history: readonly Sample[]): Fin
   if (status.catalog?.error) add({ id: 'catalog', tone: 'bad', title: 'The catalog does not answer', text: status.catalog.error });
   const known = [sink.error, status.source?.error, status.catalog?.error];
   status.problems
-    .filter((text) => !known.includes(text))
-    .forEach((text, i) => {
-      add({ id: `problem${i}`, tone: 'bad', title: 'The service reports a problem', text });
+    .filter((p) => !known.includes(p.detail))
+    .forEach(({ component, detail }, i) => {
+      add({ id: `${component}${i}`, tone: 'bad', title: TROUBLE[component], text: detail });
     });
 
   for (const p of partitions) {
@@ -53,7 +60,7 @@ export function findings(status: ServiceStatus, history: readonly Sample[]): Fin
   }
 
   const age = checkpoint.ageMs ?? now - status.startedAt;
-  if (age > CHECKPOINT_OLD && !status.problems.some((p) => p.includes('checkpoint')))
+  if (age > 3 * checkpoint.intervalMs + 30_000 && !status.problems.some((p) => p.component === 'checkpoint'))
     add({
       id: 'checkpoint',
       tone: 'warn',

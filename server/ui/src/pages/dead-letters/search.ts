@@ -1,8 +1,12 @@
 /** What the address of the page holds beside its path. */
 export interface DeadLettersSearch {
-  q?: string;
+  reason?: string;
+  topic?: string;
 }
 
-export const deadLettersSearch = (search: Record<string, unknown>): DeadLettersSearch => ({
-  ...(typeof search.q === 'string' && search.q !== '' ? { q: search.q } : {}),
-});
+const text = (value: unknown) => (typeof value === 'string' && value !== '' ? value : undefined);
+
+export function deadLettersSearch(search: Record<string, unknown>): DeadLettersSearch {
+  const [reason, topic] = [text(search.reason), text(search.topic)];
+  return { ...(reason ? { reason } : {}), ...(topic ? { topic } : {}) };
+}

@@ -1,8 +1,9 @@
+import { KINDS, type Kind } from './events';
+
 /** What the address of the page holds beside its path. */
 export interface GenerateSearch {
-  q?: string;
+  topic?: Kind;
 }
 
-export const generateSearch = (search: Record<string, unknown>): GenerateSearch => ({
-  ...(typeof search.q === 'string' && search.q !== '' ? { q: search.q } : {}),
-});
+export const generateSearch = (search: Record<string, unknown>): GenerateSearch =>
+  KINDS.some((kind) => kind === search.topic) ? { topic: search.topic as Kind } : {};

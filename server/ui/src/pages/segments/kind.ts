@@ -12,4 +12,4 @@ export function kindOf({ type }: Pick<Segment, 'type'>): Kind {
 export const KIND_LABELS: Record<Kind, string> = { rules: 'Rules', combination: 'Combination', sql: 'SQL' };
 
 /** The same as the API filters by it. */
-export const KIND_TYPES: Record<Kind, string> = { rules: 'INDEPENDENT', combination: 'DERIVED', sql: 'SQL' };
+export const KIND_TYPES = { rules: 'INDEPENDENT', combination: 'DERIVED', sql: 'SQL' } as const satisfies Record<Kind, string>;
