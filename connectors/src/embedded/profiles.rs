@@ -4,8 +4,10 @@
 //! Beside the profiles stand an index of each segment's members, their number, and what happened minute by minute;
 //! all are written together.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use cohort_engine::ResultKind;
 use cohort_engine::sink::{MemberBatch, ResultBatch, Sink, SinkError, Touch};
@@ -84,6 +86,27 @@ pub struct Activity {
     pub size: u64,
 }
 
+/// Who entered and exited by a write of results.
+#[derive(Debug, Default)]
+pub struct Moves {
+    entered: HashSet<u64>,
+    exited: HashSet<u64>,
+}
+
+impl Moves {
+    /// Whether a user was in a segment before the write, by whether they are after it.
+    pub fn before(&self, place: u64, after: bool) -> bool {
+        !self.entered.contains(&place) && (after || self.exited.contains(&place))
+    }
+}
+
+/// A number for a user's place in a segment.
+pub fn place(segment: &str, user: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (segment, user).hash(&mut hasher);
+    hasher.finish()
+}
+
 /// The profile store; clones share it. Only one of them writes.
 #[derive(Clone)]
 pub struct Profiles {
@@ -95,6 +118,8 @@ pub struct Profiles {
     sizes: Keyspace,
     /// Segment and minute → activity.
     activity: Keyspace,
+    /// What the last write of results changed.
+    moves: Arc<Mutex<Arc<Moves>>>,
     ttl_ms: i64,
     clock: Clock,
 }
@@ -104,6 +129,7 @@ struct Changes {
     batch: OwnedWriteBatch,
     /// Segment → users entered and exited.
     moved: BTreeMap<String, (u64, u64)>,
+    moves: Moves,
 }
 
 impl Profiles {
@@ -118,6 +144,7 @@ impl Profiles {
             members: store.keyspace("members.2")?,
             sizes: store.keyspace("sizes.2")?,
             activity: store.keyspace("activity.2")?,
+            moves: Arc::default(),
             ttl_ms,
             clock,
         })
@@ -232,7 +259,7 @@ impl Profiles {
     }
 
     fn changes(&self) -> Changes {
-        Changes { batch: self.store.database.batch(), moved: BTreeMap::new() }
+        Changes { batch: self.store.database.batch(), moved: BTreeMap::new(), moves: Moves::default() }
     }
 
     /// Applies results in their order; each user is read and written once.
@@ -254,7 +281,15 @@ impl Profiles {
             self.renew(&mut profile, now);
             self.put(user, &old, &profile, &mut changes)?;
         }
-        self.commit(changes, now)
+        let moves = Arc::new(std::mem::take(&mut changes.moves));
+        self.commit(changes, now)?;
+        *self.moves.lock().unwrap_or_else(PoisonError::into_inner) = moves;
+        Ok(())
+    }
+
+    /// Who entered and exited by the last write of results.
+    pub fn moves(&self) -> Arc<Moves> {
+        Arc::clone(&self.moves.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn renew(&self, profile: &mut Profile, now: i64) {
@@ -336,10 +371,12 @@ impl Profiles {
         for segment in new.segments.difference(&old.segments) {
             changes.batch.insert(&self.members, joined(segment.as_bytes(), user), "");
             changes.moved.entry(segment.clone()).or_default().0 += 1;
+            changes.moves.entered.insert(place(segment, user));
         }
         for segment in old.segments.difference(&new.segments) {
             changes.batch.remove(&self.members, joined(segment.as_bytes(), user));
             changes.moved.entry(segment.clone()).or_default().1 += 1;
+            changes.moves.exited.insert(place(segment, user));
         }
         if new.segments.is_empty() && new.results.is_empty() {
             changes.batch.remove(&self.profiles, user);
@@ -351,7 +388,7 @@ impl Profiles {
 
     /// Writes changes, with what they come to for each segment.
     fn commit(&self, changes: Changes, now: i64) -> Result<(), EmbeddedError> {
-        let Changes { mut batch, moved } = changes;
+        let Changes { mut batch, moved, .. } = changes;
         let minute = now - now.rem_euclid(MINUTE);
         for (segment, (entered, exited)) in moved {
             let failed = |e| corrupt("activity", segment.as_bytes(), e);

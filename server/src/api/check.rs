@@ -13,11 +13,12 @@ use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 
 use super::App;
 use super::explain::PlanGraph;
 use super::extract::Body;
-use super::problem::{ApiResult, Problem};
+use super::problem::{ApiResult, Problem, TextError};
 use super::segments::{EmitMode, Form, SegmentInput, blocking, warnings};
 use crate::catalog::Edit;
 use crate::service::segments::{Current, Draft, draft, source};
@@ -34,10 +35,34 @@ pub struct CheckInput {
     segment: Map<String, Value>,
 }
 
+/// What a segment would mean, or what is wrong with it.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+#[schema(as = CheckAnswer)]
+pub enum Answer {
+    /// It can be created, or replace the one that is edited.
+    Right(Box<Checked>),
+    /// It would be refused.
+    Wrong(Box<Refused>),
+}
+
+/// Why a segment would be refused.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Refused {
+    #[schema(schema_with = never)]
+    ok: bool,
+    /// All that is wrong, with lines and columns of the text that was given.
+    errors: Vec<TextError>,
+    /// The answer that creating or replacing it would have.
+    problem: Problem,
+}
+
 /// What a segment means.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Checked {
+    #[schema(schema_with = always)]
+    ok: bool,
     /// The text that was given; of rules, the query that they are.
     sql: String,
     /// Whether `sql` alone is the segment. Rules of several windows are several queries, which are shown.
@@ -60,28 +85,52 @@ pub struct Checked {
     shares: Vec<String>,
 }
 
+fn always() -> Schema {
+    ObjectBuilder::new().schema_type(Type::Boolean).enum_values(Some([true])).into()
+}
+
+fn never() -> Schema {
+    ObjectBuilder::new().schema_type(Type::Boolean).enum_values(Some([false])).into()
+}
+
 /// What a segment goes by that has no name yet; no other has it.
 const UNNAMED: &str = "check";
 const MAX_SHARES: usize = 1_000;
 
-/// What a segment would mean, without creating or replacing it. What is wrong is said as by creating it, with lines and
-/// columns of the text that is given.
-#[utoipa::path(post, path = "/segments/check", operation_id = "checkSegment", tag = "segments", request_body = CheckInput, responses((status = 200, body = Checked), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
-pub async fn check(State(app): State<App>, Body(input): Body<CheckInput>) -> ApiResult<Json<Checked>> {
+/// What a segment would mean, without creating or replacing it. What is wrong with it is an answer too: only a body that
+/// is none is refused.
+#[utoipa::path(post, path = "/segments/check", operation_id = "checkSegment", tag = "segments", request_body = CheckInput, responses((status = 200, body = Answer), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+pub async fn check(State(app): State<App>, Body(input): Body<CheckInput>) -> ApiResult<Json<Answer>> {
+    match of_input(&app, input).await.map_err(without_name) {
+        Ok(checked) => Ok(Json(Answer::Right(Box::new(checked)))),
+        Err(problem) if problem.status < 500 => Ok(Json(Answer::Wrong(Box::new(Refused::new(problem))))),
+        Err(problem) => Err(problem),
+    }
+}
+
+impl Refused {
+    fn new(problem: Problem) -> Self {
+        let one = || TextError { message: problem.detail.clone(), line: problem.line, column: problem.column, hint: problem.hint.clone() };
+        let errors = if problem.errors.is_empty() { vec![one()] } else { problem.errors.clone() };
+        Refused { ok: false, errors, problem }
+    }
+}
+
+async fn of_input(app: &App, input: CheckInput) -> ApiResult<Checked> {
     let current = app.current.load_full();
     let old = match &input.id {
         Some(id) => Some(current.find(id).cloned().ok_or_else(|| Problem::no_segment(id))?),
         None => None,
     };
     let known = old.as_ref().map_or(UNNAMED, |s| s.name.as_str());
-    let draft = draft(&Value::Object(input.segment), Some(known)).map_err(without_name)?;
+    let draft = draft(&Value::Object(input.segment), Some(known))?;
     let (name, body) = (draft.name.clone(), draft.body.clone());
     let edit = match old {
         Some(old) => Edit::Replace { id: old.id, name, body, description: String::new(), expected_version: None },
         None => Edit::Create { name, body, description: String::new(), origin: "api".into(), active: true },
     };
-    let program = app.check(edit).await.map_err(without_name)?;
-    blocking(move || checked(&app, &current, &program, &draft)).await?.map(Json)
+    let (app, program) = (App::clone(app), app.check(edit).await?);
+    blocking(move || checked(&app, &current, &program, &draft)).await?
 }
 
 /// A problem that does not name what has no name.
@@ -107,6 +156,7 @@ fn checked(app: &App, current: &Current, program: &Program, draft: &Draft) -> Ap
     let shares = others.into_iter().take(MAX_SHARES).cloned().collect();
     let (sql, complete) = text(current, draft).ok_or_else(missing)?;
     Ok(Checked {
+        ok: true,
         form: form_of(current, program, draft, &segment.sql),
         sql,
         complete,

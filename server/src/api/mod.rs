@@ -112,6 +112,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(results::newest))
         .routes(routes!(results::stream))
         .routes(routes!(status::status))
+        .routes(routes!(status::history))
         .routes(routes!(status::config))
         .routes(routes!(status::me))
         .layer(DefaultBodyLimit::max(BODY))

@@ -50,9 +50,11 @@ pub struct Problem {
     pub hint: Option<String>,
     /// All errors, when a text has several.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
     pub errors: Vec<TextError>,
     /// Segments that stand in the way.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
     pub segments: Vec<String>,
 }
 

@@ -15,7 +15,7 @@ use cohort_compiler::statement::Statement;
 use cohort_compiler::{SourceKind, SourceText};
 use cohort_connectors::embedded::profiles::Profile;
 use futures::{StreamExt, TryStreamExt, stream};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
 use tracing::Instrument;
 use utoipa::{IntoParams, ToSchema};
@@ -58,19 +58,28 @@ pub struct Dependency {
 }
 
 /// How a segment is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 #[schema(as = SegmentType)]
 pub enum Kind {
     /// As rules.
-    #[serde(alias = "independent")]
     Independent,
     /// As a combination of segments.
-    #[serde(alias = "derived")]
     Derived,
     /// As SQL.
-    #[serde(alias = "sql")]
     Sql,
+}
+
+impl<'de> Deserialize<'de> for Kind {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(d)?;
+        match text.to_uppercase().as_str() {
+            "INDEPENDENT" => Ok(Kind::Independent),
+            "DERIVED" => Ok(Kind::Derived),
+            "SQL" => Ok(Kind::Sql),
+            _ => Err(serde::de::Error::custom(format!("{text:?} is not one of INDEPENDENT, DERIVED, SQL"))),
+        }
+    }
 }
 
 impl Kind {

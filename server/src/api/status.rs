@@ -7,16 +7,18 @@ use std::sync::atomic::Ordering;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
-use cohort_engine::worker::{PartitionStatus, WorkerStatus};
-use serde::Serialize;
+use cohort_engine::worker::PartitionStatus;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::App;
 use super::auth::Caller;
+use super::extract::{Query, at_most};
 use super::problem::{ApiResult, Problem};
 use crate::config::{Role, SourceKind};
 use crate::service::results::Latency;
+use crate::service::samples::{self, Sample};
 
 /// A partition. Times are milliseconds since the epoch.
 #[derive(Debug, Serialize, ToSchema)]
@@ -266,15 +268,6 @@ fn catalog(app: &App) -> CatalogStatus {
     CatalogStatus { kind, error: state.error, read_at: state.read_at }
 }
 
-/// Dead letters by reason: those of partitions, and those that never came to one.
-fn dead_letters(app: &App, workers: &[WorkerStatus]) -> BTreeMap<&'static str, u64> {
-    let mut letters = app.rejected.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    for ((_, reason), n) in workers.iter().flat_map(|w| &w.partitions).flat_map(|p| &p.counts.dead) {
-        *letters.entry(reason.as_str()).or_default() += n;
-    }
-    letters
-}
-
 pub(super) fn checkpoint(app: &App) -> CheckpointStatus {
     let outbox = app.runtime.outbox();
     let at = Some(outbox.checkpoint_at.load(Ordering::Relaxed) as i64).filter(|t| *t > 0);
@@ -330,7 +323,7 @@ pub async fn status(State(app): State<App>) -> Json<ServiceStatus> {
             idle_timeout_ms: time.idle_timeout.0,
             max_future_ms: time.max_future.0,
         },
-        dead_letters: dead_letters(&app, &workers),
+        dead_letters: app.dead_letters_by_reason(&workers),
         latency_ms: app.results.latency((app.clock)()),
         checkpoint: checkpoint(&app),
         sink: SinkStatus {
@@ -347,6 +340,31 @@ pub async fn status(State(app): State<App>) -> Json<ServiceStatus> {
         log_bytes: app.log.bytes(),
         problems: problems(&app),
     })
+}
+
+/// How far back to look.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Back {
+    /// Minutes, up to 60; 15 by default.
+    minutes: Option<usize>,
+}
+
+/// How the service stood of late.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct StatusHistory {
+    /// How far samples lie apart, ms.
+    every: u64,
+    /// The samples, oldest first.
+    points: Vec<Sample>,
+}
+
+/// How the service stood in the last minutes, since it started.
+#[utoipa::path(get, path = "/status/history", operation_id = "getStatusHistory", tag = "status", params(Back), responses((status = 200, body = StatusHistory), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+pub async fn history(State(app): State<App>, Query(back): Query<Back>) -> ApiResult<Json<StatusHistory>> {
+    let minutes = at_most("minutes", back.minutes, 15, 60)?;
+    let points = app.samples.since((app.clock)() - minutes as i64 * 60_000);
+    Ok(Json(StatusHistory { every: samples::EVERY.as_millis() as u64, points }))
 }
 
 /// Who calls.

@@ -2,7 +2,7 @@
 //!
 //! [`connect`] makes sources and sinks of the configuration, [`segments`] changes what runs, [`feed`] follows a feed of rules, [`history`] runs programs over retained events, [`members`] knows the
 //! other members of the group, [`results`] passes results on to
-//! those who watch, [`query`] answers SELECT.
+//! those who watch, [`samples`] remembers how the service stood, [`query`] answers SELECT.
 
 pub mod connect;
 pub mod feed;
@@ -10,6 +10,7 @@ pub mod history;
 pub mod members;
 pub mod query;
 pub mod results;
+pub mod samples;
 pub mod segments;
 
 use std::collections::BTreeMap;
@@ -75,6 +76,8 @@ pub struct Service {
     pub started_at: i64,
     /// How the catalog stands.
     pub catalog_state: Mutex<CatalogState>,
+    /// How the service stood of late.
+    pub samples: samples::Samples,
     /// Records that came over HTTP and were not accepted, by reason, since the start.
     pub rejected: Mutex<BTreeMap<&'static str, u64>>,
     store: Store,
@@ -125,7 +128,7 @@ impl Service {
         let deployment = Deployment::new(revision, Arc::new(program));
         let checkpoints: Arc<dyn CheckpointStore> = Arc::new(connect::checkpoints(&config)?);
         let connect::Sinks { mut sinks, aerospike, refresh } = connect::sinks(&config, &profiles).await?;
-        sinks.push(results.sink(Arc::clone(&clock)));
+        sinks.push(results.sink(profiles.clone(), Arc::clone(&clock)));
         let connect::Sources { sources, intake, partitions, retained, rekeyer } = connect::sources(&config, &log).await?;
         let cache = Arc::new(tokio::sync::Mutex::new(cache));
         let parts = Parts {
@@ -158,6 +161,7 @@ impl Service {
             clock,
             started_at,
             catalog_state: Mutex::new(CatalogState { error: None, read_at: started_at }),
+            samples: samples::Samples::default(),
             rejected: Mutex::default(),
             store,
             editing: tokio::sync::Mutex::new(()),
@@ -186,6 +190,7 @@ impl Service {
             after = profiles.expire(after.as_deref(), 20_000).map_err(|e| e.to_string())?;
             Ok(())
         });
+        tokio::spawn(samples::take(Arc::downgrade(self)));
         if self.config.source.kind == SourceKind::Kafka {
             tokio::spawn(members::announce(Arc::downgrade(self)));
         }

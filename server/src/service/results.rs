@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cohort_engine::ResultKind;
+use cohort_connectors::embedded::profiles::{Moves, Profiles, place};
 use cohort_engine::sink::{ResultBatch, Sink, SinkError};
 use cohort_engine::worker::Clock;
 use hdrhistogram::Histogram;
@@ -160,24 +160,34 @@ impl Results {
         self.counted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A sink that feeds them; `clock` times results from the arrival of their events.
-    pub fn sink(&self, clock: Clock) -> Box<dyn Sink> {
-        Box::new(Watched { results: self.clone(), clock })
+    /// A sink that feeds them, after `profiles`, which know who entered and exited; `clock` times results from the arrival of
+    /// their events.
+    pub fn sink(&self, profiles: Profiles, clock: Clock) -> Box<dyn Sink> {
+        Box::new(Watched { results: self.clone(), profiles, clock })
     }
 }
 
 struct Watched {
     results: Results,
+    profiles: Profiles,
     clock: Clock,
 }
 
-fn shown(batch: &ResultBatch, row: usize) -> SegmentResult {
-    let (name, r) = (batch.name(row), batch.rows[row]);
-    let event = match (r.kind, batch.member[row]) {
-        (_, false) => "exited",
-        (ResultKind::Change, true) if r.qualified => "entered",
+/// What each result of a write says of membership: a user enters once, however many windows they qualify in.
+fn events(batches: &[ResultBatch], moves: &Moves) -> Vec<&'static str> {
+    let rows = || batches.iter().flat_map(|b| b.rows.iter().enumerate().map(move |(row, _)| (place(&b.name(row).segment, b.users.get(row)), b.member[row])));
+    let mut member: FxHashMap<u64, bool> = rows().collect();
+    member.iter_mut().for_each(|(place, is)| *is = moves.before(*place, *is));
+    let event = |(place, is): (u64, bool)| match (member.insert(place, is), is) {
+        (Some(false), true) => "entered",
+        (Some(true), false) => "exited",
         _ => "result",
     };
+    rows().map(event).collect()
+}
+
+fn shown(batch: &ResultBatch, row: usize, event: &'static str) -> SegmentResult {
+    let (name, r) = (batch.name(row), batch.rows[row]);
     SegmentResult {
         user_id: batch.user(row).to_string(),
         segment_id: name.segment.to_string(),
@@ -206,8 +216,9 @@ impl Sink for Watched {
             }
         }
         drop(counted);
-        let rows = batches.iter().flat_map(|b| (0..b.rows.len()).map(move |row| shown(b, row)));
-        let rows: Vec<SegmentResult> = rows.collect();
+        let rows = batches.iter().flat_map(|b| (0..b.rows.len()).map(move |row| (b, row)));
+        let events = events(batches, &self.profiles.moves());
+        let rows: Vec<SegmentResult> = rows.zip(events).map(|((batch, row), event)| shown(batch, row, event)).collect();
         let mut recent = self.results.recent.lock().unwrap_or_else(PoisonError::into_inner);
         recent.extend(rows.iter().skip(rows.len().saturating_sub(KEPT)).cloned());
         let excess = recent.len().saturating_sub(KEPT);

@@ -68,6 +68,7 @@ fn the_document_describes_what_is_answered() {
     let node = schema("PlanNode");
     assert!(properties(&document, &node).is_superset(&BTreeSet::from(["id", "kind", "label", "details", "measured", "shared", "segments"])));
     assert_eq!(schema("Outcome")["oneOf"].as_array().map(Vec::len), Some(2));
+    assert_eq!((&schema("Checked")["properties"]["ok"]["enum"], &schema("Refused")["properties"]["ok"]["enum"]), (&json!([true]), &json!([false])));
 }
 
 #[test]
@@ -134,6 +135,18 @@ async fn the_status_says_what_health_is_made_of() {
     let latency = |key: &str| status["latencyMs"][key].as_u64().unwrap_or(0);
     assert!(latency("p50") > 0 && latency("p50") <= latency("p99") && latency("p99") < 5_000, "{}", status["latencyMs"]);
     assert_eq!(status["problems"], json!([]));
+    // A sample every five seconds; counters as above.
+    live.until("a sample", Duration::from_secs(12), async || {
+        live.get("/status/history").await.body["points"].as_array().and_then(|p| p.last().cloned()).is_some_and(|p| p["deadLetters"] == 3)
+    })
+    .await;
+    let history = live.get("/status/history?minutes=1").await.body;
+    let points = history["points"].as_array().cloned().unwrap_or_default();
+    let last = points.last().cloned().unwrap_or_default();
+    assert_eq!((&history["every"], &last["events"], &last["members"], &last["lag"]), (&json!(5_000), &json!(2), &json!(1), &json!(0)), "{history}");
+    assert!(points.is_sorted_by_key(|p| p["at"].as_i64()) && points[0]["events"] == 0, "{history}");
+    assert!(last["watermarkDelayMs"].as_i64().is_some_and(|ms| ms >= 3_000), "{last}");
+    assert_eq!(live.get("/status/history?minutes=0").await.status, 400);
 }
 
 #[tokio::test]
@@ -213,7 +226,8 @@ async fn a_segment_is_checked_before_it_is_created() {
     let mut unnamed = high_spenders();
     unnamed.as_object_mut().expect("an object").remove("name");
     let checked = check(unnamed).await;
-    assert_eq!((checked.status, &checked.body["name"], &checked.body["complete"]), (200, &Value::Null, &json!(true)), "{}", checked.body);
+    assert_eq!((checked.status, &checked.body["ok"]), (200, &json!(true)), "{}", checked.body);
+    assert_eq!((&checked.body["name"], &checked.body["complete"]), (&Value::Null, &json!(true)));
     assert_eq!((&checked.body["emit"], &checked.body["window"]), (&json!("CHANGES"), &json!("TUMBLE 5 minutes")));
     assert_eq!(checked.body["form"]["rules"][0]["eventType"], "orders", "as it was written");
     let sql = checked.body["sql"].as_str().expect("SQL").to_string();
@@ -233,7 +247,7 @@ async fn a_segment_is_checked_before_it_is_created() {
     assert_eq!((&two["complete"], &two["form"]["rules"][0]["operator"], &two["form"]["rules"][0]["value"]), (&json!(false), &json!("GT"), &json!(500.0)));
     assert_eq!(two["sql"].as_str().map(|s| s.matches("CREATE SEGMENT").count()), Some(3));
 
-    // Errors say what creating it would say, where the text has it.
+    // What is wrong is an answer too, with places of the text as it was sent.
     for (sql, line, column) in [
         ("SELECT user_id,\n  nope FROM events", 2, 3),
         ("\n\n  SELECT user_id\nFROM nope", 4, 6),
@@ -242,16 +256,24 @@ async fn a_segment_is_checked_before_it_is_created() {
         ("CREATE SEGMNT x AS SELECT 1", 1, 8),
     ] {
         let wrong = check(json!({"sql": sql})).await;
-        assert_eq!((wrong.status, &wrong.body["line"], &wrong.body["column"]), (400, &json!(line), &json!(column)), "{sql:?} {}", wrong.body);
-        assert!(!wrong.body["detail"].as_str().unwrap_or_default().contains("check"), "{}", wrong.body);
+        assert_eq!((wrong.status, &wrong.body["ok"], &wrong.body["problem"]["status"]), (200, &json!(false), &json!(400)));
+        let error = &wrong.body["errors"][0];
+        assert_eq!((&error["line"], &error["column"]), (&json!(line), &json!(column)), "{sql:?} {}", wrong.body);
+        assert!(!error["message"].as_str().unwrap_or_default().contains("check"), "{}", wrong.body);
     }
-    assert_eq!(check(json!({"sql": "CREATE SEGMNT x AS SELECT 1"})).await.body["hint"], "did you mean SEGMENT?");
-    let wrong = check(json!({"type": "INDEPENDENT", "windowMinutes": 5, "rules": [{"eventType": "orders"}]})).await;
-    assert_eq!((wrong.status, wrong.body["errors"].as_array().map(Vec::len)), (400, Some(3)), "{}", wrong.body);
-    assert!(wrong.body["detail"].as_str().is_some_and(|d| d.starts_with("attribute")), "{}", wrong.body);
-    assert_eq!(check(json!({"name": "x", "sqll": ""})).await.status, 400);
-    assert_eq!(check(json!({"id": "none", "sql": BIG})).await.status, 404);
-    assert_eq!(check(json!({"name": "check", "sql": BIG})).await.status, 400, "the name of a path");
+    assert_eq!(check(json!({"sql": "CREATE SEGMNT x AS SELECT 1"})).await.body["errors"][0]["hint"], "did you mean SEGMENT?");
+    let wrong = check(json!({"type": "INDEPENDENT", "windowMinutes": 5, "rules": [{"eventType": "orders"}]})).await.body;
+    assert_eq!(wrong["errors"].as_array().map(Vec::len), Some(3), "{wrong}");
+    assert!(wrong["errors"][0]["message"].as_str().is_some_and(|m| m.starts_with("attribute")), "{wrong}");
+    let refused = async |body: Value| {
+        let answer = check(body).await;
+        assert_eq!((answer.status, &answer.body["ok"]), (200, &json!(false)), "{}", answer.body);
+        answer.body["problem"].clone()
+    };
+    assert_eq!(refused(json!({"name": "x", "sqll": ""})).await["status"], 400);
+    assert_eq!(refused(json!({"id": "none", "sql": BIG})).await["status"], 404);
+    assert_eq!(refused(json!({"name": "check", "sql": BIG})).await["status"], 400, "the name of a path");
+    assert_eq!(check(json!([1])).await.status, 400, "no segment at all");
 
     // Beside others: names, what is shared, and one that is being edited.
     let created = live.post("/segments", high_spenders()).await.body;
@@ -266,7 +288,7 @@ async fn a_segment_is_checked_before_it_is_created() {
     let again = check(json!({"sql": checked["sql"]})).await.body;
     let fold = |form: &Value| form["dependencies"].as_array().into_iter().flatten().map(|d| d["logicalOperator"].clone()).collect::<Vec<_>>();
     assert_eq!((fold(&again["form"]), &again["form"]["dependencies"][1]["independentSegmentId"]), (vec![json!("AND"), json!("NOT")], &json!("big")));
-    assert_eq!(check(high_spenders()).await.status, 409, "the name is taken");
+    assert_eq!(refused(high_spenders()).await["type"], "/problems/name-taken");
     let mut edited = high_spenders();
     (edited["id"], edited["rules"][0]["value"]) = (created["id"].clone(), json!(700));
     let checked = check(edited.clone()).await;
@@ -278,12 +300,12 @@ async fn a_segment_is_checked_before_it_is_created() {
     // Renamed, its readers would lose it; with another window, they would not fit.
     live.post("/segments", both).await;
     edited["name"] = json!("Renamed");
-    let refused = check(edited.clone()).await;
-    assert_eq!((refused.status, &refused.body["segments"]), (409, &json!(["both"])), "{}", refused.body);
+    let renamed = refused(edited.clone()).await;
+    assert_eq!((&renamed["status"], &renamed["segments"]), (&json!(409), &json!(["both"])), "{renamed}");
     (edited["name"], edited["windowMinutes"]) = (json!("High Spenders"), json!(10));
-    let refused = check(edited).await;
-    assert_eq!((refused.status, &refused.body["line"]), (400, &Value::Null), "{}", refused.body);
-    assert!(refused.body["detail"].as_str().is_some_and(|d| d.starts_with("\"both\": all dependencies must have windowMinutes 5")), "{}", refused.body);
+    let wider = refused(edited).await;
+    assert_eq!((&wider["status"], &wider["line"]), (&json!(400), &Value::Null), "{wider}");
+    assert!(wider["detail"].as_str().is_some_and(|d| d.starts_with("\"both\": all dependencies must have windowMinutes 5")), "{wider}");
     // One that does not run is checked as if it did.
     live.call(Method::PATCH, "/segments/both/status", json!({"active": false})).await;
     let paused = live.get("/segments/both").await.body;
@@ -438,6 +460,40 @@ async fn users_and_members_are_found() {
     live.call(Method::DELETE, "/segments/any", json!({})).await;
     live.until("exit", Duration::from_secs(5), async || timeline("anton").await[0]["event"] == "exited").await;
     assert_eq!((timeline("anton").await[0]["segmentId"].as_str(), timeline("nobody").await), (Some("any"), json!([])));
+}
+
+/// A user enters a segment once, however many of its windows they qualify in, and whether it tells early or at the close.
+#[tokio::test]
+async fn only_changes_of_membership_are_told_as_such() {
+    let data = tempfile::tempdir().expect("a folder");
+    let live = Live::start(data.path(), &["source.partitions=1", "time.out_of_orderness=0s"]);
+    let hop = "SELECT user_id, count(*) AS value FROM HOP(events, event_time, INTERVAL '1 second', INTERVAL '5 seconds') \
+               GROUP BY user_id, window_start, window_end HAVING count(*) >= 2";
+    let few = hop
+        .replace("HOP(events, event_time, INTERVAL '1 second', INTERVAL '5 seconds')", "TUMBLE(events, event_time, INTERVAL '5 seconds')")
+        .replace(">= 2", "<= 3");
+    live.post("/segments", json!({"name": "hop", "sql": hop})).await;
+    live.post("/segments", json!({"name": "few", "sql": few})).await;
+    live.settled().await;
+    let start = now() - now() % 5_000 - 60_000;
+    let told = async |segment: &str| {
+        let body = live.get(&format!("/results?user=u&segment={segment}&limit=1000")).await.body;
+        let mut events: Vec<String> = body.as_array().into_iter().flatten().filter_map(|r| r["event"].as_str().map(String::from)).collect();
+        events.reverse();
+        events
+    };
+    let moves = async |segment: &str| told(segment).await.into_iter().filter(|e| e != "result").collect::<Vec<_>>();
+    live.post("/events", json!([purchase("u", start, 1.0), purchase("u", start, 1.0)])).await;
+    live.until("entered", Duration::from_secs(5), async || !told("hop").await.is_empty()).await;
+    live.post("/events", json!([purchase("u", start + 1_000, 1.0)])).await;
+    live.settled().await;
+    assert!(told("hop").await.len() > 5, "results of several windows: {:?}", told("hop").await);
+    assert_eq!((moves("hop").await, moves("few").await), (vec!["entered".to_string()], vec![]));
+    // Another user's events let time pass: the windows close, and then the ones after them.
+    live.post("/events", json!([purchase("v", start + 5_500, 1.0)])).await;
+    live.until("the window has closed", Duration::from_secs(5), async || moves("few").await == ["entered"]).await;
+    live.post("/events", json!([purchase("v", start + 20_000, 1.0)])).await;
+    live.until("both left", Duration::from_secs(5), async || moves("hop").await == ["entered", "exited"] && moves("few").await == ["entered", "exited"]).await;
 }
 
 /// More members than are read at a time.

@@ -44,6 +44,7 @@ fn operations() -> Vec<(&'static str, &'static str, &'static str, Value)> {
         ("GET", "/results", "read", none.clone()),
         ("GET", "/results/stream", "read", none.clone()),
         ("GET", "/status", "read", none.clone()),
+        ("GET", "/status/history", "read", none.clone()),
         ("GET", "/config", "read", none.clone()),
         ("GET", "/me", "read", none),
     ]
