@@ -25,6 +25,9 @@ pub struct Kept {
     pub raw: Vec<u8>,
 }
 
+/// Reason and topic → how many, and when the newest was found, ms since the epoch.
+pub type Reasons = BTreeMap<(String, String), (u64, i64)>;
+
 /// Keeps the newest dead letters; clones share them.
 #[derive(Clone)]
 pub struct DeadLetters {
@@ -68,8 +71,8 @@ impl DeadLetters {
     ///
     /// # Errors
     /// When the store fails.
-    pub fn reasons(&self) -> Result<BTreeMap<(String, String), (u64, i64)>, EmbeddedError> {
-        let mut reasons: BTreeMap<(String, String), (u64, i64)> = BTreeMap::new();
+    pub fn reasons(&self) -> Result<Reasons, EmbeddedError> {
+        let mut reasons = Reasons::new();
         for guard in self.letters.iter() {
             let (key, value) = guard.into_inner()?;
             let kept: Kept = postcard::from_bytes(&value).map_err(|e| corrupt("dead_letters", &key, e))?;

@@ -209,7 +209,7 @@ impl Source for Follow {
 
     /// Lines that are left, by the length of those that were read.
     fn lag(&self, _: u32) -> u64 {
-        let length = if self.reader.lines == 0 { LIKELY } else { self.reader.bytes / self.reader.lines + 1 };
+        let length = self.reader.bytes.checked_div(self.reader.lines).map_or(LIKELY, |bytes| bytes + 1);
         self.reader.left().div_ceil(length)
     }
 }
