@@ -83,6 +83,12 @@ const count = (total: number, filtered: boolean) => (filtered ? `${plural(total,
 
 function Find({ value, onChange }: { value: string; onChange: (value: string) => void }) {
   const [text, setText] = useState(value);
+  const [told, setTold] = useState(value);
+  // The address may change by itself: by a link, or by going back.
+  if (value !== told) {
+    setTold(value);
+    if (value !== text.trim()) setText(value);
+  }
   const tell = useDebouncedCallback(onChange, 200);
   return (
     <TextInput

@@ -16,7 +16,7 @@ interface ConflictProps {
   saving: boolean;
 }
 
-const textOf = (s: Segment, names: Names) => versionText({ name: s.name, active: s.active, body: s.type && s.type !== 'SQL' ? s : { sql: s.sql } }, names);
+const textOf = (s: Segment, names: Names) => versionText({ name: s.name, active: s.active, body: s.type && s.type !== 'SQL' ? { ...s, sql: undefined } : { sql: s.sql } }, names);
 
 /** Somebody else saved the segment while one was editing it. */
 export function Conflict({ opened, onClose, base, now, names, onTakeTheirs, onKeepMine, saving }: ConflictProps) {

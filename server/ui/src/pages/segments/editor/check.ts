@@ -2,8 +2,7 @@
 import { useDebouncedValue } from '@mantine/hooks';
 import { keepPreviousData, useQuery } from '@tanstack/react-query';
 import { answer, client } from '../../../api/client';
-import { asProblem, explainText, ProblemError, type PlanGraphData, type Problem, type SegmentForm, type SegmentInput, type TextError } from '../../../api';
-import { queryOfRules } from './fallback';
+import { ProblemError, type PlanGraphData, type SegmentForm, type SegmentInput, type TextError } from '../../../api';
 
 export interface Checked {
   sql: string;
@@ -20,25 +19,22 @@ export interface Checked {
   shares: string[];
 }
 
-type Answer = { errors: TextError[] } | Checked;
-
 export type CheckResult = { for: string; ok: true; found: Checked } | { for: string; ok: false; errors: TextError[] };
 
-const errorsOf = (problem: Problem): TextError[] =>
-  problem.errors?.length ? problem.errors : [{ message: problem.detail, line: problem.line, column: problem.column, hint: problem.hint }];
+/** Wrong texts are answers too, as they are what one has while typing. */
+type Answer = ({ ok?: true } & Checked) | { ok: false; errors: TextError[] };
 
-let documented: Promise<boolean> | undefined;
-const hasCheck = () =>
-  (documented ??= answer<{ paths: object }>(client.GET('/api/v1/openapi.json' as never) as never).then((d) => '/api/v1/segments/check' in d.paths));
+// Not in the types of the client yet.
+const PATH = '/api/v1/segments/check' as '/api/v1/segments';
 
 async function ask(meaning: SegmentInput, id: string | undefined, signal: AbortSignal): Promise<Answer> {
-  if (await hasCheck()) {
-    return await answer<Answer>(client.POST('/api/v1/segments/check' as never, { body: { ...meaning, ...(id ? { id } : {}) }, signal } as never) as never);
+  try {
+    return await answer<Answer>(client.POST(PATH, { body: { ...meaning, ...(id ? { id } : {}) } as SegmentInput, signal }));
+  } catch (error) {
+    if (!(error instanceof ProblemError) || ![400, 409].includes(error.problem.status)) throw error;
+    const { errors, detail, line, column, hint } = error.problem;
+    return { ok: false, errors: errors?.length ? errors : [{ message: detail, line, column, hint }] };
   }
-  const sql = meaning.sql ?? queryOfRules(meaning);
-  const plan = await explainText(sql, 'json', false, signal);
-  const form = meaning.sql === undefined ? (meaning as SegmentForm) : null;
-  return { sql, complete: true, form, emit: plan.emit ?? '', emitReason: plan.emitReason ?? '', window: '', warnings: [], graph: plan.graph ?? null, reads: [], shares: [] };
 }
 
 /** Checks what is written as soon as one pauses; `meaning` is null while there is nothing to check. */
@@ -49,13 +45,8 @@ export function useCheck(meaning: SegmentInput | null, id: string | undefined) {
     queryKey: ['check', id ?? null, settled],
     enabled: settled !== '',
     queryFn: async ({ signal }): Promise<CheckResult> => {
-      try {
-        const found = await ask(JSON.parse(settled) as SegmentInput, id, signal);
-        return 'errors' in found && found.errors.length > 0 ? { for: settled, ok: false, errors: found.errors } : { for: settled, ok: true, found: found as Checked };
-      } catch (problem) {
-        if (problem instanceof ProblemError && problem.problem.status === 400) return { for: settled, ok: false, errors: errorsOf(asProblem(problem)) };
-        throw problem;
-      }
+      const found = await ask(JSON.parse(settled) as SegmentInput, id, signal);
+      return found.ok === false ? { for: settled, ok: false, errors: found.errors } : { for: settled, ok: true, found };
     },
     staleTime: 10_000,
     placeholderData: keepPreviousData,
