@@ -125,8 +125,9 @@ export const useAllSegments = (enabled = true) =>
     staleTime: LIVE,
   });
 
-export const useSegment = (name: string) =>
+export const useSegment = (name: string, enabled = true) =>
   useQuery({
+    enabled,
     queryKey: keys.segment(name),
     queryFn: ({ signal }) => answer<Segment>(client.GET('/api/v1/segments/{id}', { params: { path: { id: name } }, signal })),
     // What is not there is not asked for again and again.
@@ -215,12 +216,18 @@ export const useReplaceSegment = () =>
     onSuccess: useAfterChange(),
   });
 
-export const useSetActive = () =>
-  useMutation({
+export const useSetActive = () => {
+  const queries = useQueryClient();
+  const after = useAfterChange();
+  return useMutation({
     mutationFn: ({ name, active }: { name: string; active: boolean }) =>
       answer<Segment>(client.PATCH('/api/v1/segments/{id}/status', { params: { path: { id: name } }, body: { active } })),
-    onSuccess: useAfterChange(),
+    onSuccess: (segment, { name }) => {
+      queries.setQueryData(keys.segment(name), segment);
+      return after();
+    },
   });
+};
 
 /** A problem of status 409 has the dependants in `segments`. What is gone is not read again: its page is left. */
 export const useDeleteSegment = () => {

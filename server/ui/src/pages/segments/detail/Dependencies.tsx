@@ -1,9 +1,10 @@
 import { Text } from '@mantine/core';
 import { useMediaQuery } from '@mantine/hooks';
 import { useNavigate } from '@tanstack/react-router';
-import { useAllSegments, useExplain, type Segment } from '../../../api';
+import { useAllSegments, type Segment } from '../../../api';
 import { Panel, PlanGraph, SegmentName } from '../../../components';
 import { dependenciesOf } from './dependencies';
+import { useOwnPlan } from './ownPlan';
 import classes from './detail.module.css';
 
 function Names({ title, names, none }: { title: string; names: readonly string[]; none: string }) {
@@ -21,7 +22,7 @@ function Names({ title, names, none }: { title: string; names: readonly string[]
 /** What the segment reads and what reads it; each leads on. */
 export function Dependencies({ segment, readers }: { segment: Segment; readers: readonly string[] }) {
   const navigate = useNavigate();
-  const { data: plan } = useExplain(segment.name, 'json', segment.active);
+  const { data: plan } = useOwnPlan(segment);
   const { data: segments } = useAllSegments();
   const about = (name: string) => {
     const found = segments?.find((s) => s.name === name);

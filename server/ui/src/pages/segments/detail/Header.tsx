@@ -10,10 +10,12 @@ import { plural } from '../../../lib/format';
 interface HeaderProps {
   segment: Segment;
   readers: readonly string[];
+  /** Told that the segment is about to be deleted, or that it stays after all. */
+  onLeaving: (leaving: boolean) => void;
 }
 
 /** Name and state, and what can be done to it. */
-export function Header({ segment, readers }: HeaderProps) {
+export function Header({ segment, readers, onLeaving }: HeaderProps) {
   const { name, active, emit, window } = segment;
   const [asked, setAsked] = useState<'pause' | 'delete' | null>(null);
   const resume = useSetActive();
@@ -80,12 +82,12 @@ export function Header({ segment, readers }: HeaderProps) {
         }
       />
       <Pause segment={segment} readers={readers} opened={asked === 'pause'} onClose={() => { setAsked(null); }} />
-      <Delete segment={segment} readers={readers} opened={asked === 'delete'} onClose={() => { setAsked(null); }} />
+      <Delete segment={segment} readers={readers} onLeaving={onLeaving} opened={asked === 'delete'} onClose={() => { setAsked(null); }} />
     </>
   );
 }
 
-interface QuestionProps extends HeaderProps {
+interface QuestionProps extends Pick<HeaderProps, 'segment' | 'readers'> {
   opened: boolean;
   onClose: () => void;
 }
@@ -130,7 +132,7 @@ function Pause({ segment: { name, size }, readers, opened, onClose }: QuestionPr
   );
 }
 
-function Delete({ segment: { name, size }, readers, opened, onClose }: QuestionProps) {
+function Delete({ segment: { name, size }, readers, onLeaving, opened, onClose }: QuestionProps & HeaderProps) {
   const navigate = useNavigate();
   const remove = useDeleteSegment();
   const close = () => {
@@ -148,7 +150,11 @@ function Delete({ segment: { name, size }, readers, opened, onClose }: QuestionP
       loading={remove.isPending}
       error={remove.error}
       onConfirm={() => {
+        onLeaving(true);
         remove.mutate(name, {
+          onError: () => {
+            onLeaving(false);
+          },
           onSuccess: () => {
             notifications.show({ message: `${name} is deleted` });
             void navigate({ to: '/segments' });

@@ -1,9 +1,10 @@
 import { SegmentedControl, Stack, Text } from '@mantine/core';
 import { IconPlayerPause } from '@tabler/icons-react';
 import { useState } from 'react';
-import { useExplain, type PlanGraphData, type Segment } from '../../../api';
+import { type PlanGraphData, type Segment } from '../../../api';
 import { CopyButton, EmptyState, LinkButton, Panel, PlanGraph, planOf, ProblemAlert, SegmentName } from '../../../components';
 import { sharedSteps } from './dependencies';
+import { useOwnPlan } from './ownPlan';
 import { readable } from './readable';
 import classes from './detail.module.css';
 
@@ -14,14 +15,14 @@ interface Look {
 
 /** The plan with the one before, for rows a second. */
 function useLooks(segment: Segment) {
-  const { data, error, dataUpdatedAt } = useExplain(segment.name, 'json', segment.active);
+  const { data, error, dataUpdatedAt } = useOwnPlan(segment);
   const [looks, setLooks] = useState<{ now?: Look; before?: Look }>({});
   if (data?.graph && looks.now?.at !== dataUpdatedAt) setLooks({ now: { graph: data.graph, at: dataUpdatedAt }, before: looks.now });
   return { ...looks, plan: data, error };
 }
 
 /** How the segment runs: the part of the program that is its own, and what it shares. */
-export function Plan({ segment }: { segment: Segment }) {
+export function Plan({ segment, program }: { segment: Segment; program?: PlanGraphData }) {
   const { now, before, plan, error } = useLooks(segment);
   if (!segment.active) {
     return (
@@ -30,7 +31,7 @@ export function Plan({ segment }: { segment: Segment }) {
       </Panel>
     );
   }
-  const shared = sharedSteps(segment.name, now?.graph);
+  const shared = sharedSteps(segment.name, program ?? now?.graph);
   const graph = now && planOf(now, before);
   return (
     <Stack gap="md">
@@ -80,7 +81,7 @@ type Form = 'logical' | 'physical';
 /** The plan as text: what is asked for, or what is done. */
 function AsText({ segment, logical = '' }: { segment: Segment; logical?: string }) {
   const [form, setForm] = useState<Form>('logical');
-  const physical = useExplain(segment.name, 'tree', form === 'physical');
+  const physical = useOwnPlan(segment, 'tree', form === 'physical');
   const text = form === 'logical' ? logical : (physical.data?.plan ?? '');
   return (
     <Panel

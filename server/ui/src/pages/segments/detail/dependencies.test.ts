@@ -60,7 +60,10 @@ describe('readersOf', () => {
 
 describe('sharedSteps', () => {
   it('names those with whom a step is shared', () => {
-    expect(sharedSteps('spenders', plan)).toEqual([{ id: 'w', step: 'Aggregate: by user_id', with: ['twice', 'both'] }]);
+    expect(sharedSteps('spenders', plan)).toEqual([
+      { id: 'f', step: 'Filter: event_type = purchase', with: ['two windows/5m', 'two windows', 'both'] },
+      { id: 'w', step: 'Aggregate: by user_id', with: ['twice', 'both'] },
+    ]);
     expect(sharedSteps('x', undefined)).toEqual([]);
   });
 });

@@ -1,6 +1,7 @@
 // What a segment reads and what reads it, as a graph, from the plan of the service.
 import type { PlanGraphData } from '../../../api';
 import type { PlanEdge, PlanNode } from '../../../components';
+import { readsOf } from '../../../components/plan/plan';
 import { plural } from '../../../lib/format';
 
 interface About {
@@ -80,10 +81,19 @@ export function readersOf(name: string, plan: PlanGraphData | undefined): string
   return [...new Set(found)].filter((n): n is string => n !== undefined && n !== name);
 }
 
-/** Steps of a plan that other segments use too, with their names. */
+/** Steps of a segment that others use too, with their names. */
 export function sharedSteps(name: string, plan: PlanGraphData | undefined): { id: string; step: string; with: string[] }[] {
-  return (plan?.nodes ?? [])
-    .filter((n) => n.kind !== 'segment' && n.kind !== 'scan')
-    .map((n) => ({ id: n.id, step: n.label, with: (n.segments ?? []).filter((s) => s !== name && !s.startsWith(`${name}/`)) }))
+  if (!plan) return [];
+  const down = plan.edges.map(({ from, to }) => ({ from: to, to: from }));
+  const segments = plan.nodes.filter((n) => n.kind === 'segment');
+  const own = (n: string) => n === name || n.startsWith(`${name}/`);
+  const steps = readsOf(plan.edges, segments.find((n) => named(n.label) === name)?.id ?? '');
+  const users = (id: string) => {
+    const reached = readsOf(down, id);
+    return segments.filter((n) => reached.has(n.id)).map((n) => named(n.label));
+  };
+  return plan.nodes
+    .filter((n) => steps.has(n.id) && n.kind !== 'segment' && n.kind !== 'scan')
+    .map((n) => ({ id: n.id, step: n.label, with: (n.segments ?? users(n.id)).filter((s) => !own(s)) }))
     .filter((s) => s.with.length > 0);
 }

@@ -2,7 +2,8 @@ import { Alert, Skeleton, Stack, Tabs } from '@mantine/core';
 import { IconHistory, IconInfoCircle, IconLayoutDashboard, IconPlayerPause, IconSitemap, IconStack2, IconUsers } from '@tabler/icons-react';
 import { useQueryClient } from '@tanstack/react-query';
 import { useNavigate, useParams, useSearch } from '@tanstack/react-router';
-import { asProblem, keys, useExplain, useResultStream, useSegment, useStats, type Segment } from '../../../api';
+import { useState } from 'react';
+import { asProblem, keys, useExplain, useResultStream, useSegment, useStats, type PlanGraphData, type ResultStream, type Segment } from '../../../api';
 import { EmptyState, LinkButton, PageHeader, ProblemAlert } from '../../../components';
 import { formatCompact } from '../../../lib/format';
 import { Charts } from './Charts';
@@ -22,7 +23,9 @@ import classes from './detail.module.css';
 /** A segment: who is in it, how that came about, what it means and how it runs. */
 export default function DetailPage() {
   const { name } = useParams({ from: '/segments/$name' });
-  const { data: segment, error, refetch } = useSegment(name);
+  // What is about to be deleted is not asked for any more.
+  const [leaving, setLeaving] = useState(false);
+  const { data: segment, error, refetch } = useSegment(name, !leaving);
   if (error && asProblem(error).status === 404) return <Unknown name={name} />;
   if (!segment) {
     return (
@@ -32,32 +35,55 @@ export default function DetailPage() {
       </>
     );
   }
-  return <Detail key={segment.id} segment={segment} />;
+  return <Detail key={segment.id} segment={segment} leaving={leaving} onLeaving={setLeaving} />;
 }
 
-function Detail({ segment: read }: { segment: Segment }) {
+interface DetailProps {
+  segment: Segment;
+  leaving: boolean;
+  onLeaving: (leaving: boolean) => void;
+}
+
+function Detail({ segment: read, leaving, onLeaving }: DetailProps) {
   const { name } = read;
-  const { data: stats } = useStats(name);
+  const { data: stats } = useStats(name, !leaving);
   // One size on the whole page.
   const segment = { ...read, size: stats?.size ?? read.size };
   const queries = useQueryClient();
-  const navigate = useNavigate();
-  const { tab = 'overview' } = useSearch({ from: '/segments/$name' });
-  const everything = useExplain(undefined, 'json', segment.readBy === undefined && segment.active);
+  const everything = useExplain(undefined, 'json', segment.readBy === undefined && segment.active && !leaving);
   const readers = segment.readBy ?? readersOf(name, everything.data?.graph);
   const stream = useResultStream({
     segment: name,
     keep: 80,
     kinds: KINDS,
     every: 1_000,
+    paused: leaving,
     onResults: (results) => {
       if (results.some((r) => r.event !== 'result')) void queries.invalidateQueries({ queryKey: keys.segment(name) });
     },
   });
   return (
     <>
-      <Header segment={segment} readers={readers} />
+      <Header segment={segment} readers={readers} onLeaving={onLeaving} />
       <Notes segment={segment} />
+      {leaving ? <Loading /> : <Content segment={segment} readers={readers} stream={stream} program={everything.data?.graph} />}
+    </>
+  );
+}
+
+interface ContentProps {
+  segment: Segment;
+  readers: readonly string[];
+  stream: ResultStream;
+  /** The plan of everything, where the service does not tell what a part is shared with. */
+  program?: PlanGraphData;
+}
+
+function Content({ segment, readers, stream, program }: ContentProps) {
+  const { name } = segment;
+  const navigate = useNavigate();
+  const { tab = 'overview' } = useSearch({ from: '/segments/$name' });
+  return (
       <Tabs
         value={tab}
         keepMounted={false}
@@ -92,13 +118,12 @@ function Detail({ segment: read }: { segment: Segment }) {
           <Members segment={segment} />
         </Tabs.Panel>
         <Tabs.Panel value="plan">
-          <Plan segment={segment} />
+          <Plan segment={segment} program={program} />
         </Tabs.Panel>
         <Tabs.Panel value="versions">
           <Versions segment={segment} />
         </Tabs.Panel>
       </Tabs>
-    </>
   );
 }
 
