@@ -24,7 +24,7 @@ type Box = Node<{ node: PlanNode; direction: 'LR' | 'TB' }, 'box'>;
 
 const WIDTH = 248;
 /** Smaller, texts cannot be read: rather, not all is in view. */
-const LEAST_ZOOM = 0.5;
+const LEAST_ZOOM = 0.43;
 /** From so many boxes on there is a map. */
 const MANY = 30;
 
@@ -37,7 +37,7 @@ function heightOf(node: PlanNode): number {
 
 function layout(nodes: readonly PlanNode[], edges: readonly PlanEdge[], direction: 'LR' | 'TB') {
   const graph = new dagre.graphlib.Graph();
-  graph.setGraph({ rankdir: direction, nodesep: 18, ranksep: 56, marginx: 8, marginy: 8 });
+  graph.setGraph({ rankdir: direction, nodesep: 18, ranksep: 44, marginx: 8, marginy: 8 });
   graph.setDefaultEdgeLabel(() => ({}));
   for (const node of nodes) graph.setNode(node.id, { width: WIDTH, height: heightOf(node) });
   for (const edge of edges) graph.setEdge(edge.from, edge.to);
@@ -71,12 +71,12 @@ const BoxNode = memo(function BoxNode({ id, data: { node, direction }, selected 
         {node.title}
       </Text>
       {details.slice(0, 3).map((detail) => (
-        <Text key={detail} size="xs" c="dimmed" lineClamp={3} className="wrap" lh={1.4}>
+        <Text key={detail} size="xs" c="dimmed" lineClamp={3} className={`wrap ${classes.extra ?? ''}`} lh={1.4}>
           {detail}
         </Text>
       ))}
       {(node.badges?.length ?? 0) > 0 && (
-        <Group gap={4} mt={6}>
+        <Group gap={4} mt={6} className={classes.extra}>
           {node.badges?.map((badge) => (
             <Tooltip key={badge.title ?? badge.label} label={badge.title} disabled={!badge.title}>
               <Badge size="sm" color={badge.color ?? 'gray'} className="num">
@@ -87,7 +87,7 @@ const BoxNode = memo(function BoxNode({ id, data: { node, direction }, selected 
         </Group>
       )}
       {node.share !== undefined && (
-        <div className={classes.share} title={`${Math.round(node.share * 100)} % of the time`}>
+        <div className={`${classes.share ?? ''} ${classes.extra ?? ''}`} title={`${Math.round(node.share * 100)} % of the time`}>
           <div style={{ width: `${Math.max(2, node.share * 100)}%` }} />
         </div>
       )}

@@ -135,7 +135,7 @@ const columns = (onOpen: (letter: Letter) => void): Column<Letter>[] => [
     header: 'From',
     cell: (letter) => (
       <Text size="sm" c="dimmed" className="mono">
-        {letter.topic}
+        {letter.topic === 'http' ? 'HTTP' : letter.topic}
         {hasPlace(letter) && (
           <>
             <br />

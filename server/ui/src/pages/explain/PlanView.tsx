@@ -2,7 +2,7 @@ import { Alert, Button, Grid, Group, SegmentedControl, Select, Text } from '@man
 import { IconArrowsMinimize } from '@tabler/icons-react';
 import { useMemo } from 'react';
 import { EmptyState, LinkButton, PlanGraph, planOf, type MeasuredPlan } from '../../components';
-import { plural } from '../../lib/format';
+import { formatCount, plural } from '../../lib/format';
 import { Details } from './Details';
 import classes from './explain.module.css';
 import { contract, fold } from './fold';
@@ -76,15 +76,24 @@ export function PlanView({ plan, before, segment, node: chosen, view, onLook, kn
             limit={60}
             searchable
             clearable
-            clearButtonProps={{ 'aria-label': 'Show all segments' }}
             nothingFoundMessage="No segment of this name"
             w={260}
             maxDropdownHeight={320}
           />
           {way && (
-            <Text size="sm" c="dimmed" pb={8}>
-              {plural(way.size, 'node')} of {graph.nodes.length} are on its way
-            </Text>
+            <>
+              <Button
+                variant="default"
+                onClick={() => {
+                  focus(null);
+                }}
+              >
+                Show all segments
+              </Button>
+              <Text size="sm" c="dimmed" pb={8}>
+                {plural(way.size, 'node')} of {formatCount(graph.nodes.length)} are on its way
+              </Text>
+            </>
           )}
         </Group>
         <SegmentedControl

@@ -2,6 +2,7 @@ import { Text } from '@mantine/core';
 import { IconArrowDownRight, IconArrowUpRight, IconUsers } from '@tabler/icons-react';
 import { useResultStream } from '../../api';
 import { EmptyState, Moment, Panel, SegmentName, TextLink, UserLink } from '../../components';
+import { isMade } from './events';
 import classes from './generate.module.css';
 
 const KINDS = ['entered', 'exited'] as const;
@@ -10,7 +11,7 @@ const SHOWN = 12;
 /** Who of the users that are made enters or leaves something. */
 export function Effect({ prefix }: { prefix: string }) {
   const { results } = useResultStream({ keep: 500, kinds: KINDS, every: 500 });
-  const own = results.filter((r) => r.userId.startsWith(prefix)).slice(0, SHOWN);
+  const own = results.filter((r) => isMade(r.userId, prefix)).slice(0, SHOWN);
   return (
     <Panel
       title="What comes of it"

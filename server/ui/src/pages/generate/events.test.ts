@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ABOUT, faults, KINDS, makeEvents } from './events';
+import { ABOUT, faults, isMade, KINDS, makeEvents } from './events';
 
 const wanted = { kind: 'order_events' as const, count: 1_000, prefix: 'u_', until: 1_800_000_000_000, span: 300_000, seed: 7 };
 
@@ -39,6 +39,12 @@ describe('makeEvents', () => {
     expect(makeEvents(wanted)).toEqual(makeEvents(wanted));
     expect(makeEvents(wanted)).not.toEqual(makeEvents({ ...wanted, seed: 8 }));
   });
+});
+
+it('knows its users', () => {
+  expect(isMade('u_7', 'u_')).toBe(true);
+  expect(isMade('u_b000045', 'u_')).toBe(false);
+  expect(isMade('v_7', 'u_')).toBe(false);
 });
 
 it('says what cannot be made', () => {

@@ -97,6 +97,9 @@ export function makeEvents({ kind, count, prefix, until, span, seed, firstUser =
   });
 }
 
+/** Whether a user is one of those that take turns. */
+export const isMade = (user: string, prefix: string): boolean => user.startsWith(prefix) && /^\d{1,3}$/.test(user.slice(prefix.length));
+
 /** What is wrong with a count or a prefix that was typed; nothing when all is right. */
 export function faults({ count, prefix }: { count: number | string; prefix: string }): { count?: string; prefix?: string } {
   const bytes = new TextEncoder().encode(prefix).length;

@@ -52,7 +52,7 @@ export default function GeneratePage() {
     <>
       <PageHeader title="Event generator" description="Realistic events, to try segments out. They count like any others." />
       <Grid gap="md">
-        <Grid.Col span={{ base: 12, md: 5 }}>
+        <Grid.Col span={{ base: 12, md: 6 }}>
           <Panel title="Events">
             <Form
               values={values}
@@ -67,7 +67,7 @@ export default function GeneratePage() {
             />
           </Panel>
         </Grid.Col>
-        <Grid.Col span={{ base: 12, md: 7 }}>
+        <Grid.Col span={{ base: 12, md: 6 }}>
           <Stack gap="md">
             <Report progress={progress} onAgain={send} />
             <Sample events={sample} />
