@@ -217,7 +217,7 @@ pub fn draft(body: &Value, known_name: Option<&str>) -> ApiResult<Draft> {
 fn is_form(object: &Map<String, Value>) -> bool {
     let kind = object.get("type").and_then(Value::as_str).unwrap_or_default();
     let given = |key: &&str| object.get(*key).is_some_and(|v| !v.is_null() && *v != json!([]) && *v != json!(""));
-    ["INDEPENDENT", "DERIVED"].iter().any(|k| k.eq_ignore_ascii_case(kind)) && ["rules", "dependencies", "logicalExpression"].iter().any(|k| given(k))
+    ["INDEPENDENT", "DERIVED"].iter().any(|k| k.eq_ignore_ascii_case(kind)) && ["rules", "dependencies", "logicalExpression"].iter().any(given)
 }
 
 fn created_name(sql: &str) -> ApiResult<String> {
