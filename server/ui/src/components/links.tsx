@@ -1,6 +1,6 @@
 import { Anchor, Button } from '@mantine/core';
 import { createLink, type LinkComponent } from '@tanstack/react-router';
-import type { CSSProperties } from 'react';
+import type { ComponentProps, CSSProperties } from 'react';
 
 const RouterAnchor: LinkComponent<typeof Anchor<'a'>> = createLink(Anchor<'a'>) as never;
 
@@ -22,8 +22,10 @@ export function UserLink({ id, style }: { id: string; style?: CSSProperties }) {
   );
 }
 
-/** A button that leads to a page: `<LinkButton to="/segments/new">New segment</LinkButton>`. */
-export const LinkButton: LinkComponent<typeof Button<'a'>> = createLink(Button<'a'>) as never;
+const ButtonAnchor = (props: ComponentProps<typeof Button<'a'>>) => <Button {...props} component="a" />;
+
+/** A link that looks like a button: `<LinkButton to="/segments/new">New segment</LinkButton>`. */
+export const LinkButton: LinkComponent<typeof Button<'a'>> = createLink(ButtonAnchor) as never;
 
 /** A text that leads to a page. */
 export const TextLink = RouterAnchor;
