@@ -60,7 +60,7 @@ export function ConfirmModal({ opened, onClose, title, children, confirm, onConf
             <Button variant="default" onClick={onClose} data-autofocus>
               Cancel
             </Button>
-            <Button type="submit" color={danger ? 'red' : undefined} loading={loading} disabled={typed !== undefined && text !== typed}>
+            <Button type="submit" color={danger ? 'red.9' : undefined} loading={loading} disabled={typed !== undefined && text !== typed}>
               {confirm}
             </Button>
           </Group>
