@@ -5,12 +5,12 @@ import process from 'node:process';
 import { gzipSync } from 'node:zlib';
 
 const MOST = 1_000_000;
-const dist = path.resolve(import.meta.dirname, '../dist');
+const dist = path.resolve(import.meta.dirname, '../embedded/dist');
 /** Fonts are compressed already. */
-const packed = /\.(woff2|png|jpg|gz|br)$/;
+const packed = /\.(woff2|png|jpg|gz)$/;
 
 const files = readdirSync(dist, { recursive: true, withFileTypes: true })
-  .filter((entry) => entry.isFile() && !entry.name.endsWith('.map'))
+  .filter((entry) => entry.isFile() && !/\.(map|br)$/.test(entry.name))
   .map((entry) => path.join(entry.parentPath, entry.name))
   .map((file) => {
     const bytes = readFileSync(file);

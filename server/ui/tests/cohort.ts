@@ -23,6 +23,8 @@ async function freePort(): Promise<number> {
 export interface Options {
   /** `serve` or `demo`, with `--set key=value` and the like. */
   args: string[];
+  /** Tests of another file have another service, so that what they do is no matter to these. */
+  of: string;
 }
 
 /** A service with a folder of its own. It can stop and start again on the same address and data. */
@@ -138,6 +140,7 @@ interface Fixtures {
 
 export const test = base.extend<Fixtures, Options & { cohort: Cohort }>({
   args: [['serve'], { option: true, scope: 'worker' }],
+  of: ['', { option: true, scope: 'worker' }],
 
   // One service for all tests of a worker that want the same arguments.
   cohort: [

@@ -2,6 +2,8 @@ import { readFile } from 'node:fs/promises';
 import type { Page } from '@playwright/test';
 import { expect, expectAccessible, test, type Cohort } from './cohort';
 
+test.use({ of: 'detail' });
+
 const SQL = (where: string) =>
   `SELECT user_id, sum(value) AS value FROM TUMBLE(events, event_time, INTERVAL '1 day') WHERE ${where} GROUP BY user_id, window_start, window_end HAVING sum(value) > 500`;
 

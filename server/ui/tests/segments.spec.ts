@@ -2,6 +2,8 @@
 import type { Locator, Page } from '@playwright/test';
 import { expect, expectAccessible, test, type Cohort } from './cohort';
 
+test.use({ of: 'segments' });
+
 const purchase = (userId: string, value: number) => ({ userId, eventType: 'purchase', timestamp: Date.now(), value });
 const send = (cohort: Cohort, ...events: object[]) => cohort.call('POST', '/events?topic=order_events', events);
 

@@ -1,6 +1,8 @@
 import type { Page } from '@playwright/test';
 import { expect, expectAccessible, test, type Cohort } from './cohort';
 
+test.use({ of: 'users' });
+
 /** Rules as marketers write them; windows are long, so that none closes during a test. */
 async function segments(cohort: Cohort) {
   const rule = (name: string, eventType: string, attribute: string, operator: string, value: number) =>
