@@ -36,3 +36,9 @@ it('says minutes in the largest unit', () => {
 it('shows literals of reasons as they are written', () => {
   expect(plainReason('whether count(1) FILTER (WHERE event_type = Utf8("purchase")) = Int64(0) is open')).toBe("whether count(*) FILTER (WHERE event_type = 'purchase') = 0 is open");
 });
+
+it('says of combinations what is only known at the close', () => {
+  const plain = 'who is not in a segment is only known when the window closes';
+  expect(plainReason('whether NOT p1 AND p1 IS TRUE is only known when the window closes')).toBe(plain);
+  expect(plainReason('whether p1 IS NOT TRUE is only known when the window closes')).toBe(plain);
+});

@@ -49,4 +49,9 @@ export function expressionOf(dependencies: readonly { segment: string; operator:
 }
 
 /** A reason without what only the engine calls things. */
-export const plainReason = (reason: string) => reason.replace(/Utf8\("([^"]*)"\)/g, "'$1'").replace(/count\(1\)/g, 'count(*)').replace(/\bInt64\((-?\d+)\)/g, '$1').replace(/\bFloat64\((-?[\d.]+)\)/g, '$1');
+export function plainReason(reason: string): string {
+  // The engine numbers the segments that are read.
+  const text = reason.replace(/whether (?:(?!whether ).)*\bp\d+\b.*? is only known/, 'who is not in a segment is only known');
+  const shown = text.replace(/\b(?:Utf8|Int64|Float64)\(("?)([^")]*)\1\)/g, (_, quote: string, value: string) => (quote ? `'${value}'` : value));
+  return shown.replaceAll('count(1)', 'count(*)');
+}

@@ -44,7 +44,7 @@ export function Conflict({ opened, onClose, base, now, names, onTakeTheirs, onKe
         <Button variant="default" onClick={onTakeTheirs}>
           Take theirs
         </Button>
-        <Button color="red" loading={saving} onClick={onKeepMine}>
+        <Button color="red.9" loading={saving} onClick={onKeepMine}>
           Save mine over it
         </Button>
       </Group>

@@ -224,7 +224,7 @@ export function Editor({ segment, segments, names }: EditorProps) {
           error={preview.error}
           errors={errors}
         />
-        <Meaning found={check.last} edited={base?.name} />
+        <Meaning found={check.last} checking={check.checking} edited={base?.name} />
         {base && (
           <Versions
             name={base.name}

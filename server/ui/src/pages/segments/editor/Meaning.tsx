@@ -24,16 +24,24 @@ function Names({ names }: { names: readonly string[] }) {
 }
 
 /** When results come and why, what is shared, and how it would run. */
-export function Meaning({ found, edited }: { found: Checked | null; edited: string | undefined }) {
+export function Meaning({ found, checking, edited }: { found: Checked | null; checking: boolean; edited: string | undefined }) {
   const phone = useMediaQuery('(max-width: 48em)', false, { getInitialValueInEffect: false });
   const graph = found?.graph;
   // What has no name yet is not called by the one that stands in for it.
   const plan = graph ? planOf({ graph, at: 0 }) : null;
   const nodes = plan?.nodes.map((n) => ((n.title === 'check' || n.title === 'query') && edited === undefined ? { ...n, title: 'this segment' } : n));
+  // That results come at the close has been said above.
+  const warnings = found?.warnings.filter((text) => !text.includes(found.emitReason)) ?? [];
   return (
     <Panel title="How it runs">
       {!found || !plan || !nodes ? (
-        <Skeleton height={120} radius="md" animate={false} aria-label="Shown when the segment is right" />
+        checking ? (
+          <Skeleton height={120} radius="md" />
+        ) : (
+          <Text size="sm" c="dimmed">
+            It is shown when there are no errors.
+          </Text>
+        )
       ) : (
         <>
           <dl className={classes.facts}>
@@ -60,9 +68,9 @@ export function Meaning({ found, edited }: { found: Checked | null; edited: stri
               <dd>{found.shares.length === 0 ? 'no other segment' : <Names names={found.shares} />}</dd>
             </div>
           </dl>
-          {found.warnings.length > 0 && (
+          {warnings.length > 0 && (
             <List size="sm" c="dimmed" mt="sm" spacing={2}>
-              {found.warnings.map((text) => (
+              {warnings.map((text) => (
                 <List.Item key={text}>
                   <Text size="sm" component="span">
                     {plainReason(text)}
