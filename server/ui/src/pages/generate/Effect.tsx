@@ -18,7 +18,7 @@ export function Effect({ prefix }: { prefix: string }) {
       description={
         <>
           Users with this prefix who enter or leave a segment, as it happens. All of them are on the{' '}
-          <TextLink to="/" inherit>
+          <TextLink to="/" inherit underline="always">
             dashboard
           </TextLink>
           .
