@@ -99,7 +99,7 @@ test('lists members, finds them, and exports all of them', async ({ page }) => {
   expect(lines[0]).toBe('userId,value,since,windowStart,windowEnd,expiresAt');
   const members = lines.slice(1).map((line) => line.split(',')[0]);
   for (const user of MANY) expect(members).toContain(user);
-  expect(lines.find((line) => line.startsWith('user_0500,'))).toMatch(/^user_0500,600(\.0)?,\d{4}-\d\d-\d\dT[\d:.]+Z,\d{4}-\d\d-\d\dT00:00:00/);
+  expect(lines.find((line) => line.startsWith('user_0500,'))).toMatch(/^user_0500,600,\d{13},\d{8}00000,\d{8}00000,\d{13}$/);
   expect(lines.find((line) => line.includes('quoted'))).toMatch(/^"a ""quoted"", one",600/);
   expect(new Set(lines).size).toBe(lines.length);
 });

@@ -20,7 +20,8 @@ function Names({ title, names, none }: { title: string; names: readonly string[]
 }
 
 /** What the segment reads and what reads it; each leads on. */
-export function Dependencies({ segment, readers }: { segment: Segment; readers: readonly string[] }) {
+export function Dependencies({ segment }: { segment: Segment }) {
+  const readers = segment.readBy;
   const navigate = useNavigate();
   const { data: plan } = useOwnPlan(segment);
   const { data: segments } = useAllSegments();

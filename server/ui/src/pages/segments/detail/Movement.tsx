@@ -3,12 +3,12 @@ import { IconArrowDownRight, IconArrowUpRight, IconUsers } from '@tabler/icons-r
 import type { ResultStream, Segment } from '../../../api';
 import { EmptyState, LinkButton, Moment, Panel, StatusDot, UserLink } from '../../../components';
 import { formatCompact, formatNumber } from '../../../lib/format';
-import { useRecentMoves } from './recent';
+import { useChanges } from './recent';
 import classes from './detail.module.css';
 
 /** Who entered and left, as it happens. */
 export function Movement({ segment, stream }: { segment: Segment; stream: ResultStream }) {
-  const moves = useRecentMoves(segment.name, stream.results);
+  const moves = useChanges(segment.name, stream.results);
   const { state, entered, exited } = stream;
   return (
     <Panel
@@ -51,7 +51,7 @@ export function Movement({ segment, stream }: { segment: Segment; stream: Result
                   </Text>
                 )}
                 <Text size="sm" c="dimmed" component="span">
-                  <Moment at={move.at} short />
+                  <Moment at={move.timestamp} short />
                 </Text>
               </li>
             );

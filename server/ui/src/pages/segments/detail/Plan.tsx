@@ -22,7 +22,7 @@ function useLooks(segment: Segment) {
 }
 
 /** How the segment runs: the part of the program that is its own, and what it shares. */
-export function Plan({ segment, program }: { segment: Segment; program?: PlanGraphData }) {
+export function Plan({ segment }: { segment: Segment }) {
   const { now, before, plan, error } = useLooks(segment);
   if (!segment.active) {
     return (
@@ -31,7 +31,7 @@ export function Plan({ segment, program }: { segment: Segment; program?: PlanGra
       </Panel>
     );
   }
-  const shared = sharedSteps(segment.name, program ?? now?.graph);
+  const shared = sharedSteps(segment.name, now?.graph);
   const graph = now && planOf(now, before);
   return (
     <Stack gap="md">

@@ -3,12 +3,11 @@ import { IconHistory, IconInfoCircle, IconLayoutDashboard, IconPlayerPause, Icon
 import { useQueryClient } from '@tanstack/react-query';
 import { useNavigate, useParams, useSearch } from '@tanstack/react-router';
 import { useState } from 'react';
-import { asProblem, keys, useExplain, useResultStream, useSegment, useStats, type PlanGraphData, type ResultStream, type Segment } from '../../../api';
+import { asProblem, keys, useResultStream, useSegment, useStats, type ResultStream, type Segment } from '../../../api';
 import { EmptyState, LinkButton, PageHeader, ProblemAlert } from '../../../components';
 import { formatCompact } from '../../../lib/format';
 import { Charts } from './Charts';
 import { Definition } from './Definition';
-import { readersOf } from './dependencies';
 import { Dependencies } from './Dependencies';
 import { Figures } from './Figures';
 import { Header } from './Header';
@@ -50,8 +49,6 @@ function Detail({ segment: read, leaving, onLeaving }: DetailProps) {
   // One size on the whole page.
   const segment = { ...read, size: stats?.size ?? read.size };
   const queries = useQueryClient();
-  const everything = useExplain(undefined, 'json', segment.readBy === undefined && segment.active && !leaving);
-  const readers = segment.readBy ?? readersOf(name, everything.data?.graph);
   const stream = useResultStream({
     segment: name,
     keep: 80,
@@ -64,22 +61,19 @@ function Detail({ segment: read, leaving, onLeaving }: DetailProps) {
   });
   return (
     <>
-      <Header segment={segment} readers={readers} onLeaving={onLeaving} />
+      <Header segment={segment} onLeaving={onLeaving} />
       <Notes segment={segment} />
-      {leaving ? <Loading /> : <Content segment={segment} readers={readers} stream={stream} program={everything.data?.graph} />}
+      {leaving ? <Loading /> : <Content segment={segment} stream={stream} />}
     </>
   );
 }
 
 interface ContentProps {
   segment: Segment;
-  readers: readonly string[];
   stream: ResultStream;
-  /** The plan of everything, where the service does not tell what a part is shared with. */
-  program?: PlanGraphData;
 }
 
-function Content({ segment, readers, stream, program }: ContentProps) {
+function Content({ segment, stream }: ContentProps) {
   const { name } = segment;
   const navigate = useNavigate();
   const { tab = 'overview' } = useSearch({ from: '/segments/$name' });
@@ -111,14 +105,14 @@ function Content({ segment, readers, stream, program }: ContentProps) {
               <Definition segment={segment} />
               <Movement segment={segment} stream={stream} />
             </div>
-            <Dependencies segment={segment} readers={readers} />
+            <Dependencies segment={segment} />
           </Stack>
         </Tabs.Panel>
         <Tabs.Panel value="members">
           <Members segment={segment} />
         </Tabs.Panel>
         <Tabs.Panel value="plan">
-          <Plan segment={segment} program={program} />
+          <Plan segment={segment} />
         </Tabs.Panel>
         <Tabs.Panel value="versions">
           <Versions segment={segment} />
