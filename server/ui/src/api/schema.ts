@@ -223,8 +223,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * What a segment would mean, without creating or replacing it. What is wrong is said as by creating it, with lines and
-         *     columns of the text that is given.
+         * What a segment would mean, without creating or replacing it. What is wrong with it is an answer too: only a body that
+         *     is none is refused.
          */
         post: operations["checkSegment"];
         delete?: never;
@@ -405,6 +405,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/status/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How the service stood in the last minutes, since it started. */
+        get: operations["getStatusHistory"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/users": {
         parameters: {
             query?: never;
@@ -571,6 +588,8 @@ export interface components {
              */
             version: number;
         };
+        /** @description What a segment would mean, or what is wrong with it. */
+        CheckAnswer: components["schemas"]["Checked"] | components["schemas"]["Refused"];
         /** @description A segment to check. */
         CheckInput: components["schemas"]["SegmentInput"] & {
             /** @description The segment that is edited, by id or name; none for a new one. */
@@ -588,6 +607,8 @@ export interface components {
             graph: components["schemas"]["PlanGraph"];
             /** @description Its name, where it has one. */
             name?: string | null;
+            /** @enum {boolean} */
+            ok: true;
             /** @description Names of the segments that it reads. */
             reads: string[];
             /** @description Names of other segments that it would share filters, aggregations or segments with; at most 1,000. */
@@ -864,6 +885,11 @@ export interface components {
             cursor?: string | null;
             items: components["schemas"]["Member"][];
         };
+        /**
+         * @description How members are written.
+         * @enum {string}
+         */
+        MembersFormat: "json" | "csv";
         /** @description A membership. Times are milliseconds since the epoch. */
         Membership: {
             /** Format: int64 */
@@ -906,6 +932,11 @@ export interface components {
          * @enum {string}
          */
         NodeKind: "scan" | "filter" | "window" | "segment";
+        /**
+         * @description Which end comes first.
+         * @enum {string}
+         */
+        Order: "asc" | "desc";
         /** @description Another member of the consumer group. */
         OtherMember: {
             partitions: number[];
@@ -1118,6 +1149,15 @@ export interface components {
             /** @description Which kind of problem, as a relative URI. */
             type: string;
         };
+        /** @description Why a segment would be refused. */
+        Refused: {
+            /** @description All that is wrong, with lines and columns of the text that was given. */
+            errors: components["schemas"]["TextError"][];
+            /** @enum {boolean} */
+            ok: false;
+            /** @description The answer that creating or replacing it would have. */
+            problem: components["schemas"]["Problem"];
+        };
         /** @description A record that was not accepted. */
         RejectedRecord: {
             /** @description Its place among the records, from 0. */
@@ -1161,6 +1201,41 @@ export interface components {
              * @description The rule's own window.
              */
             windowMinutes?: number | null;
+        };
+        /** @description How the service stood. Counters are sums over partitions, since the start. */
+        Sample: {
+            /**
+             * Format: int64
+             * @description When, ms since the epoch.
+             */
+            at: number;
+            /**
+             * Format: int64
+             * @description Dead letters, with those that came over HTTP.
+             */
+            deadLetters: number;
+            /**
+             * Format: int64
+             * @description Events that were accepted.
+             */
+            events: number;
+            /**
+             * Format: int64
+             * @description Records not read yet.
+             */
+            lag: number;
+            /** @description Memberships. */
+            members: number;
+            /**
+             * Format: int64
+             * @description Results.
+             */
+            results: number;
+            /**
+             * Format: int64
+             * @description How far the watermark lies behind the clock, of the slowest partition that is not idle.
+             */
+            watermarkDelayMs?: number | null;
         };
         /** @description A segment as it is. */
         Segment: components["schemas"]["SegmentForm"] & {
@@ -1366,6 +1441,11 @@ export interface components {
             writes: number;
         };
         /**
+         * @description What segments are listed by.
+         * @enum {string}
+         */
+        Sort: "name" | "size" | "updatedAt" | "createdAt";
+        /**
          * @description Where events come from.
          * @enum {string}
          */
@@ -1396,6 +1476,16 @@ export interface components {
         /** @description Whether a segment runs. */
         Status: {
             active: boolean;
+        };
+        /** @description How the service stood of late. */
+        StatusHistory: {
+            /**
+             * Format: int64
+             * @description How far samples lie apart, ms.
+             */
+            every: number;
+            /** @description The samples, oldest first. */
+            points: components["schemas"]["Sample"][];
         };
         /**
          * @description How to print a plan.
@@ -1513,12 +1603,6 @@ export interface components {
             /** Format: int64 */
             windowStart: number;
         };
-        /** @enum {string} */
-        Sort: "name" | "size" | "updatedAt";
-        /** @enum {string} */
-        Order: "asc" | "desc";
-        /** @enum {string} */
-        MembersFormat: "json" | "csv";
     };
     responses: never;
     parameters: never;
@@ -1995,7 +2079,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Checked"];
+                    "application/json": components["schemas"]["CheckAnswer"];
                 };
             };
             "4XX": {
@@ -2362,6 +2446,36 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ServiceStatus"];
+                };
+            };
+        };
+    };
+    getStatusHistory: {
+        parameters: {
+            query?: {
+                /** @description Minutes, up to 60; 15 by default. */
+                minutes?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StatusHistory"];
+                };
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };

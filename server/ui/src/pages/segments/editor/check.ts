@@ -2,7 +2,7 @@
 import { useDebouncedValue } from '@mantine/hooks';
 import { keepPreviousData, useQuery } from '@tanstack/react-query';
 import { answer, client } from '../../../api/client';
-import { ProblemError, type PlanGraphData, type SegmentForm, type SegmentInput, type TextError } from '../../../api';
+import type { PlanGraphData, SegmentForm, SegmentInput, TextError } from '../../../api';
 
 export interface Checked {
   sql: string;
@@ -22,20 +22,10 @@ export interface Checked {
 export type CheckResult = { for: string; ok: true; found: Checked } | { for: string; ok: false; errors: TextError[] };
 
 /** Wrong texts are answers too, as they are what one has while typing. */
-type Answer = ({ ok?: true } & Checked) | { ok: false; errors: TextError[] };
+type Answer = ({ ok: true } & Checked) | { ok: false; errors: TextError[] };
 
-// Not in the types of the client yet.
-const PATH = '/api/v1/segments/check' as '/api/v1/segments';
-
-async function ask(meaning: SegmentInput, id: string | undefined, signal: AbortSignal): Promise<Answer> {
-  try {
-    return await answer<Answer>(client.POST(PATH, { body: { ...meaning, ...(id ? { id } : {}) } as SegmentInput, signal }));
-  } catch (error) {
-    if (!(error instanceof ProblemError) || ![400, 409].includes(error.problem.status)) throw error;
-    const { errors, detail, line, column, hint } = error.problem;
-    return { ok: false, errors: errors?.length ? errors : [{ message: detail, line, column, hint }] };
-  }
-}
+const ask = (meaning: SegmentInput, id: string | undefined, signal: AbortSignal) =>
+  answer<Answer>(client.POST('/api/v1/segments/check', { body: { ...meaning, ...(id ? { id } : {}) }, signal }));
 
 /** Checks what is written as soon as one pauses; `meaning` is null while there is nothing to check. */
 export function useCheck(meaning: SegmentInput | null, id: string | undefined) {
@@ -46,7 +36,7 @@ export function useCheck(meaning: SegmentInput | null, id: string | undefined) {
     enabled: settled !== '',
     queryFn: async ({ signal }): Promise<CheckResult> => {
       const found = await ask(JSON.parse(settled) as SegmentInput, id, signal);
-      return found.ok === false ? { for: settled, ok: false, errors: found.errors } : { for: settled, ok: true, found };
+      return found.ok ? { for: settled, ok: true, found } : { for: settled, ok: false, errors: found.errors };
     },
     staleTime: 10_000,
     placeholderData: keepPreviousData,
