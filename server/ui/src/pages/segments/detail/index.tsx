@@ -14,7 +14,7 @@ import { Header } from './Header';
 import { Members } from './Members';
 import { Movement } from './Movement';
 import { Plan } from './Plan';
-import { readable } from './readable';
+import { plainReason } from '../words';
 import type { Tab } from './search';
 import { Versions } from './Versions';
 import classes from './detail.module.css';
@@ -133,7 +133,7 @@ function Notes({ segment }: { segment: Segment }) {
   }
   return segment.warnings.map((warning) => (
     <Alert key={warning} color="orange" icon={<IconInfoCircle size={18} />} mb="md" radius="md" py="xs">
-      <span className="wrap">{readable(warning).replace(/^./, (c) => c.toUpperCase())}.</span>
+      <span className="wrap">{plainReason(warning).replace(/^./, (c) => c.toUpperCase())}.</span>
     </Alert>
   ));
 }
