@@ -163,13 +163,16 @@ export const useMembers = (name: string, slice: MembersSlice = {}) =>
 export const membersCsv = (name: string) =>
   answer<Blob>(client.GET('/api/v1/segments/{id}/members', { params: { path: { id: name }, query: { format: 'csv' } }, parseAs: 'blob' }));
 
-/** Who entered and left a segment last, newest first, as far back as results are kept. */
-export const useRecentChanges = (segment: string, limit = 80) =>
+/**
+ * Who entered and left a segment last, newest first, as far back as results are kept. The stream of results goes on from
+ * there: enabled when it opens, each time, nothing is missed between the two.
+ */
+export const useRecentChanges = (segment: string, limit: number, enabled: boolean) =>
   useQuery({
+    enabled,
     queryKey: [...keys.segments, 'changes', segment, limit],
     queryFn: ({ signal }) => answer<SegmentResult[]>(client.GET('/api/v1/results', { params: { query: { segment, event: 'entered,exited', limit } }, signal })),
-    // The stream of results goes on from there.
-    staleTime: Infinity,
+    staleTime: 0,
     gcTime: 0,
   });
 

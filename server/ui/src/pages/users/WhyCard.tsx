@@ -126,8 +126,8 @@ function InputEvents({ userId, segment }: { userId: string; segment: string }) {
 function Inputs({ userId, inputs, expression }: { userId: string; inputs: readonly WhyInput[]; expression: string }) {
   return (
     <Stack component="ul" gap="xs" p={0} m={0} style={{ listStyle: 'none' }} aria-label="What it reads">
-      {inputs.map((input) => (
-        <InputCard key={input.segment} userId={userId} input={input} expression={expression} />
+      {inputs.map((input, i) => (
+        <InputCard key={i} userId={userId} input={input} expression={expression} />
       ))}
     </Stack>
   );

@@ -16,7 +16,11 @@ const result = (userId: string, event: SegmentResult['event'], timestamp: number
 
 describe('changed', () => {
   it('has each change once, newest first', () => {
-    const found = changed([result('a', 'entered', 3), result('a', 'entered', 1), result('b', 'entered', 2), result('a', 'exited', 5), result('a', 'exited', 5)]);
-    expect(found.map((m) => m.key)).toEqual(['a exited 5', 'b entered 2', 'a entered 1']);
+    const found = changed([result('a', 'exited', 5), result('a', 'exited', 6), result('b', 'entered', 2), result('a', 'entered', 3), result('a', 'entered', 1)]);
+    expect(found.map((m) => m.key)).toEqual(['a exited 6 0', 'b entered 2 0', 'a entered 1 0']);
+  });
+  it('does not mind what is both kept and streamed', () => {
+    const kept = [result('a', 'exited', 2), result('a', 'entered', 1)];
+    expect(changed([result('a', 'entered', 3), ...kept, ...kept]).map((m) => m.key)).toEqual(['a entered 3 0', 'a exited 2 0', 'a entered 1 0']);
   });
 });
