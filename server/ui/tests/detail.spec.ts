@@ -99,7 +99,7 @@ test('lists members, finds them, and exports all of them', async ({ page }) => {
   expect(lines[0]).toBe('userId,value,since,windowStart,windowEnd,expiresAt');
   const members = lines.slice(1).map((line) => line.split(',')[0]);
   for (const user of MANY) expect(members).toContain(user);
-  expect(lines.find((line) => line.startsWith('user_0500,'))).toMatch(/^user_0500,600(\.0)?,\d{4}-\d\d-\d\dT[\d:.]+Z,\d{4}-\d\d-\d\dT00:00:00/);
+  expect(lines.find((line) => line.startsWith('user_0500,'))).toMatch(/^user_0500,600,\d{13},\d{8}00000,\d{8}00000,\d{13}$/);
   expect(lines.find((line) => line.includes('quoted'))).toMatch(/^"a ""quoted"", one",600/);
   expect(new Set(lines).size).toBe(lines.length);
 });
@@ -141,10 +141,14 @@ test('shows how it runs, what it shares, and its versions', async ({ page }) => 
 
 test('is paused, resumed and deleted', async ({ page, cohort }) => {
   await cohort.call('POST', '/segments', { name: 'short lived', sql: SQL("event_type = 'purchase'") });
-  await buy(cohort, ['someone'], 800);
+  // It knows of purchases before it from the segment that means the same.
+  const sizeOf = async (name: string) => (await cohort.call<{ size: number }>('GET', `/segments/${name}/stats`)).size;
+  await expect.poll(async () => (await sizeOf('short%20lived')) - (await sizeOf('spenders'))).toBe(0);
   await page.goto('/segments/short%20lived');
   await expect(page.getByRole('link', { name: 'Edit' })).toHaveAttribute('href', /\/segments\/short%20lived\/edit/);
-  await expect(page.getByRole('list', { name: 'Newest first' })).toContainText('someone');
+  await expect(page.getByText(/^live, /)).toBeVisible();
+  await buy(cohort, ['someone'], 800);
+  await expect(page.getByRole('list', { name: 'Newest first' }).getByRole('listitem').first()).toContainText('someone');
   await page.getByRole('button', { name: 'Pause' }).click();
   await expect(page.getByRole('dialog')).toContainText('leave now');
   await page.getByRole('button', { name: 'Pause segment' }).click();

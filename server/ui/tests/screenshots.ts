@@ -13,6 +13,7 @@ const PAGES: [name: string, at: string, seconds: number][] = [
   ['segment', '/segments/high_spenders', 3],
   ['editor', '/segments/high_spenders/edit', 3],
   ['users', '/users', 2],
+  ['user', '/users/user_a000000?segment=spenders_who_do_not_look', 8],
   ['explain', '/explain', 4],
   ['generate', '/events/generate', 2],
   ['dead-letters', '/events/dead-letters', 2],

@@ -9,6 +9,7 @@ import type {
   Done,
   GenerateInput,
   Generated,
+  KnownUser,
   Letter,
   Members,
   Page,
@@ -17,6 +18,7 @@ import type {
   PreviewInput,
   Segment,
   SegmentInput,
+  SegmentResult,
   ServiceStatus,
   Stats,
   Style,
@@ -152,29 +154,27 @@ export interface MembersSlice {
 export const useMembers = (name: string, slice: MembersSlice = {}) =>
   useQuery({
     queryKey: [...keys.segment(name), 'members', slice],
-    queryFn: ({ signal }) => fetchMembers(name, slice, signal),
+    queryFn: ({ signal }) => answer<Members>(client.GET('/api/v1/segments/{id}/members', { params: { path: { id: name }, query: slice }, signal })),
     refetchInterval: CALM,
     placeholderData: keepPreviousData,
   });
 
-/** One slice of members, for exports that walk over all. */
-export async function fetchMembers(name: string, { q, limit = 100, cursor }: MembersSlice, signal?: AbortSignal): Promise<Members> {
-  if (!q) return answer<Members>(client.GET('/api/v1/segments/{id}/members', { params: { path: { id: name }, query: { limit, cursor } }, signal }));
-  const rows = await select<Record<string, string> & { value: number | null }>(
-    `SELECT * FROM memberships WHERE segment = ${literal(name)} AND starts_with(user_id, ${literal(q)}) AND user_id > ${literal(cursor ?? '')} ORDER BY user_id LIMIT ${limit}`,
-    signal,
-  );
-  const time = (text?: string) => Date.parse(text ?? '');
-  const items = rows.map((r) => ({
-    userId: r.user_id ?? '',
-    value: r.value,
-    since: time(r.since),
-    windowStart: time(r.window_start),
-    windowEnd: time(r.window_end),
-    expiresAt: time(r.expires_at),
-  }));
-  return { items, ...(items.length === limit ? { cursor: items.at(-1)?.userId } : {}) };
-}
+/** All members as CSV. */
+export const membersCsv = (name: string) =>
+  answer<Blob>(client.GET('/api/v1/segments/{id}/members', { params: { path: { id: name }, query: { format: 'csv' } }, parseAs: 'blob' }));
+
+/**
+ * Who entered and left a segment last, newest first, as far back as results are kept. The stream of results goes on from
+ * there: enabled when it opens, each time, nothing is missed between the two.
+ */
+export const useRecentChanges = (segment: string, limit: number, enabled: boolean) =>
+  useQuery({
+    enabled,
+    queryKey: [...keys.segments, 'changes', segment, limit],
+    queryFn: ({ signal }) => answer<SegmentResult[]>(client.GET('/api/v1/results', { params: { query: { segment, event: 'entered,exited', limit } }, signal })),
+    staleTime: 0,
+    gcTime: 0,
+  });
 
 export const useVersions = (name: string, enabled = true) =>
   useQuery({
@@ -307,57 +307,27 @@ export const useUserTimeline = (userId: string, limit = 200) =>
   useQuery({
     queryKey: [...keys.users, userId, 'timeline', limit],
     queryFn: async ({ signal }) => {
-      const rows = await select<Omit<UserMove, 'at'> & { timestamp: string }>(
-        `SELECT segment, event, value, "timestamp" FROM results WHERE user_id = ${literal(userId)} AND event IN ('entered', 'exited') ORDER BY "timestamp" DESC LIMIT ${limit}`,
-        signal,
-      );
-      return rows.map(({ timestamp, ...row }): UserMove => ({ ...row, at: Date.parse(timestamp) }));
+      const results = await answer<SegmentResult[]>(client.GET('/api/v1/users/{userId}/timeline', { params: { path: { userId }, query: { limit } }, signal }));
+      return results.map((r) => ({ segment: r.segmentId, event: r.event, at: r.timestamp, value: r.value ?? null }) as UserMove);
     },
     refetchInterval: CALM,
     enabled: userId !== '',
   });
-
-interface EventRow {
-  user_id: string;
-  event_type: string;
-  event_time: string;
-  value: number | null;
-  session_id: string | null;
-  metadata: Record<string, unknown> | null;
-  topic: string;
-}
 
 /** The newest events of a user among those that are kept. */
 export const useUserEvents = (userId: string, limit = 100) =>
   useQuery({
     queryKey: [...keys.users, userId, 'events', limit],
-    queryFn: async ({ signal }) => {
-      const rows = await select<EventRow>(`SELECT * FROM events WHERE user_id = ${literal(userId)} ORDER BY event_time DESC LIMIT ${limit}`, signal);
-      return rows.map(
-        (r): UserEvent => ({ userId: r.user_id, eventType: r.event_type, timestamp: Date.parse(r.event_time), value: r.value, sessionId: r.session_id, metadata: r.metadata, topic: r.topic }),
-      );
-    },
+    queryFn: ({ signal }) => answer<UserEvent[]>(client.GET('/api/v1/users/{userId}/events', { params: { path: { userId }, query: { limit } }, signal })),
     refetchInterval: CALM,
     enabled: userId !== '',
   });
 
-export interface FoundUser {
-  userId: string;
-  /** How many segments they are in. */
-  segments: number;
-}
-
-/** Users whose id begins so, in the order of ids. */
+/** Users whose id begins so, in the order of ids, and how many segments they are in. */
 export const useUserSearch = (q: string, limit = 12) =>
   useQuery({
     queryKey: [...keys.users, 'search', q, limit],
-    queryFn: async ({ signal }) => {
-      const rows = await select<{ user_id: string; segments: number }>(
-        `SELECT user_id, count(*) AS segments FROM memberships WHERE starts_with(user_id, ${literal(q)}) GROUP BY user_id ORDER BY user_id LIMIT ${limit}`,
-        signal,
-      );
-      return rows.map((r): FoundUser => ({ userId: r.user_id, segments: r.segments }));
-    },
+    queryFn: ({ signal }) => answer<KnownUser[]>(client.GET('/api/v1/users', { params: { query: { q, limit } }, signal })),
     placeholderData: keepPreviousData,
     enabled: q !== '',
   });

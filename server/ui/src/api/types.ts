@@ -14,6 +14,7 @@ export type Preview = Schemas['Preview'];
 export type PreviewInput = Schemas['PreviewInput'];
 export type Change = Schemas['Change'];
 export type Membership = Schemas['Membership'];
+export type KnownUser = Schemas['KnownUser'];
 export type UserSegments = Schemas['UserSegments'];
 export type WhyWindow = Schemas['Window'];
 export type WhyInput = Schemas['Input'];
@@ -52,18 +53,7 @@ export interface SegmentForm {
   windowMinutes?: number;
 }
 
-/** Given by newer services only. */
-export interface SegmentExtras {
-  /** Size at the end of each of the last minutes, oldest first. */
-  trend?: number[];
-  entered?: number;
-  exited?: number;
-  /** Names of the segments that it reads, and that read it. */
-  reads?: string[];
-  readBy?: string[];
-}
-
-export type Segment = Schemas['Segment'] & { name: string } & SegmentForm & SegmentExtras;
+export type Segment = Schemas['Segment'] & { name: string } & SegmentForm;
 export type Page = Omit<Schemas['Page'], 'items'> & { items: Segment[] };
 
 export type ServiceStatus = Schemas['ServiceStatus'];

@@ -99,7 +99,7 @@ export default function UPlotChart({ label, times, series, height = 160, format 
       {
         width: Math.max(width, 80),
         height,
-        padding: [8, 4, 0, 0],
+        padding: [8, 16, 0, 0],
         legend: { show: false },
         cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false }, ...(sync ? { sync: { key: sync } } : {}) },
         scales: {

@@ -1,12 +1,12 @@
 import { Badge, Button, Skeleton, Stack, Text, Title } from '@mantine/core';
 import { IconBolt, IconCheck, IconMinus } from '@tabler/icons-react';
 import { useState } from 'react';
-import { useWhy, type Membership, type Segment, type Why, type WhyInput } from '../../api';
+import { useAllSegments, useWhy, type Membership, type Segment, type Why, type WhyInput } from '../../api';
 import { EmptyState, Moment, ProblemAlert, RelativeTime, SegmentName } from '../../components';
 import { formatNumber } from '../../lib/format';
 import { distanceOf, emptyTerms, inWords, needed, plain, ranked, roleOf, termsOf } from './conditions';
 import { Events } from './Events';
-import { expressionOf } from './expression';
+import { expressionOf, namesOf } from './expression';
 import { Meter } from './Meter';
 import { Windows } from './WindowCard';
 import classes from './users.module.css';
@@ -126,8 +126,8 @@ function InputEvents({ userId, segment }: { userId: string; segment: string }) {
 function Inputs({ userId, inputs, expression }: { userId: string; inputs: readonly WhyInput[]; expression: string }) {
   return (
     <Stack component="ul" gap="xs" p={0} m={0} style={{ listStyle: 'none' }} aria-label="What it reads">
-      {inputs.map((input) => (
-        <InputCard key={input.segment} userId={userId} input={input} expression={expression} />
+      {inputs.map((input, i) => (
+        <InputCard key={i} userId={userId} input={input} expression={expression} />
       ))}
     </Stack>
   );
@@ -160,12 +160,13 @@ function Takes({ condition }: { condition: string }) {
 
 /** Why a user is in a segment, or not. */
 export function WhyCard({ userId, segment, membership }: { userId: string; segment: Segment; membership?: Membership }) {
+  const { data: segments } = useAllSegments();
   const { data: why, error, refetch } = useWhy(userId, segment.name, segment.active);
   if (!segment.active) {
     return <EmptyState title={`${segment.name} is paused`} text="Nobody is in a segment that does not run. Resume it on its page to see who would be." action={<SegmentName name={segment.name} />} />;
   }
   if (!why) return error ? <ProblemAlert error={error} onRetry={() => void refetch()} /> : <Skeleton height={220} radius="md" />;
-  const expression = expressionOf(segment, why.condition);
+  const expression = expressionOf(segment, why.condition, namesOf(segments));
   return (
     <Stack gap="md">
       <Verdict why={why} expression={expression} membership={membership} />

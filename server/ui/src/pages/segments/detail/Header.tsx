@@ -9,13 +9,12 @@ import { plural } from '../../../lib/format';
 
 interface HeaderProps {
   segment: Segment;
-  readers: readonly string[];
   /** Told that the segment is about to be deleted, or that it stays after all. */
   onLeaving: (leaving: boolean) => void;
 }
 
 /** Name and state, and what can be done to it. */
-export function Header({ segment, readers, onLeaving }: HeaderProps) {
+export function Header({ segment, onLeaving }: HeaderProps) {
   const { name, active, emit, window } = segment;
   const [asked, setAsked] = useState<'pause' | 'delete' | null>(null);
   const resume = useSetActive();
@@ -81,13 +80,13 @@ export function Header({ segment, readers, onLeaving }: HeaderProps) {
           </>
         }
       />
-      <Pause segment={segment} readers={readers} opened={asked === 'pause'} onClose={() => { setAsked(null); }} />
-      <Delete segment={segment} readers={readers} onLeaving={onLeaving} opened={asked === 'delete'} onClose={() => { setAsked(null); }} />
+      <Pause segment={segment} opened={asked === 'pause'} onClose={() => { setAsked(null); }} />
+      <Delete segment={segment} onLeaving={onLeaving} opened={asked === 'delete'} onClose={() => { setAsked(null); }} />
     </>
   );
 }
 
-interface QuestionProps extends Pick<HeaderProps, 'segment' | 'readers'> {
+interface QuestionProps extends Pick<HeaderProps, 'segment'> {
   opened: boolean;
   onClose: () => void;
 }
@@ -106,7 +105,7 @@ function Readers({ names, what }: { names: readonly string[]; what: string }) {
   );
 }
 
-function Pause({ segment: { name, size }, readers, opened, onClose }: QuestionProps) {
+function Pause({ segment: { name, size, readBy }, opened, onClose }: QuestionProps) {
   const pause = useSetActive();
   const close = () => {
     pause.reset();
@@ -127,12 +126,12 @@ function Pause({ segment: { name, size }, readers, opened, onClose }: QuestionPr
       <Text size="md">
         {size > 0 ? `Its ${plural(size, 'member')} leave now.` : 'It has no members now.'} Resuming lets events bring users in again.
       </Text>
-      <Readers names={readers} what="These segments read it and have to be paused or changed first:" />
+      <Readers names={readBy} what="These segments read it and have to be paused or changed first:" />
     </ConfirmModal>
   );
 }
 
-function Delete({ segment: { name, size }, readers, onLeaving, opened, onClose }: QuestionProps & HeaderProps) {
+function Delete({ segment: { name, size, readBy }, onLeaving, opened, onClose }: QuestionProps & HeaderProps) {
   const navigate = useNavigate();
   const remove = useDeleteSegment();
   const close = () => {
@@ -163,7 +162,7 @@ function Delete({ segment: { name, size }, readers, onLeaving, opened, onClose }
       }}
     >
       <Text size="md">{size > 0 ? `Its ${plural(size, 'member')} leave now.` : 'It has no members now.'} This cannot be undone here.</Text>
-      <Readers names={readers} what="These segments read it and have to be deleted or changed first:" />
+      <Readers names={readBy} what="These segments read it and have to be deleted or changed first:" />
     </ConfirmModal>
   );
 }

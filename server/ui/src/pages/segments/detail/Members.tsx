@@ -2,13 +2,14 @@ import { Button, Group, Text, TextInput } from '@mantine/core';
 import { useDebouncedValue } from '@mantine/hooks';
 import { notifications } from '@mantine/notifications';
 import { IconChevronLeft, IconChevronRight, IconDownload, IconSearch, IconUsers } from '@tabler/icons-react';
+import { useMutation } from '@tanstack/react-query';
 import { useNavigate, useSearch } from '@tanstack/react-router';
 import { useEffect, useState } from 'react';
-import { asProblem, useMembers, type Member, type Segment } from '../../../api';
+import { asProblem, membersCsv, useMembers, type Member, type Segment } from '../../../api';
 import { DataTable, EmptyState, LinkButton, Panel, ProblemAlert, RelativeTime, UserLink, type Column } from '../../../components';
-import { formatCount, formatNumber, plural } from '../../../lib/format';
+import { formatNumber, plural } from '../../../lib/format';
 import { WindowTimes } from '../../users/WindowTimes';
-import { exportMembers, fileName, save } from './members';
+import { fileName, save } from './members';
 
 const PAGE = 50;
 
@@ -21,19 +22,25 @@ const columns: Column<Member>[] = [
 ];
 
 function Export({ segment }: { segment: Segment }) {
-  const [count, setCount] = useState<number | null>(null);
-  const run = async () => {
-    setCount(0);
-    try {
-      save(await exportMembers(segment.name, setCount), fileName(segment.name, Date.now()));
-    } catch (error) {
-      notifications.show({ color: 'red', title: 'The export failed', message: asProblem(error).detail });
-    }
-    setCount(null);
-  };
+  const csv = useMutation({
+    mutationFn: () => membersCsv(segment.name),
+    onSuccess: (blob) => {
+      save(blob, fileName(segment.name, Date.now()));
+    },
+    onError: (error) => notifications.show({ color: 'red', title: 'The export failed', message: asProblem(error).detail }),
+  });
   return (
-    <Button variant="default" size="sm" leftSection={<IconDownload size={16} />} disabled={segment.size === 0 || count !== null} onClick={() => void run()}>
-      {count === null ? 'Export CSV' : `${formatCount(count)} so far`}
+    <Button
+      variant="default"
+      size="sm"
+      leftSection={<IconDownload size={16} />}
+      disabled={segment.size === 0}
+      loading={csv.isPending}
+      onClick={() => {
+        csv.mutate();
+      }}
+    >
+      Export CSV
     </Button>
   );
 }

@@ -1,14 +1,14 @@
-import { Group, Text } from '@mantine/core';
+import { Group, Skeleton, Text } from '@mantine/core';
 import { IconArrowDownRight, IconArrowUpRight, IconUsers } from '@tabler/icons-react';
 import type { ResultStream, Segment } from '../../../api';
 import { EmptyState, LinkButton, Moment, Panel, StatusDot, UserLink } from '../../../components';
 import { formatCompact, formatNumber } from '../../../lib/format';
-import { useRecentMoves } from './recent';
+import { useChanges } from './recent';
 import classes from './detail.module.css';
 
 /** Who entered and left, as it happens. */
 export function Movement({ segment, stream }: { segment: Segment; stream: ResultStream }) {
-  const moves = useRecentMoves(segment.name, stream.results);
+  const moves = useChanges(segment.name, stream);
   const { state, entered, exited } = stream;
   return (
     <Panel
@@ -21,7 +21,8 @@ export function Movement({ segment, stream }: { segment: Segment; stream: Result
       }
       flush
     >
-      {moves.length === 0 ? (
+      {moves === undefined && <Skeleton height={180} mx="md" mb="md" />}
+      {moves?.length === 0 && (
         <EmptyState
           icon={IconUsers}
           title="Nobody entered or left yet"
@@ -34,7 +35,8 @@ export function Movement({ segment, stream }: { segment: Segment; stream: Result
             )
           }
         />
-      ) : (
+      )}
+      {moves !== undefined && moves.length > 0 && (
         <ul className={classes.feed} tabIndex={0} aria-label="Newest first">
           {moves.map((move) => {
             const into = move.event === 'entered';
@@ -51,7 +53,7 @@ export function Movement({ segment, stream }: { segment: Segment; stream: Result
                   </Text>
                 )}
                 <Text size="sm" c="dimmed" component="span">
-                  <Moment at={move.at} short />
+                  <Moment at={move.timestamp} short />
                 </Text>
               </li>
             );

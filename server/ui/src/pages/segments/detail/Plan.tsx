@@ -4,8 +4,8 @@ import { useState } from 'react';
 import { type PlanGraphData, type Segment } from '../../../api';
 import { CopyButton, EmptyState, LinkButton, Panel, PlanGraph, planOf, ProblemAlert, SegmentName } from '../../../components';
 import { sharedSteps } from './dependencies';
+import { plainReason } from '../words';
 import { useOwnPlan } from './ownPlan';
-import { readable } from './readable';
 import classes from './detail.module.css';
 
 interface Look {
@@ -22,7 +22,7 @@ function useLooks(segment: Segment) {
 }
 
 /** How the segment runs: the part of the program that is its own, and what it shares. */
-export function Plan({ segment, program }: { segment: Segment; program?: PlanGraphData }) {
+export function Plan({ segment }: { segment: Segment }) {
   const { now, before, plan, error } = useLooks(segment);
   if (!segment.active) {
     return (
@@ -31,13 +31,13 @@ export function Plan({ segment, program }: { segment: Segment; program?: PlanGra
       </Panel>
     );
   }
-  const shared = sharedSteps(segment.name, program ?? now?.graph);
+  const shared = sharedSteps(segment.name, now?.graph);
   const graph = now && planOf(now, before);
   return (
     <Stack gap="md">
       <Panel
         title="Plan"
-        description={segment.emitReason ? `Emits ${segment.emit === 'FINAL' ? 'at the close of a window' : 'at once'}: ${readable(segment.emitReason)}.` : undefined}
+        description={segment.emitReason ? `Emits ${segment.emit === 'FINAL' ? 'at the close of a window' : 'at once'}: ${plainReason(segment.emitReason)}.` : undefined}
         actions={
           <LinkButton to="/explain" variant="default" size="xs">
             Whole program
@@ -50,14 +50,14 @@ export function Plan({ segment, program }: { segment: Segment; program?: PlanGra
       <Panel title="What it shares" description="Work that is done once for several segments." flush>
         {shared.length === 0 ? (
           <Text size="md" c="dimmed" px="md" pb="md">
-            No other segment filters and aggregates in the same way.
+            {segment.readBy.length > 0 ? 'Only with the segments that read it.' : 'Nothing: no other segment filters and aggregates in the same way.'}
           </Text>
         ) : (
           <ul className={classes.steps}>
             {shared.map((s) => (
               <li key={s.id}>
                 <Text fw={550} className="wrap">
-                  {readable(s.step)}
+                  {plainReason(s.step)}
                 </Text>
                 <div className={classes.links}>
                   <span>with</span>

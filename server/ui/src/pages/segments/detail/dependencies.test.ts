@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { dependenciesOf, readersOf, sharedSteps } from './dependencies';
+import { dependenciesOf, sharedSteps } from './dependencies';
 
 const node = (id: string, kind: string, label: string, more: object = {}) => ({ id, kind, label, details: [], ...more });
 const plan = {
@@ -8,7 +8,7 @@ const plan = {
     node('scan', 'scan', 'Scan: events'),
     node('f', 'filter', 'Filter: event_type = purchase'),
     node('w', 'window', 'Aggregate: by user_id', { segments: ['spenders', 'twice', 'both'] }),
-    node('s0', 'segment', 'Segment: spenders'),
+    node('s0', 'segment', 'Segment: spenders', { segments: ['spenders', 'both'] }),
     node('s1', 'segment', 'Segment: two windows/5m'),
     node('s2', 'segment', 'Derived segment: two windows'),
     node('s3', 'segment', 'Derived segment: both'),
@@ -51,19 +51,9 @@ describe('dependenciesOf', () => {
   });
 });
 
-describe('readersOf', () => {
-  it('finds direct readers', () => {
-    expect(readersOf('spenders', plan)).toEqual(['both']);
-    expect(readersOf('both', plan)).toEqual([]);
-  });
-});
-
 describe('sharedSteps', () => {
-  it('names those with whom a step is shared', () => {
-    expect(sharedSteps('spenders', plan)).toEqual([
-      { id: 'f', step: 'Filter: event_type = purchase', with: ['two windows/5m', 'two windows', 'both'] },
-      { id: 'w', step: 'Aggregate: by user_id', with: ['twice', 'both'] },
-    ]);
+  it('names those with whom a step is shared, but for readers', () => {
+    expect(sharedSteps('spenders', plan)).toEqual([{ id: 'w', step: 'Aggregate: by user_id', with: ['twice'] }]);
     expect(sharedSteps('x', undefined)).toEqual([]);
   });
 });

@@ -1,7 +1,6 @@
 // What a segment reads and what reads it, as a graph, from the plan of the service.
 import type { PlanGraphData } from '../../../api';
 import type { PlanEdge, PlanNode } from '../../../components';
-import { readsOf } from '../../../components/plan/plan';
 import { plural } from '../../../lib/format';
 
 interface About {
@@ -73,27 +72,13 @@ export function dependenciesOf(name: string, plan: PlanGraphData | undefined, re
   return { nodes: [...nodes.values()], edges: [...edges.values()], reads };
 }
 
-/** Names of the segments that read one, from the plan of everything. */
-export function readersOf(name: string, plan: PlanGraphData | undefined): string[] {
-  const all = plan?.nodes.filter((n) => n.kind === 'segment') ?? [];
-  const label = new Map(all.map((n) => [n.id, named(n.label)]));
-  const found = (plan?.edges ?? []).filter((e) => label.get(e.from) === name).map((e) => label.get(e.to));
-  return [...new Set(found)].filter((n): n is string => n !== undefined && n !== name);
-}
-
-/** Steps of a segment that others use too, with their names. */
+/** Steps of a segment that others use too, with their names; those that merely read the segment do not count. */
 export function sharedSteps(name: string, plan: PlanGraphData | undefined): { id: string; step: string; with: string[] }[] {
-  if (!plan) return [];
-  const down = plan.edges.map(({ from, to }) => ({ from: to, to: from }));
-  const segments = plan.nodes.filter((n) => n.kind === 'segment');
-  const own = (n: string) => n === name || n.startsWith(`${name}/`);
-  const steps = readsOf(plan.edges, segments.find((n) => named(n.label) === name)?.id ?? '');
-  const users = (id: string) => {
-    const reached = readsOf(down, id);
-    return segments.filter((n) => reached.has(n.id)).map((n) => named(n.label));
-  };
-  return plan.nodes
-    .filter((n) => steps.has(n.id) && n.kind !== 'segment' && n.kind !== 'scan')
-    .map((n) => ({ id: n.id, step: n.label, with: (n.segments ?? users(n.id)).filter((s) => !own(s)) }))
+  const nodes = plan?.nodes ?? [];
+  const own = nodes.find((n) => n.kind === 'segment' && named(n.label) === name)?.segments ?? [];
+  const others = (users: readonly string[]) => users.filter((s) => s !== name && !s.startsWith(`${name}/`) && !own.includes(s));
+  return nodes
+    .filter((n) => n.kind !== 'segment' && n.kind !== 'scan')
+    .map((n) => ({ id: n.id, step: n.label, with: others(n.segments ?? []) }))
     .filter((s) => s.with.length > 0);
 }

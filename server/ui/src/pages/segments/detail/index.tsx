@@ -3,19 +3,18 @@ import { IconHistory, IconInfoCircle, IconLayoutDashboard, IconPlayerPause, Icon
 import { useQueryClient } from '@tanstack/react-query';
 import { useNavigate, useParams, useSearch } from '@tanstack/react-router';
 import { useState } from 'react';
-import { asProblem, keys, useExplain, useResultStream, useSegment, useStats, type PlanGraphData, type ResultStream, type Segment } from '../../../api';
+import { asProblem, keys, useResultStream, useSegment, useStats, type ResultStream, type Segment } from '../../../api';
 import { EmptyState, LinkButton, PageHeader, ProblemAlert } from '../../../components';
 import { formatCompact } from '../../../lib/format';
 import { Charts } from './Charts';
 import { Definition } from './Definition';
-import { readersOf } from './dependencies';
 import { Dependencies } from './Dependencies';
 import { Figures } from './Figures';
 import { Header } from './Header';
 import { Members } from './Members';
 import { Movement } from './Movement';
 import { Plan } from './Plan';
-import { readable } from './readable';
+import { plainReason } from '../words';
 import type { Tab } from './search';
 import { Versions } from './Versions';
 import classes from './detail.module.css';
@@ -50,8 +49,6 @@ function Detail({ segment: read, leaving, onLeaving }: DetailProps) {
   // One size on the whole page.
   const segment = { ...read, size: stats?.size ?? read.size };
   const queries = useQueryClient();
-  const everything = useExplain(undefined, 'json', segment.readBy === undefined && segment.active && !leaving);
-  const readers = segment.readBy ?? readersOf(name, everything.data?.graph);
   const stream = useResultStream({
     segment: name,
     keep: 80,
@@ -64,22 +61,19 @@ function Detail({ segment: read, leaving, onLeaving }: DetailProps) {
   });
   return (
     <>
-      <Header segment={segment} readers={readers} onLeaving={onLeaving} />
+      <Header segment={segment} onLeaving={onLeaving} />
       <Notes segment={segment} />
-      {leaving ? <Loading /> : <Content segment={segment} readers={readers} stream={stream} program={everything.data?.graph} />}
+      {leaving ? <Loading /> : <Content segment={segment} stream={stream} />}
     </>
   );
 }
 
 interface ContentProps {
   segment: Segment;
-  readers: readonly string[];
   stream: ResultStream;
-  /** The plan of everything, where the service does not tell what a part is shared with. */
-  program?: PlanGraphData;
 }
 
-function Content({ segment, readers, stream, program }: ContentProps) {
+function Content({ segment, stream }: ContentProps) {
   const { name } = segment;
   const navigate = useNavigate();
   const { tab = 'overview' } = useSearch({ from: '/segments/$name' });
@@ -111,14 +105,14 @@ function Content({ segment, readers, stream, program }: ContentProps) {
               <Definition segment={segment} />
               <Movement segment={segment} stream={stream} />
             </div>
-            <Dependencies segment={segment} readers={readers} />
+            <Dependencies segment={segment} />
           </Stack>
         </Tabs.Panel>
         <Tabs.Panel value="members">
           <Members segment={segment} />
         </Tabs.Panel>
         <Tabs.Panel value="plan">
-          <Plan segment={segment} program={program} />
+          <Plan segment={segment} />
         </Tabs.Panel>
         <Tabs.Panel value="versions">
           <Versions segment={segment} />
@@ -139,7 +133,7 @@ function Notes({ segment }: { segment: Segment }) {
   }
   return segment.warnings.map((warning) => (
     <Alert key={warning} color="orange" icon={<IconInfoCircle size={18} />} mb="md" radius="md" py="xs">
-      <span className="wrap">{readable(warning).replace(/^./, (c) => c.toUpperCase())}.</span>
+      <span className="wrap">{plainReason(warning).replace(/^./, (c) => c.toUpperCase())}.</span>
     </Alert>
   ));
 }

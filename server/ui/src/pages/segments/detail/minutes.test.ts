@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { minuteSeries, movedSince } from './minutes';
+import { minuteSeries } from './minutes';
 
 const M = 60_000;
 const now = 100 * M + 30_000;
@@ -24,15 +24,5 @@ describe('minuteSeries', () => {
     const series = minuteSeries(minutes, 20 * M, now, 3, 0, 10 * M);
     expect(series.entered).toEqual([0, 5, 0]);
     expect(series.size).toEqual([0, 3, 3]);
-  });
-});
-
-describe('movedSince', () => {
-  it('counts the minutes that reach into the span', () => {
-    const minutes = [
-      { minute: 90 * M, entered: 4, exited: 0, size: 4 },
-      { minute: 96 * M, entered: 1, exited: 2, size: 3 },
-    ];
-    expect(movedSince(minutes, now - 5 * M)).toEqual({ entered: 1, exited: 2 });
   });
 });

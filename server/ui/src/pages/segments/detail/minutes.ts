@@ -35,9 +35,3 @@ export function minuteSeries(minutes: readonly Minute[], span: number, now: numb
   }
   return series;
 }
-
-/** How many entered and left in the last minutes. */
-export function movedSince(minutes: readonly Minute[], from: number): { entered: number; exited: number } {
-  const recent = minutes.filter((m) => m.minute + MINUTE > from);
-  return { entered: recent.reduce((sum, m) => sum + m.entered, 0), exited: recent.reduce((sum, m) => sum + m.exited, 0) };
-}

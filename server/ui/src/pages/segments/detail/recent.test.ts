@@ -1,11 +1,26 @@
 import { describe, expect, it } from 'vitest';
+import type { SegmentResult } from '../../../api';
 import { changed } from './recent';
 
-const move = (userId: string, event: string, at: number) => ({ userId, event, at, value: null });
+const result = (userId: string, event: SegmentResult['event'], timestamp: number): SegmentResult => ({
+  userId,
+  event,
+  timestamp,
+  segmentId: 's',
+  ruleId: 's',
+  qualified: event === 'entered',
+  value: null,
+  windowStart: 0,
+  windowEnd: 10,
+});
 
 describe('changed', () => {
   it('has each change once, newest first', () => {
-    const found = changed([move('a', 'entered', 3), move('a', 'entered', 1), move('b', 'entered', 2), move('a', 'exited', 5), move('a', 'exited', 5)]);
-    expect(found.map((m) => m.key)).toEqual(['a exited 5', 'b entered 2', 'a entered 1']);
+    const found = changed([result('a', 'exited', 5), result('a', 'exited', 6), result('b', 'entered', 2), result('a', 'entered', 3), result('a', 'entered', 1)]);
+    expect(found.map((m) => m.key)).toEqual(['a exited 6 0', 'b entered 2 0', 'a entered 1 0']);
+  });
+  it('does not mind what is both kept and streamed', () => {
+    const kept = [result('a', 'exited', 2), result('a', 'entered', 1)];
+    expect(changed([result('a', 'entered', 3), ...kept, ...kept]).map((m) => m.key)).toEqual(['a entered 3 0', 'a exited 2 0', 'a entered 1 0']);
   });
 });

@@ -1,48 +1,23 @@
 // The newest changes of a segment: those that are kept, and those that come while one looks.
-import { useQuery } from '@tanstack/react-query';
-import { keys, literal, select, type StreamedResult } from '../../../api';
+import { useRecentChanges, type ResultStream, type SegmentResult } from '../../../api';
 import { Changes } from '../../../lib/changes';
-
-export interface Move {
-  key: string;
-  userId: string;
-  event: string;
-  value: number | null;
-  /** Event time, ms. */
-  at: number;
-}
 
 const KEPT = 80;
 
-interface Row {
-  user_id: string;
-  event: string;
-  value: number | null;
-  timestamp: string;
-}
+export type Change = SegmentResult & { key: string };
 
-/** Those of before, newest first, without repetitions. */
-export function changed(moves: readonly Omit<Move, 'key'>[]): Move[] {
-  const changes = new Changes();
-  return [...moves]
-    .sort((a, b) => a.at - b.at)
-    .filter((m) => changes.take({ userId: m.userId, segmentId: '', event: m.event }))
-    .map((m) => ({ ...m, key: `${m.userId} ${m.event} ${m.at}` }))
+/** Each change once, in the order that they were told in, given and returned newest first; those that came twice count once. */
+export function changed(results: readonly SegmentResult[]): Change[] {
+  const [changes, seen] = [new Changes(), new Set<string>()];
+  return [...results]
+    .reverse()
+    .map((r) => ({ ...r, key: `${r.userId} ${r.event} ${r.timestamp} ${r.windowStart}` }))
+    .filter((r) => !seen.has(r.key) && seen.add(r.key) && changes.take(r))
     .reverse();
 }
 
-export function useRecentMoves(segment: string, live: readonly StreamedResult[]): Move[] {
-  const { data = [] } = useQuery({
-    queryKey: [...keys.segments, 'moves', segment],
-    queryFn: ({ signal }) =>
-      select<Row>(
-        `SELECT user_id, event, value, "timestamp" FROM results WHERE segment = ${literal(segment)} AND event IN ('entered', 'exited') ORDER BY "timestamp" DESC LIMIT ${KEPT}`,
-        signal,
-      ),
-    staleTime: Infinity,
-    gcTime: 0,
-  });
-  const before = data.map((r) => ({ userId: r.user_id, event: r.event, value: r.value, at: Date.parse(r.timestamp) }));
-  const now = live.map((r) => ({ userId: r.userId, event: r.event, value: r.value ?? null, at: r.timestamp }));
-  return changed([...before, ...now]).slice(0, KEPT);
+/** `undefined` while they are loaded. */
+export function useChanges(segment: string, { results, state }: ResultStream): Change[] | undefined {
+  const { data } = useRecentChanges(segment, KEPT, state === 'open');
+  return data && changed([...results, ...data]).slice(0, KEPT);
 }
