@@ -15,8 +15,8 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::{KafkaOptions, PATIENCE, TOPIC, is_fatal};
 
-/// How long nothing may come after the end was told, until what is before it counts as marks of transactions.
-const SETTLE: Duration = Duration::from_millis(300);
+/// How long nothing may come of a log that should have more, until it is asked anew whether it has.
+const DOUBT: Duration = Duration::from_millis(200);
 /// How long the next record is waited for.
 const STUCK: Duration = Duration::from_secs(15);
 const SLICE: Duration = Duration::from_millis(50);
@@ -48,8 +48,6 @@ pub struct Lane {
     pub time: i64,
     /// Its offset; none, when there is no record at hand.
     head: Option<i64>,
-    /// When the end was last told.
-    ended: Option<Instant>,
 }
 
 impl Lane {
@@ -73,7 +71,7 @@ impl Lane {
         if self.origin.as_deref() != origin {
             self.origin = origin.map(Arc::from);
         }
-        (self.head, self.ended) = (Some(message.offset()), None);
+        self.head = Some(message.offset());
     }
 }
 
@@ -114,7 +112,7 @@ impl Bounded {
             let queue = consumer.split_partition_queue(topic, partition);
             queues.push(queue.ok_or_else(|| SourceError { source_name: name.clone(), message: format!("there is no {topic} {partition}"), fatal: false })?);
             let topic = Arc::clone(topic);
-            lanes.push(Lane { topic, partition, next: *offset, origin: None, payload: vec![], time: 0, head: None, ended: None });
+            lanes.push(Lane { topic, partition, next: *offset, origin: None, payload: vec![], time: 0, head: None });
         }
         Ok(Bounded { lanes, queues, consumer, name, taken: 0 })
     }
@@ -141,9 +139,11 @@ impl Bounded {
         Ok(least.map(|(_, lane)| lane))
     }
 
-    /// Waits for the next record of a lane, or until there is known to be none before its end.
+    /// Waits for the next record of a lane, or until there is known to be none before its end: what is there are marks of
+    /// transactions. An end that the client tells may be an earlier one; so fetching begins anew first, and what it then
+    /// tells is of now.
     fn fill(&mut self, i: usize, end: i64) -> Result<(), SourceError> {
-        let started = Instant::now();
+        let (started, mut anew) = (Instant::now(), false);
         loop {
             let lane = &mut self.lanes[i];
             match self.queues[i].poll(SLICE) {
@@ -151,13 +151,17 @@ impl Bounded {
                     lane.put(&message);
                     return Ok(());
                 }
-                // Less is what the client fetched before it began elsewhere.
-                Some(Ok(_)) => {}
-                Some(Err(KafkaError::PartitionEOF(_))) => lane.ended = Some(Instant::now()),
-                Some(Err(error)) => return Err(self.failed(&error)),
-                None if lane.ended.is_some_and(|at| at.elapsed() > SETTLE) => {
+                Some(Err(KafkaError::PartitionEOF(_))) if anew => {
                     lane.next = end;
                     return Ok(());
+                }
+                // Less is what the client fetched before it began elsewhere.
+                Some(Ok(_) | Err(KafkaError::PartitionEOF(_))) => {}
+                Some(Err(error)) => return Err(self.failed(&error)),
+                None if !anew && started.elapsed() > DOUBT => {
+                    let sought = self.consumer.seek(&lane.topic, lane.partition, Offset::Offset(lane.next), PATIENCE);
+                    sought.map_err(|e| self.failed(&e))?;
+                    anew = true;
                 }
                 None if started.elapsed() > STUCK => {
                     let message = format!("no record of {} {} came for {} s", lane.topic, lane.partition, STUCK.as_secs());

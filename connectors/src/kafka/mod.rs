@@ -149,6 +149,24 @@ pub(crate) fn first_offset<C: ConsumerContext>(consumer: &BaseConsumer<C>, topic
     }
 }
 
+/// Where to go on with a partition after an offset, which may be gone; and where its log ends.
+pub(crate) fn kept<C: ConsumerContext>(consumer: &BaseConsumer<C>, topic: &str, partition: i32, offset: i64) -> KafkaResult<(i64, i64)> {
+    let (low, high) = consumer.fetch_watermarks(topic, partition, PATIENCE)?;
+    if offset < low {
+        tracing::warn!(
+            topic,
+            partition,
+            offset,
+            low,
+            "records are gone that were not read yet: the topic's retention is shorter than the time without a reader"
+        );
+    }
+    if offset > high {
+        tracing::warn!(topic, partition, offset, high, "the topic ends before the record to go on with: it was made anew; reading begins at its first record");
+    }
+    Ok((if (low..=high).contains(&offset) { offset } else { low }, high))
+}
+
 /// The first offset of records of a time, ms since the epoch, or later; `high` if there are none.
 pub(crate) fn offset_at<C: ConsumerContext>(consumer: &BaseConsumer<C>, topic: &str, partition: i32, time: i64, high: i64) -> KafkaResult<i64> {
     let mut list = TopicPartitionList::new();

@@ -22,7 +22,7 @@ use serde::Deserialize;
 
 use super::bounded::{Bounded, Quiet, reader};
 use super::producer::{KafkaProducer, Outgoing, Read};
-use super::{KafkaOptions, TOPIC, admin, first_offset, is_fatal, partitions_of};
+use super::{KafkaOptions, TOPIC, admin, first_offset, is_fatal, kept, partitions_of};
 
 /// Records and bytes of a transaction.
 const RECORDS: usize = 20_000;
@@ -42,8 +42,6 @@ pub struct RekeyStatus {
     pub records: AtomicU64,
     /// Records that are not written yet, when last looked at.
     pub lag: AtomicU64,
-    /// Whether this member does it.
-    pub active: AtomicBool,
     error: Mutex<Option<String>>,
 }
 
@@ -164,9 +162,7 @@ impl Work {
         elector.subscribe(&[&self.options.rekeyed()]).map_err(|e| self.failed(&e))?;
         while !self.stopped() {
             if self.is_ours(&elector, Duration::from_millis(100))? {
-                self.status.active.store(true, Ordering::Relaxed);
                 let outcome = self.write_on(&elector);
-                self.status.active.store(false, Ordering::Relaxed);
                 self.status.lag.store(0, Ordering::Relaxed);
                 outcome?;
             }
@@ -232,7 +228,8 @@ impl Work {
         let mut positions = Positions::new();
         for (topic, count) in self.options.topics.iter().zip(partitions) {
             for partition in 0..*count {
-                let offset = first_offset(client, topic, partition as i32, self.options.start).map_err(|e| self.failed(&e))?;
+                let offset = first_offset(client, topic, partition as i32, self.options.start);
+                let (offset, _) = offset.and_then(|o| kept(client, topic, partition as i32, o)).map_err(|e| self.failed(&e))?;
                 positions.insert((topic.as_str().into(), partition as u32), offset);
             }
         }

@@ -22,7 +22,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::bounded::origin;
 use super::merge::{Lane, Shelf};
-use super::{KafkaOptions, KafkaProblem, PATIENCE, Start, first_offset, is_fatal, partitions_of};
+use super::{KafkaOptions, KafkaProblem, PATIENCE, Start, first_offset, is_fatal, kept, partitions_of};
 
 /// Records and bytes of a topic's partition at hand, beyond which fetching rests.
 const LANE_RECORDS: usize = 131_072;
@@ -438,14 +438,7 @@ impl Source for KafkaSource {
     fn begin(&mut self, positions: &Positions) -> Result<(), SourceError> {
         let mut list = TopicPartitionList::new();
         for ((topic, partition), offset) in positions.iter().filter(|((topic, _), _)| self.topics.contains(topic)) {
-            let (low, high) = self.consumer.fetch_watermarks(topic, *partition as i32, PATIENCE).map_err(|e| self.failed("offsets", e))?;
-            if *offset < low {
-                tracing::warn!(%topic, partition, offset, low, "records are gone that were not read yet: the topic's retention is shorter than the time without a reader");
-            }
-            if *offset > high {
-                tracing::warn!(%topic, partition, offset, high, "the topic ends before the record to go on with: it was made anew; reading begins at its first record");
-            }
-            let next = if (low..=high).contains(offset) { *offset } else { low };
+            let (next, high) = kept(&self.consumer, topic, *partition as i32, *offset).map_err(|e| self.failed("offsets", e))?;
             list.add_partition_offset(topic, *partition as i32, Offset::Offset(next)).map_err(|e| self.failed("assign", e))?;
             let lane = Lane::new(Arc::clone(topic), next, high);
             match self.shelves.iter_mut().find(|s| s.partition == *partition) {

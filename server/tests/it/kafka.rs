@@ -764,7 +764,7 @@ async fn memberships_live_as_long_as_the_engine() {
     let Some(brokers) = broker() else { return };
     let _alone = BROKER.lock().await;
     let server = double();
-    let mut fleet = Fleet::new(&brokers, &["sink.kind=aerospike", "sink.aerospike.ttl=5s", "sink.ttl=5s", &hosts(&server)]).await;
+    let mut fleet = Fleet::new(&brokers, &["sink.kind=aerospike", "sink.aerospike.ttl=3s", "sink.ttl=3s", &hosts(&server)]).await;
     let member = fleet.member(1);
     let sql = "CREATE SEGMENT big AS SELECT user_id, sum(value) AS value FROM TUMBLE(events, event_time, INTERVAL '5 minutes') \
                WHERE event_type = 'purchase' GROUP BY user_id, window_start, window_end HAVING sum(value) >= 100";
@@ -772,7 +772,7 @@ async fn memberships_live_as_long_as_the_engine() {
     fleet.produce(&[json!({"userId": "stays", "eventType": "purchase", "timestamp": START, "value": 100.0})]);
     let expected = Members::from([("stays".to_string(), BTreeSet::from(["big".to_string()]))]);
     until_equal("entered", &expected, async || stored(&server)).await;
-    for _ in 0..20 {
+    for _ in 0..14 {
         tokio::time::sleep(Duration::from_millis(500)).await;
         assert_eq!(stored(&server), expected, "it lives on");
         assert_eq!(member.segments_of("stays").await, ["big"]);

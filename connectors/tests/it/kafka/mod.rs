@@ -17,6 +17,7 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 mod failures;
 mod group;
+mod history;
 mod producer;
 mod source;
 
