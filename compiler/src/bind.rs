@@ -14,7 +14,7 @@ use datafusion::sql::planner::{ParserOptions, SqlToRel};
 use datafusion::sql::sqlparser::ast::Spanned;
 use datafusion::sql::sqlparser::ast::{
     self, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, ObjectName, ObjectNamePart, Query, Select, TableAlias, TableFactor, Value,
-    VisitMut, VisitorMut,
+    Visit, VisitMut, Visitor, VisitorMut,
 };
 
 use crate::catalog::{Catalog, Functions, STREAMS};
@@ -37,18 +37,26 @@ pub fn plan(query: &mut Query, catalog: &mut Catalog<'_>, functions: &Functions)
     optimizer.optimize(plan, &context, |_, _| {}).map_err(|e| planner_finding(&e, catalog))
 }
 
-/// Names of the tables that a query reads, without planning it.
+/// Names of the tables that a query reads, without planning it. Window functions are none, whatever they are called.
 pub fn tables(query: &Query) -> Vec<(String, Position)> {
-    let mut names = vec![];
-    let _ = ast::visit_relations(query, |name: &ObjectName| {
-        let ident = name.0.last().and_then(ObjectNamePart::as_ident);
-        if let Some(ident) = ident {
+    let mut names = TableNames(vec![]);
+    let _ = query.visit(&mut names);
+    names.0
+}
+
+struct TableNames(Vec<(String, Position)>);
+
+impl Visitor for TableNames {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+        let TableFactor::Table { name, args: None, .. } = factor else { return ControlFlow::Continue(()) };
+        if let Some(ident) = name.0.last().and_then(ObjectNamePart::as_ident) {
             let text = if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() };
-            names.push((text, ident_position(ident)));
+            self.0.push((text, ident_position(ident)));
         }
-        ControlFlow::<()>::Continue(())
-    });
-    names
+        ControlFlow::Continue(())
+    }
 }
 
 fn ident_position(ident: &Ident) -> Position {

@@ -1,7 +1,7 @@
 //! From the workers to the sinks: one thread takes results, dead letters and checkpoints in the order in which
 //! workers hand them over, and tries again until they are written. While a sink cannot be written, the bounded
 //! queue fills, workers wait, and the source is not read. A checkpoint is published only after everything that
-//! came before it was written. What belongs to a partition that another process reads by now is left out.
+//! came before it was written, by a thread of its own, as results need not wait for that. What belongs to a partition that another process reads by now is left out.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -92,6 +92,12 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What the thread that publishes checkpoints is handed.
+enum Publish {
+    Checkpoint(Box<Checkpoint>, Lease),
+    Done(SyncSender<()>),
+}
+
 /// The thread's belongings.
 pub struct Outbox {
     /// What workers hand over.
@@ -129,6 +135,16 @@ const GRACE: Duration = Duration::from_secs(2);
 impl Outbox {
     /// Writes until the workers are gone.
     pub fn run(mut self) {
+        let (publish, published) = std::sync::mpsc::sync_channel(1);
+        let publisher = Publisher { from: published, store: Arc::clone(&self.store), clock: Arc::clone(&self.clock), status: Arc::clone(&self.status) };
+        std::thread::scope(|scope| {
+            scope.spawn(move || publisher.run());
+            self.write(&publish);
+            drop(publish);
+        });
+    }
+
+    fn write(&mut self, publish: &SyncSender<Publish>) {
         let mut results = vec![];
         while let Ok(first) = self.from.recv() {
             let more: Vec<Outgoing> = self.from.try_iter().take(TOGETHER - 1).collect();
@@ -141,7 +157,7 @@ impl Outbox {
                     }
                     other => other,
                 };
-                if !self.flush(&mut results) || !self.other(other) {
+                if !self.flush(&mut results) || !self.other(other, publish) {
                     return;
                 }
             }
@@ -176,7 +192,7 @@ impl Outbox {
         done
     }
 
-    fn other(&mut self, item: Outgoing) -> bool {
+    fn other(&mut self, item: Outgoing, publish: &SyncSender<Publish>) -> bool {
         match item {
             Outgoing::Results(_) => true,
             Outgoing::DeadLetters(letters) => self.keep(&letters),
@@ -186,16 +202,8 @@ impl Outbox {
             }
             Outgoing::Touch(touch) => self.each_sink(|sink| if touch.lease.holds() { sink.touch(&touch) } else { Ok(()) }),
             Outgoing::Forget(partition, before, lease) => self.each_sink(|sink| if lease.holds() { sink.forget(partition, before) } else { Ok(()) }),
-            Outgoing::Checkpoint(checkpoint, lease) => {
-                if lease.holds() {
-                    self.publish(&checkpoint);
-                }
-                true
-            }
-            Outgoing::Done(done) => {
-                let _ = done.try_send(());
-                true
-            }
+            Outgoing::Checkpoint(checkpoint, lease) => publish.send(Publish::Checkpoint(checkpoint, lease)).is_ok(),
+            Outgoing::Done(done) => publish.send(Publish::Done(done)).is_ok(),
         }
     }
 
@@ -207,25 +215,6 @@ impl Outbox {
         let kept = self.retry(|| sink.put(letters));
         self.dead_letters = sink;
         kept
-    }
-
-    /// A checkpoint that cannot be written is left out: the one before stays in force, and the next is tried.
-    fn publish(&self, checkpoint: &Checkpoint) {
-        let (started, status) = (Instant::now(), &self.status);
-        match self.store.save(checkpoint) {
-            Ok(bytes) => {
-                status.checkpoints.fetch_add(1, Ordering::Relaxed);
-                status.checkpoint_bytes.store(bytes, Ordering::Relaxed);
-                status.checkpoint_millis.store(started.elapsed().as_millis() as u64, Ordering::Relaxed);
-                status.checkpoint_at.store((self.clock)() as u64, Ordering::Relaxed);
-                lock(&status.published).insert(checkpoint.partition, checkpoint.positions.clone());
-                *lock(&status.checkpoint_error) = None;
-            }
-            Err(error) => {
-                tracing::error!(%error, "checkpoint");
-                *lock(&status.checkpoint_error) = Some(error.to_string());
-            }
-        }
     }
 
     /// Tries until it succeeds; false when the process ends before, or it never can.
@@ -254,6 +243,47 @@ impl Outbox {
             }
             std::thread::sleep(jittered(wait));
             wait = (wait * 2).min(LAST_RETRY);
+        }
+    }
+}
+
+/// The thread that publishes checkpoints, in the order in which they come.
+struct Publisher {
+    from: Receiver<Publish>,
+    store: Arc<dyn CheckpointStore>,
+    clock: Clock,
+    status: Arc<OutboxStatus>,
+}
+
+impl Publisher {
+    fn run(&self) {
+        for item in &self.from {
+            match item {
+                Publish::Checkpoint(checkpoint, lease) if lease.holds() => self.publish(&checkpoint),
+                Publish::Checkpoint(..) => {}
+                Publish::Done(done) => {
+                    let _ = done.try_send(());
+                }
+            }
+        }
+    }
+
+    /// A checkpoint that cannot be written is left out: the one before stays in force, and the next is tried.
+    fn publish(&self, checkpoint: &Checkpoint) {
+        let (started, status) = (Instant::now(), &self.status);
+        match self.store.save(checkpoint) {
+            Ok(bytes) => {
+                status.checkpoints.fetch_add(1, Ordering::Relaxed);
+                status.checkpoint_bytes.store(bytes, Ordering::Relaxed);
+                status.checkpoint_millis.store(started.elapsed().as_millis() as u64, Ordering::Relaxed);
+                status.checkpoint_at.store((self.clock)() as u64, Ordering::Relaxed);
+                lock(&status.published).insert(checkpoint.partition, checkpoint.positions.clone());
+                *lock(&status.checkpoint_error) = None;
+            }
+            Err(error) => {
+                tracing::error!(%error, "checkpoint");
+                *lock(&status.checkpoint_error) = Some(error.to_string());
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ pub mod profiles;
 pub mod retained;
 pub mod source;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
@@ -15,6 +15,7 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 #[derive(Clone)]
 pub struct Store {
     database: Database,
+    folder: PathBuf,
 }
 
 /// An embedded database that cannot be read or written.
@@ -49,7 +50,7 @@ impl Store {
     /// # Errors
     /// When it cannot be opened.
     pub fn open(path: &Path) -> Result<Self, EmbeddedError> {
-        Ok(Store { database: Database::builder(path).open()? })
+        Ok(Store { database: Database::builder(path).open()?, folder: path.to_path_buf() })
     }
 
     /// Writes everything through to the disk, so that it outlives a power failure.
@@ -57,7 +58,20 @@ impl Store {
     /// # Errors
     /// When the disk fails.
     pub fn sync(&self) -> Result<(), EmbeddedError> {
+        self.sync_journals();
         Ok(self.database.persist(PersistMode::SyncAll)?)
+    }
+
+    /// Has the system write what the journals hold so far. The database holds writers up while it persists; after
+    /// this, little is left for that. So what fails here is left to it.
+    fn sync_journals(&self) {
+        let files = std::fs::read_dir(&self.folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        for journal in files.filter(|path| path.extension().is_some_and(|e| e == "jnl")) {
+            let synced = std::fs::File::open(&journal).and_then(|file| file.sync_data());
+            if let Err(error) = synced {
+                tracing::debug!(%error, journal = %journal.display(), "sync");
+            }
+        }
     }
 
     fn keyspace(&self, name: &str) -> Result<Keyspace, EmbeddedError> {

@@ -3,13 +3,15 @@
 //! The scanner checks the whole record against RFC 8259, whatever the projection, but builds only what is
 //! projected: texts without escapes are copied straight from the input, numbers are parsed in place, and
 //! nothing is allocated for an event. UTF-8 is checked once for the whole batch, and record by record only
-//! where that fails.
+//! where that fails. Before all that, [`Layouts`] tries whether the record looks like earlier ones.
 
+mod layout;
 mod scan;
 
 use super::{
     EventBatch, MAX_TIMESTAMP_MS, MAX_USER_ID_BYTES, Projection, Reason, Rejected, TEXT_NULL, TEXT_OTHER, TextColumn, TextColumnSpec, TextField, Topics,
 };
+use layout::{Field, Found, Layouts, is_user_id};
 use scan::{Fault, Scanner, Token};
 
 /// Decodes JSON records under a projection. Keeps scratch memory from batch to batch.
@@ -22,6 +24,7 @@ pub struct JsonDecoder {
     keys: Vec<(Box<[u8]>, usize)>,
     dictionaries: Vec<Option<Dictionary>>,
     record: Record,
+    layouts: Layouts,
 }
 
 /// A text of the record: a span of the input, or of the scratch of unescaped texts.
@@ -103,6 +106,7 @@ impl JsonDecoder {
             topic: position(TextField::Topic),
             dictionaries: projection.texts.iter().map(Dictionary::new).collect(),
             record: Record { picked: vec![Text::Null; keys.len()], ..Record::default() },
+            layouts: Layouts::default(),
             keys,
             projection,
         }
@@ -113,14 +117,52 @@ impl JsonDecoder {
     pub fn decode(&mut self, data: &[u8], spans: &[(u32, u32)], topics: Topics<'_>, out: &mut EventBatch, rejected: &mut Vec<Rejected>) {
         self.clear(out);
         rejected.clear();
-        let all_utf8 = std::str::from_utf8(data).is_ok();
+        let all_utf8 = simdutf8::basic::from_utf8(data).is_ok();
         for (i, &(start, end)) in spans.iter().enumerate() {
             let record = data.get(start as usize..end as usize).unwrap_or_default();
-            let outcome = if !all_utf8 && std::str::from_utf8(record).is_err() { Err(Reason::NotUtf8) } else { self.read(record) };
-            match outcome.and_then(|()| self.check(record)) {
+            let outcome = if !all_utf8 && std::str::from_utf8(record).is_err() {
+                Err(Reason::NotUtf8)
+            } else if let Some(fields) = self.foretold(data, start as usize, end as usize) {
+                Ok(fields)
+            } else {
+                self.read(record).and_then(|()| self.check(record)).inspect(|_| self.learn(record))
+            };
+            match outcome {
                 Ok((user, event_type, time)) => self.append(record, user, event_type, time, topics, i as u32, out),
                 Err(reason) => rejected.push(Rejected { record: i as u32, reason }),
             }
+        }
+    }
+
+    /// User, type and time of a record whose layout is known, with the other fields in `self.record`.
+    #[inline]
+    fn foretold(&mut self, data: &[u8], start: usize, end: usize) -> Option<(Text, Text, i64)> {
+        let record = &mut self.record;
+        (record.value, record.session_id) = (Member::Absent, Member::Absent);
+        record.picked.fill(Text::Null);
+        let (mut user, mut event_type, mut time, mut fits) = (Text::Null, Text::Null, i64::MAX, true);
+        let known = self.layouts.walk(data, start, end, |field, found| match (field, found) {
+            (Field::User, Found::Text(from, to)) if is_user_id((to - from) as usize) => user = Text::Input(from, to),
+            (Field::EventType, Found::Text(from, to)) if to > from => event_type = Text::Input(from, to),
+            (Field::Time, Found::Number(number)) => time = number.integer().unwrap_or(i64::MAX),
+            (Field::Value, Found::Number(number)) => match number.float(&data[start..end]) {
+                Some(value) => record.value = Member::Is(value),
+                None => fits = false,
+            },
+            (Field::Session, Found::Text(from, to)) => record.session_id = Member::Is(Text::Input(from, to)),
+            (Field::Key(key), Found::Text(from, to)) => record.picked[usize::from(key)] = Text::Input(from, to),
+            (Field::Key(key), Found::Number(number)) => record.picked[usize::from(key)] = Text::Input(number.span().0, number.span().1),
+            _ => fits = false,
+        });
+        let whole = known && fits && user != Text::Null && event_type != Text::Null && (-MAX_TIMESTAMP_MS..=MAX_TIMESTAMP_MS).contains(&time);
+        whole.then_some((user, event_type, time))
+    }
+
+    /// Remembers the layout of a record that was accepted. Whole metadata have no layout.
+    fn learn(&mut self, record: &[u8]) {
+        if !self.projection.metadata {
+            let keys = &self.keys;
+            self.layouts.learn(record, |name| keys.iter().position(|(k, _)| **k == *name).map_or(Field::None, |i| Field::Key(i as u16)));
         }
     }
 

@@ -1,6 +1,6 @@
 //! `cohort bench`: workloads through the engine, with yardsticks side by side in the same run.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Result;
@@ -59,6 +59,9 @@ pub struct Args {
     /// Also runs the loop over all rules for each event, over this many events (classic-rules).
     #[arg(long, default_value_t = 0)]
     naive: usize,
+    /// Writes the events and the rules into this folder, for other systems, and runs nothing.
+    #[arg(long)]
+    export: Option<PathBuf>,
     /// Where the report goes as JSON; - for standard output.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -83,6 +86,9 @@ pub fn run(args: &Args) -> Result<()> {
         let names: Vec<_> = SCENARIOS.iter().map(|s| s.name).chain(LIVE.into_iter().chain(OUTSIDE).map(|(name, _)| name)).collect();
         return Err(super::Usage(format!("unknown scenario {:?}: one of {}", args.scenario, names.join(", "))).into());
     }
+    if let Some(folder) = &args.export {
+        return export(args, folder);
+    }
     let mut reports = vec![];
     for &rules in &args.rules {
         reports.push(measure(args, rules)?);
@@ -94,9 +100,26 @@ pub fn run(args: &Args) -> Result<()> {
     }
 }
 
+fn workload(args: &Args, rules: u32) -> Result<Workload> {
+    build(&args.scenario, &Params { rules: rules as usize, events: args.events, users: args.users, seed: args.seed, span_ms: args.span })
+}
+
+/// `events.jsonl`, and for each number of rules `rules-N.json` or `rules-N.sql`.
+fn export(args: &Args, folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder)?;
+    for (i, &rules) in args.rules.iter().enumerate() {
+        let workload = workload(args, rules)?;
+        if i == 0 {
+            std::fs::write(folder.join("events.jsonl"), run::generate(&workload, 1).concat())?;
+        }
+        let extension = if matches!(workload.kind, Kind::Json) { "json" } else { "sql" };
+        std::fs::write(folder.join(format!("rules-{rules}.{extension}")), &workload.text)?;
+    }
+    Ok(())
+}
+
 fn measure(args: &Args, rules: u32) -> Result<Value> {
-    let params = Params { rules: rules as usize, events: args.events, users: args.users, seed: args.seed, span_ms: args.span };
-    let workload = build(&args.scenario, &params)?;
+    let workload = workload(args, rules)?;
     let started = Instant::now();
     let program = run::compile(&workload)?;
     let compile = started.elapsed().as_secs_f64();

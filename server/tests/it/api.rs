@@ -472,7 +472,7 @@ async fn only_changes_of_membership_are_told_as_such() {
     let few = hop
         .replace("HOP(events, event_time, INTERVAL '1 second', INTERVAL '5 seconds')", "TUMBLE(events, event_time, INTERVAL '5 seconds')")
         .replace(">= 2", "<= 3");
-    live.post("/segments", json!({"name": "often", "sql": hop})).await;
+    live.post("/segments", json!({"name": "hop", "sql": hop})).await;
     live.post("/segments", json!({"name": "few", "sql": few})).await;
     live.settled().await;
     let start = now() - now() % 5_000 - 60_000;
@@ -484,17 +484,16 @@ async fn only_changes_of_membership_are_told_as_such() {
     };
     let moves = async |segment: &str| told(segment).await.into_iter().filter(|e| e != "result").collect::<Vec<_>>();
     live.post("/events", json!([purchase("u", start, 1.0), purchase("u", start, 1.0)])).await;
-    live.until("entered", Duration::from_secs(5), async || !told("often").await.is_empty()).await;
+    live.until("entered", Duration::from_secs(5), async || !told("hop").await.is_empty()).await;
     live.post("/events", json!([purchase("u", start + 1_000, 1.0)])).await;
     live.settled().await;
-    assert!(told("often").await.len() > 5, "results of several windows: {:?}", told("often").await);
-    assert_eq!((moves("often").await, moves("few").await), (vec!["entered".to_string()], vec![]));
+    assert!(told("hop").await.len() > 5, "results of several windows: {:?}", told("hop").await);
+    assert_eq!((moves("hop").await, moves("few").await), (vec!["entered".to_string()], vec![]));
     // Another user's events let time pass: the windows close, and then the ones after them.
     live.post("/events", json!([purchase("v", start + 5_500, 1.0)])).await;
     live.until("the window has closed", Duration::from_secs(5), async || moves("few").await == ["entered"]).await;
     live.post("/events", json!([purchase("v", start + 20_000, 1.0)])).await;
-    live.until("both left", Duration::from_secs(5), async || moves("often").await == ["entered", "exited"] && moves("few").await == ["entered", "exited"])
-        .await;
+    live.until("both left", Duration::from_secs(5), async || moves("hop").await == ["entered", "exited"] && moves("few").await == ["entered", "exited"]).await;
 }
 
 /// More members than are read at a time.

@@ -40,7 +40,77 @@ pub struct Number {
 
 const POWERS: [f64; 23] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22];
 
+/// Powers of ten that fit.
+const TENS: [u64; 9] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
+
+/// Up to eight digits: their value, and how many they are. None near the end of the bytes.
+#[inline]
+fn eight_digits(bytes: &[u8], at: usize) -> Option<(u64, usize)> {
+    let chunk: [u8; 8] = bytes.get(at..at + 8)?.try_into().ok()?;
+    let word = u64::from_le_bytes(chunk) ^ (ONES * u64::from(b'0'));
+    let others = (word.wrapping_add(ONES * 0x76) | word) & HIGHS;
+    let count = (others.trailing_zeros() / 8) as usize;
+    if count == 0 {
+        return Some((0, 0));
+    }
+    // The last digit to the highest byte; then pairs, fours and all eight.
+    let word = word << (64 - 8 * count);
+    let pairs = word.wrapping_mul(10 << 8 | 1) >> 8 & 0x00ff_00ff_00ff_00ff;
+    let fours = pairs.wrapping_mul(100 << 16 | 1) >> 16 & 0x0000_ffff_0000_ffff;
+    Some((fours.wrapping_mul(10_000 << 32 | 1) >> 32, count))
+}
+
 impl Number {
+    /// The number that starts here, if it is one of up to 15 digits, with up to seven of them after the point and no
+    /// exponent. None says nothing about any other.
+    #[inline]
+    pub fn at(bytes: &[u8], start: usize) -> Option<Self> {
+        let negative = *bytes.get(start)? == b'-';
+        let first = start + usize::from(negative);
+        let (mut mantissa, mut digits) = eight_digits(bytes, first)?;
+        if digits == 8 {
+            let (more, count) = eight_digits(bytes, first + 8)?;
+            mantissa = mantissa * TENS[count] + more;
+            digits += count;
+        }
+        let mut end = first + digits;
+        if digits == 0 || digits > 15 || (digits > 1 && bytes[first] == b'0') {
+            return None;
+        }
+        let (mut exponent, mut integral) = (0, true);
+        if *bytes.get(end)? == b'.' {
+            let (fraction, count) = eight_digits(bytes, end + 1)?;
+            if count == 0 || count == 8 || digits + count > 15 {
+                return None;
+            }
+            mantissa = mantissa * TENS[count] + fraction;
+            (exponent, integral) = (-(count as i32), false);
+            end += 1 + count;
+        }
+        if matches!(bytes.get(end)?, b'e' | b'E') {
+            return None;
+        }
+        Some(Number { start, end, negative, mantissa, exponent, exact: true, integral })
+    }
+
+    /// Where it ends.
+    #[inline]
+    pub fn end(&self) -> usize {
+        self.end
+    }
+
+    /// From and to.
+    #[inline]
+    pub fn span(&self) -> (u32, u32) {
+        (self.start as u32, self.end as u32)
+    }
+
+    /// The same, of bytes that begin at `start`.
+    #[inline]
+    pub fn moved(self, start: usize) -> Self {
+        Number { start: self.start - start, end: self.end - start, ..self }
+    }
+
     /// The integer that it is, unless it has a fraction or exponent or does not fit.
     #[inline]
     pub fn integer(&self) -> Option<i64> {
@@ -219,6 +289,10 @@ impl<'a> Scanner<'a> {
     #[inline]
     pub fn number(&mut self) -> Result<Number, Fault> {
         let start = self.at;
+        if let Some(number) = Number::at(self.bytes, start) {
+            self.at = number.end;
+            return Ok(number);
+        }
         let negative = self.peek() == Some(b'-');
         self.at += usize::from(negative);
         let mut number = Number { start, end: 0, negative, mantissa: 0, exponent: 0, exact: true, integral: true };

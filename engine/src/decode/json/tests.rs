@@ -170,6 +170,110 @@ proptest! {
     }
 }
 
+/// A decoder that has not seen any record, so that there is nothing to foretell from.
+fn alone(projection: &Projection, record: &[u8]) -> Result<EventBatch, Reason> {
+    let (mut out, mut rejected) = (EventBatch::default(), vec![]);
+    JsonDecoder::new(projection.clone()).decode(record, &[(0, record.len() as u32)], Topics::None, &mut out, &mut rejected);
+    rejected.first().map_or(Ok(out), |r| Err(r.reason))
+}
+
+/// Records of one layout, but for some values and bytes.
+fn alike() -> impl Strategy<Value = Vec<Vec<u8>>> {
+    let key = prop::sample::select(vec!["userId", "eventType", "timestamp", "value", "sessionId", "metadata", "other", "k", "n"]);
+    let inner = (prop::sample::select(vec!["k", "n", "other", "value"]), any::<bool>());
+    let layout = (prop::collection::vec((key, prop::sample::select(vec!["", " "])), 0..7), prop::collection::vec(inner, 0..4), any::<bool>());
+    layout.prop_flat_map(|(members, inner, front)| {
+        let count = members.len() + inner.len() + 3;
+        let values = prop::collection::vec(prop_oneof![5 => "[a-z]{1,20}".prop_map(|s| format!("\"{s}\"")), 5 => plain_number(), 2 => json_value()], count);
+        let record = (values, 0u8..12, any::<prop::sample::Index>(), any::<u8>()).prop_map(move |(values, how, at, byte)| {
+            let mut values = values.into_iter();
+            let mut next = || values.next().unwrap_or_default();
+            let base = format!("\"userId\":{},\"eventType\":{},\"timestamp\":{}", quoted(&next()), quoted(&next()), 1_700_000_000_000u64 + u64::from(byte));
+            let mut text = String::new();
+            for (key, space) in &members {
+                let entries: Vec<_> = inner.iter().map(|(k, text)| format!("\"{k}\":{}", if *text { quoted(&next()) } else { next() })).collect();
+                let value = if *key == "metadata" { format!("{{{}}}", entries.join(",")) } else { next() };
+                text.push_str(&format!(",{space}\"{key}\":{space}{value}"));
+            }
+            let text = if front {
+                format!("{{{base}{text}}}")
+            } else {
+                format!("{{{}{}{base}}}", text.trim_start_matches(','), if text.is_empty() { "" } else { "," })
+            };
+            let mut bytes = text.into_bytes();
+            let at = at.index(bytes.len());
+            match how {
+                0 => bytes[at] = byte,
+                1 => bytes.truncate(at),
+                2 => bytes.insert(at, byte),
+                _ => {}
+            }
+            bytes
+        });
+        prop::collection::vec(record, 1..12)
+    })
+}
+
+fn plain_number() -> impl Strategy<Value = String> {
+    prop_oneof![
+        (0u64..100_000_000_000_000_000).prop_map(|n| n.to_string()),
+        (-1_000i64..1_000, 0u32..1_000_000_000).prop_map(|(n, f)| format!("{n}.{f}")),
+        (0u32..200).prop_map(|n| n.to_string()),
+    ]
+}
+
+fn quoted(value: &str) -> String {
+    if value.starts_with('"') { value.to_string() } else { format!("\"{}\"", value.replace(['"', '\\', '\t'], "")) }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3000))]
+    #[test]
+    fn what_is_foretold_is_what_is_read(records in prop_oneof![alike(), prop::collection::vec(record(), 1..12)], lines in any::<bool>(), projected in 0usize..3) {
+        let mut projection = Projection { metadata: false, ..self::projection() };
+        projection.texts.truncate(projected + 1);
+        let (mut data, mut spans) = (vec![], vec![]);
+        // Twice, so that most were seen before.
+        for record in records.iter().chain(&records) {
+            let start = data.len() as u32;
+            data.extend_from_slice(record);
+            spans.push((start, data.len() as u32));
+            data.extend_from_slice(if lines { b"\n" } else { b"" });
+        }
+        let (mut out, mut rejected) = (EventBatch::default(), vec![]);
+        JsonDecoder::new(projection.clone()).decode(&data, &spans, Topics::None, &mut out, &mut rejected);
+        let mut row = 0;
+        for (i, record) in records.iter().chain(&records).enumerate() {
+            let text = String::from_utf8_lossy(record);
+            match alone(&projection, record) {
+                Ok(mut batch) => {
+                    batch.records = vec![i as u32];
+                    prop_assert_eq!(&out.select(&[row]), &batch.select(&[0]), "{}", text);
+                    row += 1;
+                }
+                Err(reason) => prop_assert_eq!(rejected.iter().find(|r| r.record == i as u32).map(|r| r.reason), Some(reason), "{}", text),
+            }
+        }
+        prop_assert_eq!(row as usize, out.len());
+    }
+}
+
+#[test]
+fn layouts_are_forgotten_before_they_are_too_many() {
+    let mut data = vec![];
+    for round in 0..3 {
+        for i in 0..1_500 {
+            data.extend_from_slice(format!("{{\"userId\":\"u{i}\",\"eventType\":\"view\",\"timestamp\":{round},\"key{i}\":1,\"value\":{i}}}\n").as_bytes());
+        }
+    }
+    let mut spans = vec![];
+    split_lines(&data, &mut spans);
+    let (mut out, mut rejected) = (EventBatch::default(), vec![]);
+    JsonDecoder::new(Projection { metadata: false, ..projection() }).decode(&data, &spans, Topics::None, &mut out, &mut rejected);
+    assert_eq!((out.len(), rejected.len()), (4_500, 0));
+    assert!((0..4_500).all(|i| out.values[i] == (i % 1_500) as f64 && out.users.get(i) == format!("u{}", i % 1_500).as_bytes()));
+}
+
 #[test]
 fn metadata_keeps_the_text_of_scalars() {
     let batch =
