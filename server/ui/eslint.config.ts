@@ -9,6 +9,7 @@ export default tseslint.config(
   ...tseslint.configs.strict,
   ...tseslint.configs.stylistic,
   { files: ['src/**/*.{ts,tsx}'], ...hooks.configs.flat['recommended-latest'], languageOptions: { globals: globals.browser } },
+  { files: ['public/*.js'], languageOptions: { globals: globals.browser } },
   { files: ['tests/**/*.ts', '*.config.ts'], languageOptions: { globals: globals.node } },
   {
     rules: {

@@ -11,7 +11,9 @@ use crate::users::Users;
 impl FamilyState {
     #[inline]
     pub(super) fn tumble_row(&mut self, arrival: &Arrival<'_>, size: i64, creates: bool) -> (Option<u32>, bool) {
-        let start = floor(arrival.time, size);
+        // Most events are of the newest window.
+        let newest = self.current_pane.0;
+        let start = if (arrival.time.wrapping_sub(newest) as u64) < size as u64 { newest } else { floor(arrival.time, size) };
         if start + size <= arrival.horizon {
             return (None, creates);
         }

@@ -76,11 +76,11 @@ pub fn batches(data: &[u8], rows: usize) -> Vec<&[u8]> {
 }
 
 /// Splits and decodes only: no state, no results.
-pub fn ceiling(program: &Program, data: &[u8], rows: usize) -> u64 {
+pub fn ceiling(program: &Program, batches: &[&[u8]]) -> u64 {
     let mut decoder = JsonDecoder::new(projection(program));
     let (mut spans, mut events, mut rejected) = (vec![], EventBatch::default(), vec![]);
     let mut decoded = 0;
-    for batch in batches(data, rows) {
+    for &batch in batches {
         split_lines(batch, &mut spans);
         decoder.decode(batch, &spans, Topics::None, &mut events, &mut rejected);
         decoded += std::hint::black_box(&events).len() as u64;
@@ -88,13 +88,20 @@ pub fn ceiling(program: &Program, data: &[u8], rows: usize) -> u64 {
     decoded
 }
 
-/// Runs a program over streams, a thread each.
+/// Does something with each stream, on a thread each.
+pub fn each<S: Sync, T: Send>(streams: &[S], work: impl Fn(&S) -> Result<T> + Sync) -> Result<Vec<T>> {
+    let work = &work;
+    thread::scope(|scope| {
+        let threads: Vec<_> = streams.iter().map(|stream| scope.spawn(move || work(stream))).collect();
+        threads.into_iter().map(|t| t.join().unwrap_or_else(|_| Err(anyhow!("a worker ended unexpectedly")))).collect()
+    })
+}
+
+/// Runs a program over streams, which are cut into batches before, a thread each.
 pub fn run(program: &Arc<Program>, streams: &[Vec<u8>], rows: usize) -> Result<Outcome> {
+    let streams: Vec<Vec<&[u8]>> = streams.iter().map(|data| batches(data, rows)).collect();
     let (started, cpu) = (Instant::now(), crate::memory::cpu_seconds());
-    let outcomes = thread::scope(|scope| {
-        let threads: Vec<_> = streams.iter().map(|data| scope.spawn(move || one(program, data, rows))).collect();
-        threads.into_iter().map(|t| t.join().unwrap_or_else(|_| Err(anyhow!("a worker ended unexpectedly")))).collect::<Result<Vec<_>>>()
-    })?;
+    let outcomes = each(&streams, |batches| one(program, batches))?;
     let mut total = Outcome {
         seconds: started.elapsed().as_secs_f64(),
         cpu: crate::memory::cpu_seconds() - cpu,
@@ -112,13 +119,13 @@ pub fn run(program: &Arc<Program>, streams: &[Vec<u8>], rows: usize) -> Result<O
     Ok(total)
 }
 
-fn one(program: &Arc<Program>, data: &[u8], rows: usize) -> Result<Outcome> {
+fn one(program: &Arc<Program>, batches: &[&[u8]]) -> Result<Outcome> {
     let mut partition = Partition::new(Arc::clone(program), Settings { memory_limit: usize::MAX, ..Settings::default() });
     let mut decoder = JsonDecoder::new(projection(program));
     let (mut spans, mut events, mut rejected) = (vec![], EventBatch::default(), vec![]);
     let (mut out, mut late) = (vec![], Late::default());
     let mut outcome = Outcome { seconds: 0.0, cpu: 0.0, events: 0, results: 0, latency: Histogram::new(3)?, groups: (0, 0) };
-    for batch in batches(data, rows) {
+    for &batch in batches {
         let started = Instant::now();
         split_lines(batch, &mut spans);
         decoder.decode(batch, &spans, Topics::None, &mut events, &mut rejected);

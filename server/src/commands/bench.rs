@@ -53,7 +53,8 @@ pub struct Args {
     /// Runs of each measurement; medians are reported.
     #[arg(long, default_value_t = 5)]
     runs: usize,
-    /// Also measures `ceiling` (split and decode only) and other decoders on the same bytes.
+    /// Also measures `ceiling` (split and decode only), other decoders, and `floor` (the leanest loop for just the
+    /// classic rules) on the same bytes.
     #[arg(long)]
     yardsticks: bool,
     /// Also runs the loop over all rules for each event, over this many events (classic-rules).
@@ -127,7 +128,8 @@ fn measure(args: &Args, rules: u32) -> Result<Value> {
     let streams: Vec<_> = args.workers.iter().map(|w| (*w, run::generate(&workload, *w))).collect();
     let bytes: usize = streams.first().map_or(0, |(_, s)| s.iter().map(Vec::len).sum());
     let mut engine: Vec<Vec<run::Outcome>> = streams.iter().map(|_| vec![]).collect();
-    let mut others: Vec<(&str, Vec<f64>)> = vec![];
+    let mut others: Yardsticks = vec![];
+    let classic: Option<Vec<ClassicRule>> = matches!(workload.kind, Kind::Json).then(|| serde_json::from_str(&workload.text)).transpose()?;
     let all: Vec<u8> = if args.yardsticks || args.naive > 0 { run::generate(&workload, 1).concat() } else { vec![] };
     // In turn, so that a slow stretch of the machine falls on all alike.
     for _ in 0..args.runs.max(1) {
@@ -135,7 +137,12 @@ fn measure(args: &Args, rules: u32) -> Result<Value> {
             outcomes.push(run::run(&program, streams, args.batch_rows)?);
         }
         if args.yardsticks {
-            yardstick(&mut others, "ceiling", || Ok(run::ceiling(&program, &all, args.batch_rows)))?;
+            let batches = run::batches(&all, args.batch_rows);
+            yardstick(&mut others, "ceiling", || Ok(run::ceiling(&program, &batches)))?;
+            for (workers, streams) in streams.iter().filter(|_| classic.is_some()) {
+                let rules = classic.as_deref().unwrap_or_default();
+                yardstick(&mut others, &floor_of(*workers), || Ok(run::each(streams, |data| yardsticks::floor(data, rules))?.iter().map(|t| t.events).sum()))?;
+            }
             yardstick(&mut others, "sonic-rs", || Ok(peers::sonic(&all)?.0))?;
             yardstick(&mut others, "simd-json", || Ok(peers::simd(&all)?.0))?;
             yardstick(&mut others, "arrow-json", || Ok(peers::arrow(&all)?.0))?;
@@ -143,19 +150,26 @@ fn measure(args: &Args, rules: u32) -> Result<Value> {
     }
     let rows: Vec<Value> = engine.iter().zip(&streams).map(|(outcomes, (workers, _))| engine_row(args, *workers, outcomes, &others)).collect();
     let yardsticks: Vec<Value> = others.iter().map(|(name, seconds)| yardstick_row(name, median(seconds), args.events, bytes)).collect();
-    let by_hand = by_hand(args, &workload, &all)?;
+    let by_hand = by_hand(args, classic.as_deref(), &all)?;
     Ok(
         json!({"rules": rules, "segments": workload.segments, "compileSeconds": compile, "bytes": bytes, "expectedResults": workload.expected_results, "engine": rows, "yardsticks": yardsticks, "byHand": by_hand}),
     )
 }
 
-fn yardstick(others: &mut Vec<(&'static str, Vec<f64>)>, name: &'static str, work: impl FnOnce() -> Result<u64>) -> Result<()> {
+/// Names and the seconds of each run.
+type Yardsticks = Vec<(String, Vec<f64>)>;
+
+fn floor_of(workers: u32) -> String {
+    if workers == 1 { "floor".into() } else { format!("floor, {workers} threads") }
+}
+
+fn yardstick(others: &mut Yardsticks, name: &str, work: impl FnOnce() -> Result<u64>) -> Result<()> {
     let started = Instant::now();
     std::hint::black_box(work()?);
     let seconds = started.elapsed().as_secs_f64();
     match others.iter_mut().find(|(n, _)| *n == name) {
         Some((_, all)) => all.push(seconds),
-        None => others.push((name, vec![seconds])),
+        None => others.push((name.to_string(), vec![seconds])),
     }
     Ok(())
 }
@@ -166,26 +180,30 @@ fn median(values: &[f64]) -> f64 {
     sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-fn engine_row(args: &Args, workers: u32, outcomes: &[run::Outcome], others: &[(&str, Vec<f64>)]) -> Value {
+fn engine_row(args: &Args, workers: u32, outcomes: &[run::Outcome], others: &[(String, Vec<f64>)]) -> Value {
     let seconds = median(&outcomes.iter().map(|o| o.seconds).collect::<Vec<_>>());
     let Some(middle) = outcomes.iter().find(|o| o.seconds == seconds).or(outcomes.first()) else { return Value::Null };
     let rate = middle.events as f64 / seconds;
-    let share = others.iter().find(|(n, _)| *n == "ceiling").map(|(_, s)| median(s) / seconds);
+    let share_of = |name: &str| others.iter().find(|(n, _)| *n == name).map(|(_, s)| median(s) / seconds);
+    let (share, floor) = (share_of("ceiling"), share_of(&floor_of(workers)));
+    let percent = |share: Option<f64>, of: &str| share.map_or(String::new(), |s| format!(", {:.0} % of {of}", s * 100.0));
     eprintln!(
-        "  engine, {workers} worker{}: {:.2} M events/s, {} results, {:.1} bytes/group of {} groups, {:.2} CPU s{}",
+        "  engine, {workers} worker{}: {:.2} M events/s, {} results, {:.1} bytes/group of {} groups, {:.2} CPU s{}{}",
         if workers == 1 { "" } else { "s" },
         rate / 1e6,
         middle.results,
         middle.groups.1 as f64 / middle.groups.0.max(1) as f64,
         middle.groups.0,
         middle.cpu,
-        share.map_or(String::new(), |s| format!(", {:.0} % of ceiling", s * 100.0)),
+        percent(share, "ceiling"),
+        percent(floor, "floor"),
     );
     let mut row = middle.json();
     row["workers"] = json!(workers);
     row["runs"] = json!(args.runs);
     row["allSeconds"] = json!(outcomes.iter().map(|o| o.seconds).collect::<Vec<_>>());
     row["shareOfCeiling"] = json!(share);
+    row["shareOfFloor"] = json!(floor);
     row["peakMemoryBytes"] = json!(crate::memory::peak_bytes());
     row
 }
@@ -195,24 +213,15 @@ fn yardstick_row(name: &str, seconds: f64, events: u64, bytes: usize) -> Value {
     json!({"name": name, "seconds": seconds, "eventsPerSecond": events as f64 / seconds, "bytesPerSecond": bytes as f64 / seconds})
 }
 
-/// The loops that people write by hand, for classic rules.
-fn by_hand(args: &Args, workload: &Workload, all: &[u8]) -> Result<Vec<Value>> {
-    if args.naive == 0 || !matches!(workload.kind, Kind::Json) {
-        return Ok(vec![]);
-    }
-    let rules: Vec<ClassicRule> = serde_json::from_str(&workload.text)?;
+/// The loop over all rules that people write by hand, for classic rules.
+fn by_hand(args: &Args, rules: Option<&[ClassicRule]>, all: &[u8]) -> Result<Option<Value>> {
+    let Some(rules) = rules.filter(|_| args.naive > 0) else { return Ok(None) };
     let prefix = run::batches(all, args.naive).first().copied().unwrap_or_default();
-    let mut rows = vec![];
-    for (name, data) in [("naive", prefix), ("floor", all)] {
-        let started = Instant::now();
-        let tally = if name == "naive" { yardsticks::naive(data, &rules)? } else { yardsticks::floor(data, &rules)? };
-        let seconds = started.elapsed().as_secs_f64();
-        eprintln!("  {name}: {:.3} M events/s over {} events, {} results", tally.events as f64 / seconds / 1e6, tally.events, tally.results());
-        rows.push(
-            json!({"name": name, "events": tally.events, "seconds": seconds, "eventsPerSecond": tally.events as f64 / seconds, "results": tally.results()}),
-        );
-    }
-    Ok(rows)
+    let started = Instant::now();
+    let tally = yardsticks::naive(prefix, rules)?;
+    let seconds = started.elapsed().as_secs_f64();
+    eprintln!("  naive: {:.3} M events/s over {} events, {} results", tally.events as f64 / seconds / 1e6, tally.events, tally.results());
+    Ok(Some(json!({"name": "naive", "events": tally.events, "seconds": seconds, "eventsPerSecond": tally.events as f64 / seconds, "results": tally.results()})))
 }
 
 /// Scenarios of the service on embedded stores.

@@ -185,6 +185,10 @@ pub fn draft(body: &Value, known_name: Option<&str>) -> ApiResult<Draft> {
     // With rules, the SQL is what the API answered with.
     let (mut name, sql) = (text("name")?, text("sql")?.filter(|_| !is_form(object)));
     let description = text("description")?.unwrap_or_default();
+    text("logicalExpression")?;
+    if let Some(key) = ["rules", "dependencies"].iter().find(|key| object.get(**key).is_some_and(|v| !v.is_null() && !v.is_array())) {
+        return Err(Problem::bad_request(format!("{key} must be a list")));
+    }
     if let Some(sql) = sql.as_deref().filter(|sql| is_create(sql)) {
         let own = created_name(sql)?;
         if name.as_ref().is_some_and(|n| *n != own) {
@@ -205,12 +209,22 @@ pub fn draft(body: &Value, known_name: Option<&str>) -> ApiResult<Draft> {
         Some(sql) => json!({"name": name, "sql": sql}),
         None => {
             let mut kept = object.clone();
-            kept.retain(|key, _| KNOWN[..7].contains(&key.as_str()) && key != "description");
+            let foreign = foreign(object);
+            kept.retain(|key, _| KNOWN[..7].contains(&key.as_str()) && key != "description" && !foreign.contains(&key.as_str()));
             kept.insert("name".into(), json!(name));
             Value::Object(kept)
         }
     };
     Ok(Draft { name, body, description })
+}
+
+/// Fields that mean nothing to a segment of its type.
+fn foreign(object: &Map<String, Value>) -> &'static [&'static str] {
+    match object.get("type").and_then(Value::as_str) {
+        Some(kind) if kind.eq_ignore_ascii_case("INDEPENDENT") => &["dependencies", "logicalExpression"],
+        Some(kind) if kind.eq_ignore_ascii_case("DERIVED") => &["rules"],
+        _ => &[],
+    }
 }
 
 /// Whether a body says with rules or dependencies what its segment is.

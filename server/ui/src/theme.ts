@@ -4,6 +4,9 @@ const cobalt: MantineColorsTuple = ['#eef3ff', '#dce6fd', '#b9ccf9', '#92b0f5', 
 const slate: MantineColorsTuple = ['#d8dde6', '#b9c1cf', '#97a2b5', '#66718a', '#313b4e', '#283144', '#192130', '#10161f', '#0b1018', '#070a10'];
 const gray: MantineColorsTuple = ['#f7f8fa', '#f0f2f5', '#e6e9ee', '#d8dde5', '#c5ccd7', '#a3adbc', '#7b8798', '#566173', '#394252', '#1f2733'];
 
+/** Of what lies over a page. */
+const title = { fontWeight: 640, fontSize: 'var(--mantine-font-size-lg)' };
+
 export const theme = createTheme({
   primaryColor: 'cobalt',
   primaryShade: { light: 7, dark: 6 },
@@ -32,8 +35,9 @@ export const theme = createTheme({
       styles: { root: { backgroundColor: 'var(--app-card)', borderColor: 'var(--app-line)' } },
     },
     Tooltip: { defaultProps: { openDelay: 250, withArrow: true } },
-    Modal: { defaultProps: { centered: true, radius: 'lg', closeButtonProps: { 'aria-label': 'Close' } } },
-    Drawer: { defaultProps: { closeButtonProps: { 'aria-label': 'Close' } } },
+    Modal: { defaultProps: { centered: true, radius: 'lg', closeButtonProps: { 'aria-label': 'Close' } }, styles: { title } },
+    Notification: { defaultProps: { closeButtonProps: { 'aria-label': 'Close' } } },
+    Drawer: { defaultProps: { closeButtonProps: { 'aria-label': 'Close' } }, styles: { title } },
   },
 });
 
@@ -61,6 +65,7 @@ export const resolver: CSSVariablesResolver = () => ({
   light: {
     ...lightTints,
     '--mantine-color-body': '#ffffff',
+    '--mantine-color-error': 'var(--app-bad)',
     '--mantine-color-dimmed': '#566173',
     '--mantine-color-placeholder': '#6b7687',
     '--mantine-color-default-border': '#d8dde5',
@@ -85,6 +90,7 @@ export const resolver: CSSVariablesResolver = () => ({
     ...darkTints,
     '--mantine-color-body': '#151c28',
     '--mantine-color-text': '#d8dde6',
+    '--mantine-color-error': 'var(--app-bad)',
     '--mantine-color-dimmed': '#97a2b5',
     '--mantine-color-placeholder': '#8490a5',
     '--mantine-color-default-border': '#313b4e',

@@ -23,8 +23,6 @@ async function freePort(): Promise<number> {
 export interface Options {
   /** `serve` or `demo`, with `--set key=value` and the like. */
   args: string[];
-  /** Tests of another file have another service, so that what they do is no matter to these. */
-  of: string;
 }
 
 /** A service with a folder of its own. It can stop and start again on the same address and data. */
@@ -134,23 +132,46 @@ export class Errors {
   }
 }
 
-interface Fixtures {
+/** The service of the file that runs: what tests do is no matter to those of other files. */
+class Services {
+  private running: { of: string; cohort: Cohort } | undefined;
+
+  async of(file: string, args: string[]): Promise<Cohort> {
+    const of = [file, ...args].join('\n');
+    if (this.running?.of === of) return this.running.cohort;
+    await this.dispose();
+    const cohort = await Cohort.create(args);
+    this.running = { of, cohort };
+    return cohort;
+  }
+
+  async dispose(): Promise<void> {
+    await this.running?.cohort.dispose();
+    this.running = undefined;
+  }
+}
+
+interface Fixtures extends Options {
+  cohort: Cohort;
   errors: Errors;
 }
 
-export const test = base.extend<Fixtures, Options & { cohort: Cohort }>({
-  args: [['serve'], { option: true, scope: 'worker' }],
-  of: ['', { option: true, scope: 'worker' }],
+export const test = base.extend<Fixtures, { services: Services }>({
+  args: [['serve'], { option: true }],
 
-  // One service for all tests of a worker that want the same arguments.
-  cohort: [
-    async ({ args }, use) => {
-      const cohort = await Cohort.create(args);
-      await use(cohort);
-      await cohort.dispose();
+  services: [
+    // eslint-disable-next-line no-empty-pattern -- Playwright wants a pattern
+    async ({}, use) => {
+      const services = new Services();
+      await use(services);
+      await services.dispose();
     },
     { scope: 'worker', timeout: 60_000 },
   ],
+
+  cohort: async ({ services, args }, use, { file }) => {
+    await use(await services.of(file, args));
+  },
 
   baseURL: async ({ cohort }, use) => {
     await use(cohort.url);
@@ -176,6 +197,14 @@ export async function expectAccessible(page: Page): Promise<void> {
   const text = serious.map((v) => `${v.id}: ${v.help}\n${v.nodes.map((n) => `  ${n.html}\n  ${n.failureSummary ?? ''}`).join('\n')}`);
   expect(text, 'accessibility').toEqual([]);
 }
+
+/** Fails when the page is wider than the screen. */
+export async function expectToFit(page: Page): Promise<void> {
+  const width = page.viewportSize()?.width ?? 0;
+  expect(await page.evaluate(() => document.documentElement.scrollWidth), 'width of the page').toBeLessThanOrEqual(width);
+}
+
+export const PHONE = { width: 390, height: 844 };
 
 /** The service of the demo: sample segments, and events as they would come. */
 export const DEMO = ['demo', '--rate', '400', '--users', '2000'];

@@ -1,4 +1,4 @@
-import { DEMO, expect, expectAccessible, test } from './cohort';
+import { DEMO, expect, expectAccessible, PHONE, test } from './cohort';
 
 test.use({ args: DEMO });
 
@@ -34,7 +34,18 @@ test('says that the service is gone, and heals when it is back', async ({ page, 
   await cohort.start();
   await expect(page.getByText('Cohort does not answer.')).toBeHidden();
   await expect(page.getByRole('list', { name: 'Newest first' }).getByRole('listitem').first()).toBeVisible();
-  await expect(page.getByText(/exited since you came/)).toBeVisible();
+  await expect(page.getByText(/left since you came/)).toBeVisible();
+});
+
+test('shows the last minutes at once, and goes on without a gap', async ({ page, cohort }) => {
+  const history = async () => (await cohort.call<{ points: unknown[] }>('GET', '/status/history')).points.length;
+  await expect.poll(history, { timeout: 30_000 }).toBeGreaterThan(3);
+  await page.goto('/');
+  const chart = page.getByRole('img', { name: /^Events: / });
+  // A rate takes two samples: there would be none before the second look at the status.
+  await expect(chart).toHaveAccessibleName(/^Events: Events [1-9]\d*\/s$/, { timeout: 2_000 });
+  await expect(page.getByRole('list', { name: 'Newest first' }).getByRole('listitem').first()).toBeVisible();
+  await expect(page.getByText(/^live, 0 entered/)).toBeVisible();
 });
 
 test('is found by keys', async ({ page }) => {
@@ -51,7 +62,7 @@ test('is found by keys', async ({ page }) => {
 });
 
 test('has a menu on phones', async ({ page }) => {
-  await page.setViewportSize({ width: 390, height: 844 });
+  await page.setViewportSize(PHONE);
   await page.goto('/');
   await page.getByRole('button', { name: 'Open the menu' }).click();
   await page.getByRole('link', { name: 'Settings' }).click();

@@ -1,7 +1,7 @@
 // How segments run: the demo's, a statement, and a thousand segments.
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { Cohort, DEMO, expect, expectAccessible, test } from './cohort';
+import { Cohort, DEMO, expect, expectAccessible, expectToFit, PHONE, test } from './cohort';
 
 test.use({ args: DEMO });
 
@@ -128,11 +128,29 @@ for (const colorScheme of ['light', 'dark'] as const) {
   });
 }
 
-test('fits phones', async ({ page }) => {
-  await page.setViewportSize({ width: 390, height: 844 });
+test('is read and moved about on a phone', async ({ page }) => {
+  await page.setViewportSize(PHONE);
   await page.goto('/explain?node=window0');
   await expect(page.getByRole('region', { name: 'Aggregate' })).toBeVisible();
-  expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(390);
+  await expectToFit(page);
+
+  const scan = page.getByRole('group', { name: 'Scan events' });
+  await scan.evaluate((box) => {
+    box.scrollIntoView({ block: 'center' });
+  });
+  await expect(scan).toBeInViewport();
+  await expect(scan).toContainText(/[1-9]\d*\/s/);
+  const box = async () => (await scan.boundingBox()) ?? { x: 0, y: 0, width: 0, height: 0 };
+  const before = await box();
+  expect(before.width, 'large enough to be read').toBeGreaterThan(190);
+
+  // By the free space below it.
+  const [x, y] = [before.x + before.width / 2, before.y + before.height + 24];
+  await page.mouse.move(x, y);
+  await page.mouse.down();
+  await page.mouse.move(x - 150, y, { steps: 6 });
+  await page.mouse.up();
+  await expect.poll(async () => Math.round((await box()).x - before.x)).toBeLessThan(-100);
 });
 
 test.describe('a thousand segments', () => {

@@ -1,8 +1,6 @@
 // Segments from the builder to the bin: the list, and the editor.
 import type { Locator, Page } from '@playwright/test';
-import { expect, expectAccessible, test, type Cohort } from './cohort';
-
-test.use({ of: 'segments' });
+import { expect, expectAccessible, PHONE, test, type Cohort } from './cohort';
 
 const purchase = (userId: string, value: number) => ({ userId, eventType: 'purchase', timestamp: Date.now(), value });
 const send = (cohort: Cohort, ...events: object[]) => cohort.call('POST', '/events?topic=order_events', events);
@@ -84,6 +82,7 @@ test('makes High Spenders in the builder, and watches it live until it is delete
   await expect(spenders).toContainText('Active');
   await act(page, 'High Spenders', 'Delete');
   const dialog = page.getByRole('dialog', { name: 'Delete High Spenders?' });
+  await dialog.getByRole('textbox', { name: /to confirm/ }).fill('High Spenders');
   await dialog.getByRole('button', { name: 'Delete' }).click();
   await expect(dialog).toBeHidden();
   await expect(spenders).toHaveCount(0);
@@ -261,6 +260,32 @@ test('shows what versions changed, and restores one', async ({ page, cohort }) =
   await cohort.call('DELETE', '/segments/aged');
 });
 
+test('opens a version by its link, and says that saving makes a new one', async ({ page, cohort }) => {
+  await create(cohort, 'layered');
+  for (const value of [50, 70]) await cohort.call('PUT', '/segments/layered', { ...SPENDERS, rules: [{ ...SPENDERS.rules[0], value }] });
+  await page.goto('/segments/layered?tab=versions');
+  await page.getByRole('link', { name: 'Version 1 in the editor' }).click();
+  await expect(page).toHaveURL(/\/segments\/layered\/edit\?version=1$/);
+  const value = page.getByRole('group', { name: 'Rule 1' }).getByLabel('Value');
+  await expect(value).toHaveValue('500');
+  await expect(editor(page)).toContainText('> 500');
+  const note = page.getByRole('alert').filter({ hasText: 'This is version 1' });
+  await expect(note).toContainText('Version 3 is the newest. Saving what is here makes version 4; the others stay as they are.');
+  await note.getByRole('link', { name: 'Version 3' }).click();
+  await expect(value).toHaveValue('70');
+  await expect(note).toBeHidden();
+  await expect(page.getByRole('button', { name: 'Save', exact: true })).toBeDisabled();
+
+  await page.goto('/segments/layered/edit?version=9');
+  await expect(page.getByText('There is no version 9')).toBeVisible();
+  await expect(value).toHaveValue('70');
+  await page.goto('/segments/layered/edit?version=2');
+  await expect(value).toHaveValue('50');
+  await page.getByRole('button', { name: 'Save', exact: true }).click();
+  await expect(page.getByText('layered is saved as version 4')).toBeVisible();
+  await cohort.call('DELETE', '/segments/layered');
+});
+
 for (const colorScheme of ['light', 'dark'] as const) {
   test(`is accessible, ${colorScheme}`, async ({ page, cohort }) => {
     await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
@@ -276,7 +301,7 @@ for (const colorScheme of ['light', 'dark'] as const) {
     await expect(page.getByTestId('preview')).toBeVisible();
     await page.getByRole('button', { name: 'Changes of version 2' }).click();
     await expectAccessible(page);
-    await page.setViewportSize({ width: 390, height: 844 });
+    await page.setViewportSize(PHONE);
     await expectAccessible(page);
     await cohort.call('DELETE', '/segments/seen');
   });

@@ -1,7 +1,5 @@
 import type { Page } from '@playwright/test';
-import { expect, expectAccessible, test, type Cohort } from './cohort';
-
-test.use({ of: 'users' });
+import { expect, expectAccessible, expectToFit, PHONE, test, type Cohort } from './cohort';
 
 /** Rules as marketers write them; windows are long, so that none closes during a test. */
 async function segments(cohort: Cohort) {
@@ -154,9 +152,9 @@ for (const colorScheme of ['light', 'dark'] as const) {
 }
 
 test('fits a phone', async ({ page, cohort }) => {
-  await page.setViewportSize({ width: 390, height: 844 });
+  await page.setViewportSize(PHONE);
   await events(cohort, 'finn', 'purchase', [600]);
   await page.goto('/users/finn');
   await expect(page.getByRole('meter').first()).toBeVisible();
-  expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(390);
+  await expectToFit(page);
 });

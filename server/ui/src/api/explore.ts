@@ -1,8 +1,8 @@
 // Hooks of the pages that look into the service: plans as text, and dead letters.
 import { useMutation, useQuery } from '@tanstack/react-query';
 import { answer, client } from './client';
-import { keys, optional } from './queries';
-import type { Letter, Plan, Style } from './types';
+import { keys } from './queries';
+import type { LetterCount, Plan, Style } from './types';
 
 /** What runs, with rows and times; large programs are read less often. */
 export const useProgram = () =>
@@ -32,43 +32,13 @@ export const useProgramText = (format: Style, segment: string | undefined, enabl
 /** The text of a plan, whichever way it was asked for. */
 export const textOf = (plan: Plan): string => plan.plan ?? JSON.stringify(plan.graph ?? {}, null, 2);
 
-export interface LetterCount {
-  reason: string;
-  topic: string;
-  count: number;
-  newest: number;
-}
-
-export interface LetterCounts {
-  counts: LetterCount[];
-  /** Whether only the newest were counted. */
-  some: boolean;
-}
-
-const MOST_LETTERS = 1_000;
-
 /** How many dead letters are kept of each reason and topic. */
 export const useDeadLetterCounts = () =>
   useQuery({
     queryKey: [...keys.events, 'dead-letters', 'reasons'],
-    queryFn: async ({ signal }): Promise<LetterCounts> => {
-      const counts = await optional<LetterCount[]>('/api/v1/events/dead-letters/reasons', signal);
-      if (counts) return { counts, some: false };
-      const letters = await answer<Letter[]>(client.GET('/api/v1/events/dead-letters', { params: { query: { limit: MOST_LETTERS } }, signal }));
-      return { counts: countLetters(letters), some: letters.length === MOST_LETTERS };
-    },
+    queryFn: ({ signal }) => answer<LetterCount[]>(client.GET('/api/v1/events/dead-letters/reasons', { signal })),
     refetchInterval: 5_000,
   });
-
-function countLetters(letters: readonly Letter[]): LetterCount[] {
-  const counts = new Map<string, LetterCount>();
-  for (const { reason, topic, at } of letters) {
-    const key = `${reason} ${topic}`;
-    const before = counts.get(key) ?? { reason, topic, count: 0, newest: at };
-    counts.set(key, { ...before, count: before.count + 1, newest: Math.max(before.newest, at) });
-  }
-  return [...counts.values()];
-}
 
 /** Sends one record as the text that it is, also when it is wrong. */
 export const useSendRecord = () =>

@@ -1,27 +1,28 @@
-// What the service said of itself in the last minutes, for live charts. Sampled whenever the status is read.
+// How the service stood in the last minutes, for live charts: what it tells of before, and what is sampled whenever the
+// status is read.
 import { useSyncExternalStore } from 'react';
 import { rateSeries, type Counter } from '../lib/series';
-import type { Segment, ServiceStatus } from './types';
+import type { HistoryPoint, ServiceStatus } from './types';
 
-/** A look at the status. Counters are sums over partitions. */
+/** A look at the status. Counters are sums over partitions, since the start. */
 export interface Sample {
   /** By the service's clock, ms since the epoch. */
   at: number;
   startedAt: number;
   events: number;
   results: number;
+  /** With those that came over HTTP. */
   deadLetters: number;
   lag: number;
   /** How far the slowest partition that is not idle is behind, ms. */
   watermarkDelay: number | null;
   members: number;
-  stateBytes: number;
-  logBytes: number;
-  sinkQueue: number;
-  checkpointAge: number | null;
 }
 
 const KEPT = 450; // a quarter of an hour at one every two seconds
+const SPAN = 900_000;
+/** Live samples lie closer together than the service's own. */
+const CLOSE = 2_500;
 
 export function sampleOf(status: ServiceStatus): Sample {
   const sum = (of: (p: ServiceStatus['partitions'][number]) => number) => status.partitions.reduce((total, p) => total + of(p), 0);
@@ -31,58 +32,47 @@ export function sampleOf(status: ServiceStatus): Sample {
     startedAt: status.startedAt,
     events: sum((p) => p.events),
     results: sum((p) => p.results),
-    deadLetters: sum((p) => p.deadLetters),
+    deadLetters: Object.values(status.deadLetters).reduce((total, n) => total + n, 0),
     lag: sum((p) => p.lag),
     watermarkDelay: watermarks.length > 0 ? Math.max(0, status.now - Math.min(...watermarks)) : null,
     members: sum((p) => p.members),
-    stateBytes: sum((p) => p.stateBytes),
-    logBytes: status.logBytes,
-    sinkQueue: status.sink.queue,
-    checkpointAge: status.checkpoint.ageMs ?? null,
   };
 }
 
-/** A value that pages follow. */
-function store<T>(initial: T) {
-  let value = initial;
-  const listeners = new Set<() => void>();
-  const get = () => value;
-  const subscribe = (listener: () => void) => {
-    listeners.add(listener);
-    return () => listeners.delete(listener);
-  };
-  return {
-    get,
-    set(next: T) {
-      value = next;
-      listeners.forEach((listener) => {
-        listener();
-      });
-    },
-    use: () => useSyncExternalStore(subscribe, get),
-  };
+/** Live samples, with what the service tells of the times that they lack. */
+export function withHistory(live: readonly Sample[], points: readonly HistoryPoint[]): readonly Sample[] {
+  const last = live.at(-1);
+  if (!last) return [];
+  const lacking = points.filter((p) => p.at >= last.at - SPAN && p.at < last.at && !live.some((s) => Math.abs(s.at - p.at) < CLOSE));
+  const told = lacking.map(({ watermarkDelayMs, ...p }) => ({ ...p, watermarkDelay: watermarkDelayMs ?? null, startedAt: startOf(p.at, live) }));
+  return told.length === 0 ? live : [...told, ...live].sort((a, b) => a.at - b.at);
 }
 
-const samples = store<readonly Sample[]>([]);
-const sizes = store<ReadonlyMap<string, readonly number[]>>(new Map());
+/** When the service started that told a point: the newest start before it. */
+const startOf = (at: number, live: readonly Sample[]) => live.findLast((s) => s.startedAt <= at)?.startedAt ?? 0;
+
+let samples: readonly Sample[] = [];
+const listeners = new Set<() => void>();
 
 export function record(status: ServiceStatus) {
   const sample = sampleOf(status);
-  const last = samples.get().at(-1);
+  const last = samples.at(-1);
   if (last && sample.at <= last.at) return;
-  samples.set([...samples.get().slice(1 - KEPT), sample]);
+  samples = [...samples.slice(1 - KEPT), sample];
+  listeners.forEach((listener) => {
+    listener();
+  });
 }
 
-export function recordSizes(segments: readonly Segment[]) {
-  const before = sizes.get();
-  sizes.set(new Map(segments.map((s) => [s.name, [...(before.get(s.name) ?? s.trend ?? []).slice(-89), s.size]])));
-}
-
-/** Samples of the last quarter of an hour, oldest first. */
-export const useStatusHistory = (): readonly Sample[] => samples.use();
-
-/** Sizes by segment since the page was opened (and before, where the service knows), oldest first. */
-export const useSizeHistory = (): ReadonlyMap<string, readonly number[]> => sizes.use();
+/** Samples since the page was opened, oldest first. */
+export const useSamples = (): readonly Sample[] =>
+  useSyncExternalStore(
+    (listener) => {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    () => samples,
+  );
 
 /** What a counter of samples gained a second. */
 export const rates = (history: readonly Sample[], counter: Counter<Sample>) => rateSeries(history, counter);

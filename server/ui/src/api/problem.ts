@@ -9,8 +9,7 @@ export class ProblemError extends Error {
 
   /** Whether the service was not there to answer. */
   get unreachable(): boolean {
-    const { status, type } = this.problem;
-    return status === 0 || (type === undefined && status >= 500);
+    return this.problem.status === 0;
   }
 }
 
@@ -22,6 +21,8 @@ export function problemOf(status: number, body: unknown): ProblemError {
   if (typeof body === 'object' && body !== null && 'title' in body && 'detail' in body) {
     return new ProblemError({ ...(body as Problem), status });
   }
+  // Something in between answered, as the service did not.
+  if (status >= 500) return unreachable();
   const text = typeof body === 'string' && body.length < 300 ? body : '';
   return new ProblemError({ title: `HTTP ${status}`, status, detail: text || 'The answer has no explanation.' });
 }

@@ -1,16 +1,15 @@
 // A hook for each endpoint. Keys begin with the noun, so that a change can make a whole noun new.
 import { keepPreviousData, queryOptions, useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { answer, client } from './client';
-import { record, recordSizes } from './history';
-import { problemOf, ProblemError } from './problem';
-import { token } from './token';
+import { useMemo } from 'react';
+import { record, useSamples, withHistory, type Sample } from './history';
+import { ProblemError } from './problem';
 import type {
   Change,
-  Done,
-  GenerateInput,
-  Generated,
+  HistoryPoint,
   KnownUser,
   Letter,
+  Me,
   Members,
   Page,
   Plan,
@@ -22,7 +21,6 @@ import type {
   ServiceStatus,
   Stats,
   Style,
-  Table,
   TopicInfo,
   UserEvent,
   UserSegments,
@@ -58,39 +56,34 @@ export const statusQuery = queryOptions({
 
 export const useStatus = () => useQuery(statusQuery);
 
-let documented: Promise<Set<string>> | undefined;
-
-/** The paths that the service has, by its own document. */
-const paths = () => (documented ??= fetch('/api/v1/openapi.json', { headers: bearer() })
-  .then(async (r) => new Set(Object.keys(((await r.json()) as { paths?: object }).paths ?? {})))
-  .catch(() => ((documented = undefined), new Set<string>())));
-
-const bearer = (): Record<string, string> => {
-  const value = token();
-  return value ? { Authorization: `Bearer ${value}` } : {};
-};
-
-/** A call whose endpoint older services do not have: `null` where it is missing. */
-export async function optional<T>(path: string, signal: AbortSignal): Promise<T | null> {
-  if (!(await paths()).has(path)) return null;
-  const response = await fetch(path, { signal, headers: bearer() });
-  const body: unknown = await response.json().catch(() => null);
-  if (!response.ok) throw problemOf(response.status, body);
-  return body as T;
+/** Whether the service does not answer any more. */
+export function useLost(): boolean {
+  const { error } = useStatus();
+  return error instanceof ProblemError && error.unreachable;
 }
 
-/** The effective configuration without secrets; `null` where the service does not tell. */
+/** How the service stood before the page was opened, and while it was out of sight or reach. */
+export const historyQuery = queryOptions({
+  queryKey: ['history'],
+  queryFn: async ({ signal }) => (await answer<{ points: HistoryPoint[] }>(client.GET('/api/v1/status/history', { signal }))).points,
+  staleTime: Infinity,
+  refetchOnMount: 'always',
+  refetchOnWindowFocus: 'always',
+});
+
+/** Samples of the last quarter of an hour, oldest first. */
+export function useStatusHistory(): readonly Sample[] {
+  const live = useSamples();
+  const { data: points } = useQuery(historyQuery);
+  return useMemo(() => withHistory(live, points ?? []), [live, points]);
+}
+
+/** The configuration in force, without secrets. */
 export const useConfig = () =>
-  useQuery({ queryKey: ['config'], queryFn: ({ signal }) => optional<Record<string, unknown>>('/api/v1/config', signal), staleTime: Infinity });
+  useQuery({ queryKey: ['config'], queryFn: ({ signal }) => answer<Record<string, unknown>>(client.GET('/api/v1/config', { signal })), staleTime: Infinity });
 
-export interface Me {
-  name: string;
-  role: string;
-  tokens: boolean;
-}
-
-/** Who one is to the service; `null` where it does not tell. */
-export const useMe = () => useQuery({ queryKey: ['me'], queryFn: ({ signal }) => optional<Me>('/api/v1/me', signal), staleTime: 60_000 });
+/** Who one is to the service. */
+export const useMe = () => useQuery({ queryKey: ['me'], queryFn: ({ signal }) => answer<Me>(client.GET('/api/v1/me', { signal })), staleTime: 60_000 });
 
 // Segments
 
@@ -113,19 +106,15 @@ export const useSegments = (filter: SegmentFilter = {}) =>
     placeholderData: keepPreviousData,
   });
 
-/** Up to 1000 segments; they also feed {@link useSizeHistory}. */
-export const useAllSegments = (enabled = true) =>
-  useQuery({
-    enabled,
-    queryKey: [...keys.segments, 'all'],
-    queryFn: async ({ signal }) => {
-      const page = await answer<Page>(client.GET('/api/v1/segments', { params: { query: { size: 1000 } }, signal }));
-      recordSizes(page.items);
-      return page.items;
-    },
-    refetchInterval: CALM,
-    staleTime: LIVE,
-  });
+/** Up to 1000 segments. */
+export const allSegmentsQuery = queryOptions({
+  queryKey: [...keys.segments, 'all'],
+  queryFn: async ({ signal }) => (await answer<Page>(client.GET('/api/v1/segments', { params: { query: { size: 1000 } }, signal }))).items,
+  refetchInterval: CALM,
+  staleTime: LIVE,
+});
+
+export const useAllSegments = (enabled = true) => useQuery({ ...allSegmentsQuery, enabled });
 
 export const useSegment = (name: string, enabled = true) =>
   useQuery({
@@ -163,19 +152,6 @@ export const useMembers = (name: string, slice: MembersSlice = {}) =>
 export const membersCsv = (name: string) =>
   answer<Blob>(client.GET('/api/v1/segments/{id}/members', { params: { path: { id: name }, query: { format: 'csv' } }, parseAs: 'blob' }));
 
-/**
- * Who entered and left a segment last, newest first, as far back as results are kept. The stream of results goes on from
- * there: enabled when it opens, each time, nothing is missed between the two.
- */
-export const useRecentChanges = (segment: string, limit: number, enabled: boolean) =>
-  useQuery({
-    enabled,
-    queryKey: [...keys.segments, 'changes', segment, limit],
-    queryFn: ({ signal }) => answer<SegmentResult[]>(client.GET('/api/v1/results', { params: { query: { segment, event: 'entered,exited', limit } }, signal })),
-    staleTime: 0,
-    gcTime: 0,
-  });
-
 export const useVersions = (name: string, enabled = true) =>
   useQuery({
     enabled,
@@ -183,16 +159,10 @@ export const useVersions = (name: string, enabled = true) =>
     queryFn: ({ signal }) => answer<Change[]>(client.GET('/api/v1/segments/{id}/versions', { params: { path: { id: name } }, signal })),
   });
 
-export const useAudit = (slice: { limit?: number; before?: number } = {}) =>
-  useQuery({
-    queryKey: ['audit', slice],
-    queryFn: ({ signal }) => answer<Change[]>(client.GET('/api/v1/audit', { params: { query: slice }, signal })),
-  });
-
 /** After a change, everything that shows segments is read again. */
 function useAfterChange() {
   const queries = useQueryClient();
-  return () => Promise.all([keys.segments, keys.status, keys.explain, ['audit']].map((queryKey) => queries.invalidateQueries({ queryKey })));
+  return () => Promise.all([keys.segments, keys.status, keys.explain].map((queryKey) => queries.invalidateQueries({ queryKey })));
 }
 
 /** `active: false` makes one that does not run yet. */
@@ -236,7 +206,7 @@ export const useDeleteSegment = () => {
     mutationFn: (name: string) => answer<undefined>(client.DELETE('/api/v1/segments/{id}', { params: { path: { id: name } } })),
     onSuccess: (_, name) => {
       const gone = (queryKey: readonly unknown[]) => keys.segment(name).every((part, i) => queryKey[i] === part);
-      void queries.invalidateQueries({ predicate: ({ queryKey }) => !gone(queryKey) && ['segments', 'status', 'explain', 'audit'].includes(String(queryKey[0])) });
+      void queries.invalidateQueries({ predicate: ({ queryKey }) => !gone(queryKey) && ['segments', 'status', 'explain'].includes(String(queryKey[0])) });
     },
   });
 };
@@ -247,21 +217,7 @@ export const usePreview = () =>
       answer<Preview>(client.POST('/api/v1/segments/preview', { body: body as unknown as PreviewInput })),
   });
 
-// SQL and plans
-
-export const runSql = async (sql: string, signal?: AbortSignal) =>
-  (await answer<{ results: Done[] }>(client.POST('/api/v1/sql', { body: { sql }, signal }))).results;
-
-export const useSql = () => useMutation({ mutationFn: (sql: string) => runSql(sql) });
-
-/** The rows of one SELECT over `memberships`, `results`, `segments` or `events`. */
-export async function select<R extends object>(sql: string, signal?: AbortSignal): Promise<R[]> {
-  const table = (await runSql(sql, signal))[0]?.result as Table | undefined;
-  return (table?.rows ?? []) as R[];
-}
-
-/** A text as a literal of SQL. */
-export const literal = (text: string) => `'${text.replaceAll("'", "''")}'`;
+// Plans
 
 export const useExplain = (segment?: string, format: Style = 'json', enabled = true) =>
   useQuery({
@@ -348,9 +304,6 @@ export const useDeadLetters = (filter: { limit?: number; reason?: string; topic?
     refetchInterval: CALM,
     placeholderData: keepPreviousData,
   });
-
-export const useGenerate = () =>
-  useMutation({ mutationFn: (body: GenerateInput) => answer<Generated>(client.POST('/api/v1/events/generate', { body })) });
 
 export const useSendEvents = () =>
   useMutation({

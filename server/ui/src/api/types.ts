@@ -19,9 +19,11 @@ export type UserSegments = Schemas['UserSegments'];
 export type WhyWindow = Schemas['Window'];
 export type WhyInput = Schemas['Input'];
 export type Style = Schemas['Style'];
-export type GenerateInput = Schemas['GenerateInput'];
+export type Me = Schemas['Me'];
 export type TopicInfo = Schemas['TopicInfo'];
-export type Letter = Schemas['Letter'] & { error?: string };
+export type Letter = Schemas['Letter'];
+export type LetterCount = Schemas['LetterReason'];
+export type HistoryPoint = Schemas['Sample'];
 export type Partition = Schemas['Partition'];
 export type SegmentResult = Schemas['SegmentResult'];
 export type TextError = Schemas['TextError'];
@@ -42,7 +44,6 @@ export interface UserEvent {
 }
 
 export type Why = Omit<Schemas['WhyAnswer'], 'events'> & { events: UserEvent[] };
-export type Generated = Omit<Schemas['Generated'], 'events'> & { events: UserEvent[] };
 
 /** How a segment was written, when it was not written as SQL. */
 export interface SegmentForm {
@@ -77,11 +78,3 @@ export interface PlanGraphData {
 }
 
 export type Plan = Omit<Schemas['Plan'], 'graph'> & { graph?: PlanGraphData };
-
-export interface Table {
-  columns: string[];
-  rows: Record<string, unknown>[];
-  truncated: boolean;
-}
-
-export type Done = Omit<Schemas['Done'], 'result'> & { result?: Table | Plan };

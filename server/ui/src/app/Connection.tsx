@@ -2,7 +2,7 @@ import { Button, Group, Text } from '@mantine/core';
 import { useQueryClient } from '@tanstack/react-query';
 import { IconPlugConnectedX } from '@tabler/icons-react';
 import { useEffect, useRef } from 'react';
-import { keys, ProblemError, useStatus } from '../api';
+import { keys, ProblemError, useLost, useStatus } from '../api';
 import { TextLink } from '../components/links';
 import { StatusDot } from '../components/StatusDot';
 import { RelativeTime } from '../components/time';
@@ -11,7 +11,7 @@ import classes from './shell.module.css';
 /** Whether the service answers; `undefined` before the first answer. */
 export function useConnected(): { connected: boolean | undefined; since: number } {
   const { data, error, dataUpdatedAt } = useStatus();
-  const lost = error instanceof ProblemError && error.unreachable;
+  const lost = useLost();
   return { connected: lost ? false : data || error ? true : undefined, since: dataUpdatedAt };
 }
 

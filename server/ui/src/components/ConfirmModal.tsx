@@ -1,4 +1,4 @@
-import { Button, Group, Modal, Stack, Text, TextInput } from '@mantine/core';
+import { Button, Group, Modal, Stack, TextInput } from '@mantine/core';
 import { useState, type ReactNode } from 'react';
 import { ProblemAlert } from './ProblemAlert';
 
@@ -24,11 +24,7 @@ export function ConfirmModal({ opened, onClose, title, children, confirm, onConf
     <Modal
       opened={opened}
       onClose={onClose}
-      title={
-        <Text fw={640} size="lg" component="span">
-          {title}
-        </Text>
-      }
+      title={title}
       onExitTransitionEnd={() => {
         setText('');
       }}

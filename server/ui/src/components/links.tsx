@@ -27,5 +27,12 @@ const ButtonAnchor = (props: ComponentProps<typeof Button<'a'>>) => <Button {...
 /** A link that looks like a button: `<LinkButton to="/segments/new">New segment</LinkButton>`. */
 export const LinkButton: LinkComponent<typeof Button<'a'>> = createLink(ButtonAnchor) as never;
 
+/** The next step where events are missing. */
+export const GenerateLink = () => (
+  <LinkButton to="/events/generate" variant="default" size="xs">
+    Generate events
+  </LinkButton>
+);
+
 /** A text that leads to a page. */
 export const TextLink = RouterAnchor;

@@ -1,30 +1,60 @@
-// Which results of a stream change a membership. Each window that a user qualifies in says "entered" again.
+// Results as they are told by a stream, and by lists of the newest ones: where the two overlap, each counts once.
 
-interface Result {
+export interface Told {
   userId: string;
   segmentId: string;
   event: string;
+  timestamp: number;
+  windowStart: number;
+  windowEnd: number;
+  value?: number | null;
 }
 
-const MOST = 50_000;
+const identity = (r: Told) => [r.segmentId, r.userId, r.event, r.timestamp, r.windowStart, r.windowEnd, r.value ?? ''].join('\n');
 
-/** Tells changes from repetitions; it remembers the newest state of users in segments. */
-export class Changes {
-  private readonly last = new Map<string, string>();
+/** What `told` has that `known` has not. What is alike counts as often as it is there. */
+export function beyond<R extends Told>(known: readonly R[], told: readonly R[]): R[] {
+  const left = new Map<string, number>();
+  for (const result of known) left.set(identity(result), (left.get(identity(result)) ?? 0) + 1);
+  return told.filter((result) => {
+    const times = left.get(identity(result)) ?? 0;
+    left.set(identity(result), times - 1);
+    return times <= 0;
+  });
+}
 
-  /** Whether this is a change, as far as what came before tells. */
-  take({ userId, segmentId, event }: Result): boolean {
-    if (event !== 'entered' && event !== 'exited') return true;
-    const key = `${segmentId}\n${userId}`;
-    const before = this.last.get(key);
-    this.last.delete(key);
-    this.last.set(key, event);
-    if (this.last.size > MOST) {
-      for (const oldest of this.last.keys()) {
-        this.last.delete(oldest);
-        break;
-      }
-    }
-    return before !== event;
+/**
+ * Joins a stream that breaks off now and then with lists of the newest results. Each time that the stream opens, what it
+ * tells waits for a list, so that all are in the order that they happened in.
+ */
+export class Changes<R extends Told> {
+  private known: readonly R[] = [];
+  private waiting: R[] | null = null;
+
+  /** `most` results are listed at a time. */
+  constructor(private readonly most: number) {}
+
+  opened() {
+    this.waiting = [];
+  }
+
+  /** What is new by a result of the stream. */
+  told(result: R): R[] {
+    if (!this.waiting) return this.add([result]);
+    this.waiting.push(result);
+    return [];
+  }
+
+  /** What is new by a list, newest first, that was asked for after the stream had opened; empty when there was no answer. */
+  listed(newest: readonly R[]): R[] {
+    const list = [...newest].reverse();
+    const later = beyond(list, this.waiting ?? []);
+    this.waiting = null;
+    return this.add([...beyond(this.known, list), ...later]);
+  }
+
+  private add(results: R[]): R[] {
+    this.known = [...this.known, ...results].slice(-this.most);
+    return results;
   }
 }

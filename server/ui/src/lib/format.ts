@@ -1,15 +1,21 @@
 // Numbers, sizes and times for people, in the browser's locale.
 
 const locale = typeof navigator === 'undefined' ? 'en' : navigator.language;
-const whole = new Intl.NumberFormat(locale, { maximumFractionDigits: 0 });
-const decimal = new Intl.NumberFormat(locale, { maximumFractionDigits: 2 });
-const one = new Intl.NumberFormat(locale, { maximumFractionDigits: 1 });
-const short = new Intl.NumberFormat(locale, { notation: 'compact', maximumFractionDigits: 1 });
-const clock = new Intl.DateTimeFormat(locale, { hour: '2-digit', minute: '2-digit', second: '2-digit' });
-const minute = new Intl.DateTimeFormat(locale, { hour: '2-digit', minute: '2-digit' });
-const day = new Intl.DateTimeFormat(locale, { dateStyle: 'medium', timeStyle: 'medium' });
-const date = new Intl.DateTimeFormat(locale, { day: 'numeric', month: 'short' });
-const relative = new Intl.RelativeTimeFormat(locale, { numeric: 'auto', style: 'narrow' });
+// Each is made when it is first used: together they take a while.
+const whole = once(() => new Intl.NumberFormat(locale, { maximumFractionDigits: 0 }));
+const decimal = once(() => new Intl.NumberFormat(locale, { maximumFractionDigits: 2 }));
+const one = once(() => new Intl.NumberFormat(locale, { maximumFractionDigits: 1 }));
+const short = once(() => new Intl.NumberFormat(locale, { notation: 'compact', maximumFractionDigits: 1 }));
+const clock = once(() => new Intl.DateTimeFormat(locale, { hour: '2-digit', minute: '2-digit', second: '2-digit' }));
+const minute = once(() => new Intl.DateTimeFormat(locale, { hour: '2-digit', minute: '2-digit' }));
+const day = once(() => new Intl.DateTimeFormat(locale, { dateStyle: 'medium', timeStyle: 'medium' }));
+const date = once(() => new Intl.DateTimeFormat(locale, { day: 'numeric', month: 'short' }));
+const relative = once(() => new Intl.RelativeTimeFormat(locale, { numeric: 'auto', style: 'narrow' }));
+
+function once<T>(make: () => T): () => T {
+  let made: T | undefined;
+  return () => (made ??= make());
+}
 
 /** What stands for a value that is not known. */
 export const NONE = '–';
@@ -18,11 +24,11 @@ type Maybe = number | null | undefined;
 const known = (n: Maybe): n is number => n !== null && n !== undefined && Number.isFinite(n);
 
 /** `12,345.67` */
-export const formatNumber = (n: Maybe): string => (known(n) ? decimal.format(n) : NONE);
+export const formatNumber = (n: Maybe): string => (known(n) ? decimal().format(n) : NONE);
 /** `12,345` */
-export const formatCount = (n: Maybe): string => (known(n) ? whole.format(n) : NONE);
+export const formatCount = (n: Maybe): string => (known(n) ? whole().format(n) : NONE);
 /** `12,345` up to five digits, `1.2M` from there on. */
-export const formatCompact = (n: Maybe): string => (known(n) ? (Math.abs(n) < 100_000 ? (Math.abs(n) < 10 ? one : whole).format(n) : short.format(n)) : NONE);
+export const formatCompact = (n: Maybe): string => (known(n) ? (Math.abs(n) < 100_000 ? (Math.abs(n) < 10 ? one : whole)().format(n) : short().format(n)) : NONE);
 /** `1,999/s` */
 export const formatRate = (n: Maybe): string => (known(n) ? `${formatCompact(n)}/s` : NONE);
 
@@ -31,16 +37,16 @@ export function formatBytes(n: Maybe): string {
   if (!known(n)) return NONE;
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
   const power = n < 1 ? 0 : Math.min(units.length - 1, Math.floor(Math.log2(n) / 10));
-  return `${one.format(n / 2 ** (10 * power))} ${units[power]}`;
+  return `${one().format(n / 2 ** (10 * power))} ${units[power]}`;
 }
 
 /** `850 ms`, `2.4 s`, `4 min 10 s`, `2 h 5 min`, `3 d 4 h` */
 export function formatDuration(ms: Maybe): string {
   if (!known(ms)) return NONE;
   if (ms < 0) return `-${formatDuration(-ms)}`;
-  if (ms < 10) return `${one.format(ms)} ms`;
+  if (ms < 10) return `${one().format(ms)} ms`;
   if (ms < 1_000) return `${Math.round(ms)} ms`;
-  if (ms < 59_950) return `${one.format(ms / 1_000)} s`;
+  if (ms < 59_950) return `${one().format(ms / 1_000)} s`;
   const seconds = Math.round(ms / 1_000);
   const steps: [number, string, number, string][] = [
     [86_400, 'd', 3_600, 'h'],
@@ -57,13 +63,13 @@ export function formatDuration(ms: Maybe): string {
 }
 
 /** `14:03:22`, in the user's time zone. */
-export const formatClock = (ms: Maybe): string => (known(ms) ? clock.format(ms) : NONE);
+export const formatClock = (ms: Maybe): string => (known(ms) ? clock().format(ms) : NONE);
 /** `14:03` */
-export const formatMinute = (ms: Maybe): string => (known(ms) ? minute.format(ms) : NONE);
+export const formatMinute = (ms: Maybe): string => (known(ms) ? minute().format(ms) : NONE);
 /** `25 Nov` */
-export const formatDay = (ms: Maybe): string => (known(ms) ? date.format(ms) : NONE);
+export const formatDay = (ms: Maybe): string => (known(ms) ? date().format(ms) : NONE);
 /** `25 Nov 2026, 14:03:22` */
-export const formatTime = (ms: Maybe): string => (known(ms) && Math.abs(ms) < 8.64e15 ? day.format(ms) : NONE);
+export const formatTime = (ms: Maybe): string => (known(ms) && Math.abs(ms) < 8.64e15 ? day().format(ms) : NONE);
 /** `2026-11-25 14:03:22.120 UTC`, to hover over. */
 export const formatUtc = (ms: Maybe): string =>
   known(ms) && Math.abs(ms) < 8.64e15 ? new Date(ms).toISOString().replace('T', ' ').replace('Z', ' UTC') : NONE;
@@ -74,10 +80,10 @@ export function formatRelative(ms: Maybe, now: number): string {
   const seconds = Math.round((ms - now) / 1_000);
   const size = Math.abs(seconds);
   if (size < 2) return 'now';
-  if (size < 60) return relative.format(seconds, 'second');
-  if (size < 3_600) return relative.format(Math.trunc(seconds / 60), 'minute');
-  if (size < 86_400) return relative.format(Math.trunc(seconds / 3_600), 'hour');
-  return relative.format(Math.trunc(seconds / 86_400), 'day');
+  if (size < 60) return relative().format(seconds, 'second');
+  if (size < 3_600) return relative().format(Math.trunc(seconds / 60), 'minute');
+  if (size < 86_400) return relative().format(Math.trunc(seconds / 3_600), 'hour');
+  return relative().format(Math.trunc(seconds / 86_400), 'day');
 }
 
 /** `1 segment`, `2 segments` */

@@ -23,8 +23,8 @@ export interface PlanGraphProps {
 type Box = Node<{ node: PlanNode; direction: 'LR' | 'TB' }, 'box'>;
 
 const WIDTH = 248;
-/** Smaller, texts cannot be read: rather, not all is in view. */
-const LEAST_ZOOM = 0.43;
+/** Smaller, texts cannot be read: rather, not all is in view. A phone shows a part of most graphs anyway. */
+const leastZoom = (width: number) => (width < 480 ? 0.8 : 0.43);
 /** From so many boxes on there is a map. */
 const MANY = 30;
 
@@ -114,11 +114,12 @@ function Graph({ nodes, edges, direction = 'LR', selected, onSelect, highlighted
   useEffect(() => {
     const frame = requestAnimationFrame(() => {
       const shown = inView ? inView.split('\n').map((id) => ({ id })) : undefined;
-      void flow.fitView({ padding: 0.06, maxZoom: 1, minZoom: LEAST_ZOOM, ...(shown ? { nodes: shown } : {}) }).then(() => {
+      void flow.fitView({ padding: 0.06, maxZoom: 1, minZoom: leastZoom(width), ...(shown ? { nodes: shown } : {}) }).then(() => {
         // What does not fit is cut off where one reads last.
         const view = flow.getViewport();
         const bounds = flow.getNodesBounds(shown?.map((n) => n.id) ?? flow.getNodes());
-        if (bounds.x * view.zoom + view.x < 0) void flow.setViewport({ ...view, x: 12 - bounds.x * view.zoom });
+        const [x, y] = [bounds.x * view.zoom + view.x, bounds.y * view.zoom + view.y];
+        if (x < 0 || y < 0) void flow.setViewport({ zoom: view.zoom, x: view.x + (x < 0 ? 12 - x : 0), y: view.y + (y < 0 ? 12 - y : 0) });
       });
     });
     return () => {

@@ -21,8 +21,8 @@ function parts(status: ServiceStatus): Part[] {
   return [
     {
       name: 'Source',
-      tone: status.source?.error ? 'bad' : idle === partitions.length ? 'idle' : 'good',
-      state: status.source?.error ? 'Fails' : idle === partitions.length ? 'Quiet' : 'Reads',
+      tone: status.source.error ? 'bad' : idle === partitions.length ? 'idle' : 'good',
+      state: status.source.error ? 'Fails' : idle === partitions.length ? 'Quiet' : 'Reads',
       facts: [
         ['partitions', `${partitions.length - idle} of ${partitions.length} busy`],
         others > 0 ? ['other members', others] : ['events kept', formatBytes(status.logBytes)],
@@ -51,8 +51,8 @@ function parts(status: ServiceStatus): Part[] {
     },
     {
       name: 'Catalog',
-      tone: status.catalog?.error ? 'bad' : 'good',
-      state: status.catalog?.error ? 'Fails' : `${formatCompact(status.running)} of ${formatCompact(status.segments)} run`,
+      tone: status.catalog.error ? 'bad' : 'good',
+      state: status.catalog.error ? 'Fails' : `${formatCompact(status.running)} of ${formatCompact(status.segments)} run`,
       facts: [
         ['revision', status.revision],
         ['state', formatBytes(partitions.reduce((sum, p) => sum + p.stateBytes, 0))],

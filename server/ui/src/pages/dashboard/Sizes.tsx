@@ -1,8 +1,8 @@
 import { Badge, Skeleton, Stack } from '@mantine/core';
 import { IconStack2 } from '@tabler/icons-react';
-import { useAllSegments, useSizeHistory } from '../../api';
+import { useAllSegments } from '../../api';
 import { EmptyState, LinkButton, Panel, ProblemAlert, SegmentName, Sparkline, TextLink } from '../../components';
-import { formatCompact, plural } from '../../lib/format';
+import { formatCompact, formatCount } from '../../lib/format';
 import classes from './dashboard.module.css';
 
 const SHOWN = 10;
@@ -10,13 +10,18 @@ const SHOWN = 10;
 /** Members of each segment, largest first. */
 export function Sizes() {
   const { data: segments, error } = useAllSegments();
-  const history = useSizeHistory();
   const sorted = [...(segments ?? [])].sort((a, b) => b.size - a.size || a.name.localeCompare(b.name));
   const most = Math.max(1, sorted[0]?.size ?? 1);
   return (
     <Panel
       title="Members per segment"
-      actions={segments && segments.length > 0 && <TextLink to="/segments" size="sm">{`All ${plural(segments.length, 'segment')}`}</TextLink>}
+      actions={
+        segments && (
+          <TextLink to="/segments" size="sm">
+            {segments.length > SHOWN ? `All ${formatCount(segments.length)}` : 'All segments'}
+          </TextLink>
+        )
+      }
       style={{ height: '100%' }}
     >
       {!segments && (error ? <ProblemAlert error={error} /> : <Skeleton height={200} />)}
@@ -39,7 +44,7 @@ export function Sizes() {
                 </Badge>
               )}
             </div>
-            <Sparkline values={history.get(s.name) ?? []} height={20} color="var(--app-chart-1)" />
+            <Sparkline values={s.trend} height={20} color="var(--app-chart-1)" />
             <span className={`num ${classes.sizeNumber}`}>{formatCompact(s.size)}</span>
             <div className={classes.bar} aria-hidden>
               <div style={{ width: `${(s.size * 100) / most}%` }} />

@@ -61,7 +61,7 @@ describe('findings', () => {
     expect(ids(status({}, { watermark: NOW - 900_000, idle: true }))).toEqual([]);
   });
   it('sees dead letters rise, but not those of before', () => {
-    const [before, after] = [status({ now: NOW - 10_000 }, { deadLetters: 5 }), status({}, { deadLetters: 8 })];
+    const [before, after] = [status({ now: NOW - 10_000, deadLetters: { late: 5 } }), status({ deadLetters: { late: 6, not_json: 2 } })];
     expect(findings(after, [before, after].map(sampleOf))[0]?.title).toBe('3 dead letters in the last 10 s');
     expect(ids(after)).toEqual([]);
   });

@@ -40,9 +40,9 @@ export function findings(status: ServiceStatus, history: readonly Sample[]): Fin
   if (sink.error) add({ id: 'sink', tone: 'bad', title: 'The sink does not take results', text: sink.error });
   if (sink.aerospike?.open)
     add({ id: 'breaker', tone: 'bad', title: 'Aerospike does not answer', text: 'The breaker is open; results wait, and are sent again by themselves.' });
-  if (status.source?.error) add({ id: 'source', tone: 'bad', title: 'The source does not give events', text: status.source.error });
-  if (status.catalog?.error) add({ id: 'catalog', tone: 'bad', title: 'The catalog does not answer', text: status.catalog.error });
-  const known = [sink.error, status.source?.error, status.catalog?.error];
+  if (status.source.error) add({ id: 'source', tone: 'bad', title: 'The source does not give events', text: status.source.error });
+  if (status.catalog.error) add({ id: 'catalog', tone: 'bad', title: 'The catalog does not answer', text: status.catalog.error });
+  const known = [sink.error, status.source.error, status.catalog.error];
   status.problems
     .filter((p) => !known.includes(p.detail))
     .forEach(({ component, detail }, i) => {

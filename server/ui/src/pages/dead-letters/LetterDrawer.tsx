@@ -23,11 +23,7 @@ export function LetterDrawer({ letter, topics, onClose }: LetterDrawerProps) {
       onClose={onClose}
       position="right"
       size="lg"
-      title={
-        <Text fw={640} size="lg" component="span">
-          Dead letter
-        </Text>
-      }
+      title="Dead letter"
     >
       {letter && <Content letter={letter} topics={topics} />}
     </Drawer>

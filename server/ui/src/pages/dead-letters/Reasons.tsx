@@ -8,14 +8,12 @@ import { reasonOf } from './reasons';
 interface ReasonsProps {
   /** `undefined` while they are loaded. */
   counts: readonly LetterCount[] | undefined;
-  /** Whether only the newest were counted. */
-  some: boolean;
   chosen: string | undefined;
   onChoose: (reason: string | undefined) => void;
 }
 
 /** How many there are of each reason; one of them filters the list. */
-export function Reasons({ counts, some, chosen, onChoose }: ReasonsProps) {
+export function Reasons({ counts, chosen, onChoose }: ReasonsProps) {
   const reasons = new Map<string, { count: number; newest: number }>();
   for (const { reason, count, newest } of counts ?? []) {
     const before = reasons.get(reason) ?? { count: 0, newest: 0 };
@@ -24,7 +22,7 @@ export function Reasons({ counts, some, chosen, onChoose }: ReasonsProps) {
   const sorted = [...reasons].sort(([, a], [, b]) => b.count - a.count);
   const most = sorted[0]?.[1].count ?? 1;
   return (
-    <Panel title="By reason" description={some ? 'Among the newest 1,000.' : 'Among all that are kept.'} flush>
+    <Panel title="By reason" description="Among all that are kept." flush>
       {!counts && <Skeleton height={140} m="md" w="auto" />}
       <ul className={classes.reasons} aria-label="Reasons">
         {sorted.map(([reason, { count, newest }]) => (

@@ -3,7 +3,7 @@ import { IconMailCheck } from '@tabler/icons-react';
 import { useNavigate, useSearch } from '@tanstack/react-router';
 import { useState } from 'react';
 import { useDeadLetterCounts, useDeadLetters, useTopics, type Letter } from '../../api';
-import { DataTable, EmptyState, LinkButton, Moment, PageHeader, Panel, ProblemAlert, type Column } from '../../components';
+import { DataTable, EmptyState, GenerateLink, Moment, PageHeader, Panel, ProblemAlert, type Column } from '../../components';
 import { formatCount } from '../../lib/format';
 import { hasPlace, LetterDrawer } from './LetterDrawer';
 import classes from './letters.module.css';
@@ -23,10 +23,10 @@ export default function DeadLettersPage() {
   const [open, setOpen] = useState<Letter>();
   const choose = (change: DeadLettersSearch) => void go({ search: (now) => ({ ...now, ...change }), replace: true });
 
-  const counts = counted?.counts.filter((c) => filter.topic === undefined || c.topic === filter.topic);
-  const names = [...new Set([...(topics ?? []).map((t) => t.name), ...(counted?.counts ?? []).map((c) => c.topic)])].sort();
+  const counts = counted?.filter((c) => filter.topic === undefined || c.topic === filter.topic);
+  const names = [...new Set([...(topics ?? []).map((t) => t.name), ...(counted ?? []).map((c) => c.topic)])].sort();
   const filtered = filter.reason !== undefined || filter.topic !== undefined;
-  const none = counted?.counts.length === 0 && letters?.length === 0 && !filtered;
+  const none = counted?.length === 0 && letters?.length === 0 && !filtered;
   return (
     <>
       <PageHeader title="Dead letters" description="Records that were not taken in, or came too late for a window. They never stop the stream." />
@@ -37,11 +37,7 @@ export default function DeadLettersPage() {
             icon={IconMailCheck}
             title="There are no dead letters"
             text="A record that is not valid, or late, is kept here with its reason."
-            action={
-              <LinkButton to="/events/generate" variant="default">
-                Generate events
-              </LinkButton>
-            }
+            action={<GenerateLink />}
           />
         </Panel>
       ) : (
@@ -49,7 +45,6 @@ export default function DeadLettersPage() {
           <Grid.Col span={{ base: 12, md: 4 }}>
             <Reasons
               counts={counts}
-              some={counted?.some ?? false}
               chosen={filter.reason}
               onChoose={(reason) => {
                 choose({ reason });
@@ -81,10 +76,10 @@ export default function DeadLettersPage() {
                 label="Dead letters"
                 columns={columns(setOpen)}
                 rows={letters}
-                rowKey={keyOf}
+                rowKey={(letter) => letter.id}
                 pageSize={25}
                 onOpen={setOpen}
-                selected={(letter) => open !== undefined && keyOf(open) === keyOf(letter)}
+                selected={(letter) => open?.id === letter.id}
                 empty={
                   <EmptyState
                     title="None of this kind"
@@ -116,10 +111,8 @@ export default function DeadLettersPage() {
   );
 }
 
-const keyOf = (letter: Letter) => `${letter.topic} ${letter.partition} ${letter.offset} ${letter.at} ${letter.reason}`;
-
 const columns = (onOpen: (letter: Letter) => void): Column<Letter>[] => [
-  { id: 'at', header: 'Found', cell: (letter) => <Moment at={letter.at} short />, width: 92 },
+  { id: 'at', header: 'Found', cell: (letter) => <Moment at={letter.at} short />, wide: true, width: 92 },
   {
     id: 'reason',
     header: 'Reason',

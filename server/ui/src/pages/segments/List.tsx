@@ -1,7 +1,7 @@
 import { Badge, Group, Text } from '@mantine/core';
 import { useNavigate } from '@tanstack/react-router';
 import type { ReactNode } from 'react';
-import { useSizeHistory, type Segment } from '../../api';
+import type { Segment } from '../../api';
 import { DataTable, RelativeTime, SegmentName, Sparkline, type Column } from '../../components';
 import { formatCompact, NONE } from '../../lib/format';
 import { Actions } from './Actions';
@@ -19,8 +19,8 @@ function Movement({ entered, exited }: Pick<Segment, 'entered' | 'exited'>) {
   if (!entered && !exited) return <span className={classes.none}>{NONE}</span>;
   return (
     <Group gap={10} wrap="nowrap" justify="flex-end">
-      <span style={{ color: 'var(--app-entered)' }} aria-label={`${entered ?? 0} entered`}>{`+${formatCompact(entered)}`}</span>
-      <span style={{ color: 'var(--app-exited)' }} aria-label={`${exited ?? 0} exited`}>{`−${formatCompact(exited)}`}</span>
+      <span style={{ color: 'var(--app-entered)' }} aria-label={`${entered} entered`}>{`+${formatCompact(entered)}`}</span>
+      <span style={{ color: 'var(--app-exited)' }} aria-label={`${exited} left`}>{`−${formatCompact(exited)}`}</span>
     </Group>
   );
 }
@@ -28,8 +28,6 @@ function Movement({ entered, exited }: Pick<Segment, 'entered' | 'exited'>) {
 /** Segments in a table, with their sizes as they are now. */
 export function List({ segments, empty }: ListProps) {
   const navigate = useNavigate();
-  const history = useSizeHistory();
-  const moves = segments?.some((s) => s.entered !== undefined) ?? false;
   const columns: Column<Segment>[] = [
     {
       id: 'name',
@@ -57,11 +55,9 @@ export function List({ segments, empty }: ListProps) {
       header: 'Trend',
       wide: true,
       width: 128,
-      cell: (s) => (s.active ? <Sparkline values={s.trend ?? history.get(s.name) ?? []} height={24} /> : null),
+      cell: (s) => (s.active ? <Sparkline values={s.trend} height={24} /> : null),
     },
-    ...(moves
-      ? [{ id: 'moves', header: 'Last 5 min', align: 'right' as const, wide: true, sort: (s: Segment) => (s.entered ?? 0) + (s.exited ?? 0), width: 116, cell: (s: Segment) => <Movement {...s} /> }]
-      : []),
+    { id: 'moves', header: 'Last 5 min', align: 'right', wide: true, sort: (s) => s.entered + s.exited, width: 116, cell: (s) => <Movement {...s} /> },
     { id: 'emit', header: 'Results', wide: true, sort: (s) => s.emit, width: 116, cell: (s) => (s.emit ? <EmitBadge emit={s.emit} reason={s.emitReason} /> : NONE) },
     { id: 'kind', header: 'Written as', wide: true, sort: (s) => kindOf(s), width: 124, cell: (s) => <KindBadge kind={kindOf(s)} /> },
     { id: 'status', header: 'Status', wide: true, sort: (s) => s.active, width: 96, cell: (s) => <State active={s.active} /> },

@@ -34,6 +34,11 @@ export function rulesInWords(rules: readonly RuleWords[], windowMinutes: number)
   return `Users with ${parts.join(', and ')}${same ? ` within ${minutesInWords(own[0] ?? windowMinutes)}` : ''}.`;
 }
 
+const ACTIONS: Record<string, string> = { create: 'created', replace: 'changed', pause: 'paused', resume: 'resumed', drop: 'deleted' };
+
+/** What was done to a segment. */
+export const actionInWords = (action: string): string => ACTIONS[action] ?? action;
+
 const WORDS: Record<string, string> = { AND: 'AND', OR: 'OR', NOT: 'AND NOT' };
 
 /** Names with spaces and the like stand in quotes. */

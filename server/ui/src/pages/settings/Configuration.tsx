@@ -1,8 +1,8 @@
-import { Code, Skeleton, Table, Text, TextInput } from '@mantine/core';
+import { Skeleton, Table, Text, TextInput } from '@mantine/core';
 import { IconSearch } from '@tabler/icons-react';
 import { useState } from 'react';
 import { useConfig } from '../../api';
-import { CopyButton, EmptyState, Panel, ProblemAlert } from '../../components';
+import { CopyButton, Panel, ProblemAlert } from '../../components';
 import { flatten } from './flatten';
 
 /** The effective configuration, without secrets. */
@@ -23,26 +23,15 @@ export function Configuration() {
         </div>
       )}
       {isLoading && <Skeleton height={120} m="md" w="auto" />}
-      {config === null && (
-        <EmptyState
-          title="This service does not show it"
-          text={
-            <>
-              On its machine, <Code>cohort config</Code> prints it.
-            </>
-          }
-        />
-      )}
       {config && (
         <>
           <TextInput
-            px="md"
-            pb="xs"
+            mx="md"
+            mb="xs"
             maw={340}
             placeholder="Search keys"
             aria-label="Search keys"
             leftSection={<IconSearch size={15} />}
-            leftSectionProps={{ style: { left: 16 } }}
             value={text}
             onChange={(event) => {
               setText(event.currentTarget.value);
@@ -55,7 +44,7 @@ export function Configuration() {
                   <Table.Th scope="row" className="mono wrap" fw={450} w="45%">
                     {key}
                   </Table.Th>
-                  <Table.Td className="mono wrap">{value === '' ? <Text c="dimmed">not set</Text> : value}</Table.Td>
+                  <Table.Td className="mono wrap">{value === '' ? <Text c="dimmed" inherit>not set</Text> : value}</Table.Td>
                 </Table.Tr>
               ))}
             </Table.Tbody>

@@ -1,13 +1,12 @@
 import { Button, Group, Stack, Text } from '@mantine/core';
 import { notifications } from '@mantine/notifications';
 import { useQueryClient } from '@tanstack/react-query';
-import { setToken, useMe, useToken } from '../../api';
+import { asProblem, setToken, useMe, useToken, type Me } from '../../api';
 import { TokenForm } from '../../app/TokenModal';
 import { Panel } from '../../components';
 
 export function Token() {
   const { token, remembered } = useToken();
-  const { data: me } = useMe();
   const queries = useQueryClient();
   const place = remembered ? 'remembered in this browser' : 'kept until this tab is closed';
   return (
@@ -29,7 +28,7 @@ export function Token() {
             </Button>
           )}
         </Group>
-        {me && <Text size="sm" c="dimmed">{`To the service you are ${me.name}, with the role ${me.role}.`}</Text>}
+        <Caller />
         <TokenForm
           onDone={() => {
             notifications.show({ message: 'The token is used from now on' });
@@ -37,5 +36,28 @@ export function Token() {
         />
       </Stack>
     </Panel>
+  );
+}
+
+const MAY: Record<Me['role'], string> = {
+  read: 'you may look at everything, and change nothing',
+  write: 'you may change segments and send events',
+  admin: 'you may do everything, and see who changed what',
+};
+
+/** Who one is to the service, and what one may do. */
+function Caller() {
+  const { data: me, error } = useMe();
+  if (!me) return error && asProblem(error).status === 401 ? <Text size="sm">Without a token that it knows, this service shows nothing.</Text> : null;
+  return (
+    <Text size="sm" data-testid="me">
+      {me.tokens ? (
+        <>
+          To the service you are <b>{me.name}</b>, with the role <b>{me.role}</b>: {MAY[me.role]}.
+        </>
+      ) : (
+        'This service asks for no token: everybody may do everything.'
+      )}
+    </Text>
   );
 }

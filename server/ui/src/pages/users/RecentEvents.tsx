@@ -1,6 +1,6 @@
 import { IconBolt } from '@tabler/icons-react';
 import type { UserEvent } from '../../api';
-import { EmptyState, LinkButton, Panel } from '../../components';
+import { EmptyState, GenerateLink, Panel } from '../../components';
 import { Events } from './Events';
 
 export function RecentEvents({ events }: { events: readonly UserEvent[] | undefined }) {
@@ -15,11 +15,7 @@ export function RecentEvents({ events }: { events: readonly UserEvent[] | undefi
             icon={IconBolt}
             title="No event is kept of this user"
             text="Events are listed here the moment they arrive."
-            action={
-              <LinkButton to="/events/generate" variant="default">
-                Generate events
-              </LinkButton>
-            }
+            action={<GenerateLink />}
           />
         }
       />

@@ -1,19 +1,17 @@
 import { Card, Stack, Text } from '@mantine/core';
 import { useHover } from '@mantine/hooks';
 import { IconUsers } from '@tabler/icons-react';
-import { useResultStream } from '../../api';
-import { EmptyState, LinkButton, PageHeader, Panel, RelativeTime, SegmentName, UserLink } from '../../components';
+import { CHANGES, useResultStream } from '../../api';
+import { EmptyState, GenerateLink, Moves, PageHeader, Panel } from '../../components';
 import { UserSearch } from './UserSearch';
-import classes from './users.module.css';
 
-const KINDS = ['entered', 'exited'] as const;
 const SHOWN = 12;
 
 /** The page before a user is chosen: a search, and users of whom there is news. */
 export function Start() {
   // Nothing moves away from under the pointer.
   const { hovered, ref } = useHover<HTMLDivElement>();
-  const { results } = useResultStream({ keep: 100, kinds: KINDS, every: 2_000, paused: hovered });
+  const { results, loaded } = useResultStream({ keep: 100, before: 100, kinds: CHANGES, every: 2_000, paused: hovered });
   const seen = new Set<string>();
   const newest = results.filter((r) => !seen.has(r.userId) && seen.add(r.userId)).slice(0, SHOWN);
   return (
@@ -27,36 +25,20 @@ export function Start() {
           </Text>
         </Card>
         <div ref={ref}>
-        <Panel title="Entered or left just now" description={hovered ? 'Held while you point at it.' : 'As it happens.'} flush>
-          {newest.length === 0 ? (
-            <EmptyState
-              icon={IconUsers}
-              title="Nobody entered or left yet"
-              text="Users are listed here as soon as events bring them into a segment, or time takes them out."
-              action={
-                <LinkButton to="/events/generate" variant="default">
-                  Generate events
-                </LinkButton>
+          <Panel title="Entered or left just now" description={hovered ? 'Held while you point at it.' : 'As it happens.'} flush>
+            <Moves
+              label="Users with news"
+              moves={loaded ? newest : undefined}
+              empty={
+                <EmptyState
+                  icon={IconUsers}
+                  title="Nobody entered or left yet"
+                  text="Users are listed here as soon as events bring them into a segment, or time takes them out."
+                  action={<GenerateLink />}
+                />
               }
             />
-          ) : (
-            <ul className={classes.rows} aria-label="Users with news">
-              {newest.map((r) => (
-                <li key={r.key}>
-                  <span style={{ flex: 1, minWidth: 0 }}>
-                    <UserLink id={r.userId} />{' '}
-                    <Text size="sm" component="span">
-                      {r.event === 'entered' ? 'entered' : 'left'} <SegmentName name={r.segmentId} fw={500} />
-                    </Text>
-                  </span>
-                  <Text size="sm" c="dimmed" component="span" style={{ flex: 'none' }}>
-                    <RelativeTime at={r.received} />
-                  </Text>
-                </li>
-              ))}
-            </ul>
-          )}
-        </Panel>
+          </Panel>
         </div>
       </Stack>
     </>

@@ -1,7 +1,6 @@
-import { Text } from '@mantine/core';
-import { IconArrowDownRight, IconArrowUpRight, IconTimeline } from '@tabler/icons-react';
+import { IconTimeline } from '@tabler/icons-react';
 import type { Membership, UserMove } from '../../api';
-import { DataTable, EmptyState, Moment, Panel, SegmentName, useNow, type Column } from '../../components';
+import { DataTable, EmptyState, Moment, Moved, Panel, SegmentName, useNow, type Column } from '../../components';
 import { formatDay, formatDuration, formatMinute, formatNumber, formatTime, plural } from '../../lib/format';
 import { changesOf, intervalsOf, spanOf, ticksOf, type Interval } from './intervals';
 import classes from './users.module.css';
@@ -11,27 +10,16 @@ const DAY = 86_400_000;
 type Numbered = UserMove & { place: number };
 
 const columns: Column<Numbered>[] = [
-  { id: 'time', header: 'Time', cell: (m) => <Moved at={m.at} />, sort: (m) => m.at },
-  { id: 'what', header: 'What', cell: (m) => <What event={m.event} /> },
+  { id: 'time', header: 'Time', cell: (m) => <Clock at={m.at} />, sort: (m) => m.at },
+  { id: 'what', header: 'What', cell: (m) => <Moved event={m.event} /> },
   { id: 'segment', header: 'Segment', cell: (m) => <SegmentName name={m.segment} />, sort: (m) => m.segment },
   { id: 'value', header: 'Value', cell: (m) => formatNumber(m.value), align: 'right', wide: true },
 ];
 
 /** The clock of today, the date of before. */
-function Moved({ at }: { at: number }) {
+function Clock({ at }: { at: number }) {
   const recent = useNow() - at < DAY;
   return <Moment at={at} short={recent} />;
-}
-
-function What({ event }: { event: UserMove['event'] }) {
-  const into = event === 'entered';
-  const Icon = into ? IconArrowUpRight : IconArrowDownRight;
-  const color = into ? 'var(--app-entered)' : 'var(--app-exited)';
-  return (
-    <Text size="sm" component="span" fw={550} style={{ color, display: 'inline-flex', gap: 4, alignItems: 'center' }}>
-      <Icon size={15} aria-hidden /> {into ? 'entered' : 'left'}
-    </Text>
-  );
 }
 
 /** One segment's times of membership, as a sentence. */

@@ -2,7 +2,7 @@ import { Alert, Group, Skeleton, Stack } from '@mantine/core';
 import { IconInfoCircle } from '@tabler/icons-react';
 import { useQueryClient } from '@tanstack/react-query';
 import { keys, useAllSegments, useResultStream, useUserEvents, useUserSegments, useUserTimeline } from '../../api';
-import { CopyButton, LinkButton, PageHeader, ProblemAlert, RelativeTime } from '../../components';
+import { CopyButton, GenerateLink, PageHeader, ProblemAlert, RelativeTime } from '../../components';
 import { plural } from '../../lib/format';
 import { Memberships } from './Memberships';
 import { RecentEvents } from './RecentEvents';
@@ -73,9 +73,7 @@ function Unknown({ userId }: { userId: string }) {
     <Alert color="gray" icon={<IconInfoCircle size={18} />} title={`Nothing is known of ${userId}`} radius="md" role="status">
       No event of this user is kept, and they are in no segment. Ids are case-sensitive. Below is what it would take for each segment.
       <div style={{ marginTop: 8 }}>
-        <LinkButton to="/events/generate" variant="default" size="xs">
-          Generate events
-        </LinkButton>
+        <GenerateLink />
       </div>
     </Alert>
   );

@@ -1,11 +1,10 @@
 import { Badge, Button, Group, Text } from '@mantine/core';
-import { notifications } from '@mantine/notifications';
 import { IconPencil, IconPlayerPause, IconPlayerPlay, IconTrash } from '@tabler/icons-react';
 import { useNavigate } from '@tanstack/react-router';
 import { useState } from 'react';
-import { useDeleteSegment, useSetActive, type Segment } from '../../../api';
-import { ConfirmModal, LinkButton, PageHeader, RelativeTime, SegmentName, TextLink } from '../../../components';
-import { plural } from '../../../lib/format';
+import type { Segment } from '../../../api';
+import { LinkButton, PageHeader, RelativeTime, TextLink } from '../../../components';
+import { DeleteDialog, PauseDialog, useResume } from '../Dialogs';
 
 interface HeaderProps {
   segment: Segment;
@@ -17,9 +16,10 @@ interface HeaderProps {
 export function Header({ segment, onLeaving }: HeaderProps) {
   const { name, active, emit, window } = segment;
   const [asked, setAsked] = useState<'pause' | 'delete' | null>(null);
-  const resume = useSetActive();
-  const toggle = () => {
-    resume.mutate({ name, active: true }, { onSuccess: () => notifications.show({ message: `${name} runs again` }) });
+  const { resume, resuming } = useResume(segment);
+  const navigate = useNavigate();
+  const close = () => {
+    setAsked(null);
   };
   return (
     <>
@@ -63,7 +63,7 @@ export function Header({ segment, onLeaving }: HeaderProps) {
                 Pause
               </Button>
             ) : (
-              <Button variant="default" leftSection={<IconPlayerPlay size={16} />} loading={resume.isPending} onClick={toggle}>
+              <Button variant="default" leftSection={<IconPlayerPlay size={16} />} loading={resuming} onClick={resume}>
                 Resume
               </Button>
             )}
@@ -80,89 +80,8 @@ export function Header({ segment, onLeaving }: HeaderProps) {
           </>
         }
       />
-      <Pause segment={segment} opened={asked === 'pause'} onClose={() => { setAsked(null); }} />
-      <Delete segment={segment} onLeaving={onLeaving} opened={asked === 'delete'} onClose={() => { setAsked(null); }} />
+      <PauseDialog segment={segment} opened={asked === 'pause'} onClose={close} />
+      <DeleteDialog segment={segment} opened={asked === 'delete'} onClose={close} onLeaving={onLeaving} onDeleted={() => void navigate({ to: '/segments' })} />
     </>
-  );
-}
-
-interface QuestionProps extends Pick<HeaderProps, 'segment'> {
-  opened: boolean;
-  onClose: () => void;
-}
-
-function Readers({ names, what }: { names: readonly string[]; what: string }) {
-  if (names.length === 0) return null;
-  return (
-    <Text size="md" mt="xs" component="div">
-      {what}
-      <Group gap="xs" mt={4}>
-        {names.map((name) => (
-          <SegmentName key={name} name={name} />
-        ))}
-      </Group>
-    </Text>
-  );
-}
-
-function Pause({ segment: { name, size, readBy }, opened, onClose }: QuestionProps) {
-  const pause = useSetActive();
-  const close = () => {
-    pause.reset();
-    onClose();
-  };
-  return (
-    <ConfirmModal
-      opened={opened}
-      onClose={close}
-      title={`Pause ${name}?`}
-      confirm="Pause segment"
-      loading={pause.isPending}
-      error={pause.error}
-      onConfirm={() => {
-        pause.mutate({ name, active: false }, { onSuccess: close });
-      }}
-    >
-      <Text size="md">
-        {size > 0 ? `Its ${plural(size, 'member')} leave now.` : 'It has no members now.'} Resuming lets events bring users in again.
-      </Text>
-      <Readers names={readBy} what="These segments read it and have to be paused or changed first:" />
-    </ConfirmModal>
-  );
-}
-
-function Delete({ segment: { name, size, readBy }, onLeaving, opened, onClose }: QuestionProps & HeaderProps) {
-  const navigate = useNavigate();
-  const remove = useDeleteSegment();
-  const close = () => {
-    remove.reset();
-    onClose();
-  };
-  return (
-    <ConfirmModal
-      opened={opened}
-      onClose={close}
-      title={`Delete ${name}?`}
-      confirm="Delete segment"
-      danger
-      typed={name}
-      loading={remove.isPending}
-      error={remove.error}
-      onConfirm={() => {
-        onLeaving(true);
-        remove.mutate(name, {
-          onError: () => {
-            onLeaving(false);
-          },
-          onSuccess: () => {
-            notifications.show({ message: `${name} is deleted` });
-            void navigate({ to: '/segments' });
-          },
-        });
-      }}
-    >
-      <Text size="md">{size > 0 ? `Its ${plural(size, 'member')} leave now.` : 'It has no members now.'} This cannot be undone here.</Text>
-      <Readers names={readBy} what="These segments read it and have to be deleted or changed first:" />
-    </ConfirmModal>
   );
 }

@@ -6,7 +6,7 @@ import { useMutation } from '@tanstack/react-query';
 import { useNavigate, useSearch } from '@tanstack/react-router';
 import { useEffect, useState } from 'react';
 import { asProblem, membersCsv, useMembers, type Member, type Segment } from '../../../api';
-import { DataTable, EmptyState, LinkButton, Panel, ProblemAlert, RelativeTime, UserLink, type Column } from '../../../components';
+import { DataTable, EmptyState, GenerateLink, LinkButton, Panel, ProblemAlert, RelativeTime, UserLink, type Column } from '../../../components';
 import { formatNumber, plural } from '../../../lib/format';
 import { WindowTimes } from '../../users/WindowTimes';
 import { fileName, save } from './members';
@@ -131,13 +131,7 @@ function Nobody({ segment }: { segment: Segment }) {
       icon={IconUsers}
       title="No members now"
       text={segment.active ? 'Users are listed here the moment that they enter.' : 'Nobody is in a segment that is paused.'}
-      action={
-        segment.active && (
-          <LinkButton to="/events/generate" variant="default">
-            Generate events
-          </LinkButton>
-        )
-      }
+      action={segment.active && <GenerateLink />}
     />
   );
 }

@@ -1,24 +1,38 @@
 import { Badge } from '@mantine/core';
 import { IconHistory } from '@tabler/icons-react';
 import { useVersions, type Change, type Segment } from '../../../api';
-import { DataTable, EmptyState, LinkButton, Moment, Panel, ProblemAlert, type Column } from '../../../components';
-
-const ACTIONS: Record<string, string> = { create: 'created', replace: 'changed', pause: 'paused', resume: 'resumed', drop: 'deleted' };
+import { DataTable, EmptyState, LinkButton, Moment, Panel, ProblemAlert, TextLink, type Column } from '../../../components';
+import { actionInWords } from '../words';
 
 /** Who changed what, in short; the editor compares. */
 export function Versions({ segment }: { segment: Segment }) {
   const { data, error, refetch } = useVersions(segment.name);
   if (error && !data) return <ProblemAlert error={error} onRetry={() => void refetch()} />;
   const columns: Column<Change>[] = [
-    { id: 'version', header: 'Version', cell: (c) => <>{c.version} {c === data?.[0] && <Badge size="sm" color="green" ml={6}>now</Badge>}</> },
-    { id: 'action', header: 'What', cell: (c) => ACTIONS[c.action] ?? c.action },
+    {
+      id: 'version',
+      header: 'Version',
+      cell: (c) => (
+        <>
+          <TextLink to="/segments/$name/edit" params={{ name: segment.name }} search={{ version: c.version }} aria-label={`Version ${c.version} in the editor`}>
+            {c.version}
+          </TextLink>
+          {c === data?.[0] && (
+            <Badge size="sm" color="green" ml={6}>
+              now
+            </Badge>
+          )}
+        </>
+      ),
+    },
+    { id: 'action', header: 'What', cell: (c) => actionInWords(c.action) },
     { id: 'by', header: 'By', cell: (c) => c.by },
     { id: 'at', header: 'When', cell: (c) => <Moment at={c.at} /> },
   ];
   return (
     <Panel
       title="Versions"
-      description="Who changed what, newest first."
+      description="Who changed what, newest first. A version opens in the editor."
       actions={
         <LinkButton to="/segments/$name/edit" params={{ name: segment.name }} variant="default" size="sm" leftSection={<IconHistory size={16} />}>
           Compare in the editor

@@ -3,7 +3,7 @@ import { IconHistory, IconInfoCircle, IconLayoutDashboard, IconPlayerPause, Icon
 import { useQueryClient } from '@tanstack/react-query';
 import { useNavigate, useParams, useSearch } from '@tanstack/react-router';
 import { useState } from 'react';
-import { asProblem, keys, useResultStream, useSegment, useStats, type ResultStream, type Segment } from '../../../api';
+import { asProblem, CHANGES, keys, useResultStream, useSegment, useStats, type ResultStream, type Segment } from '../../../api';
 import { EmptyState, LinkButton, PageHeader, ProblemAlert } from '../../../components';
 import { formatCompact } from '../../../lib/format';
 import { Charts } from './Charts';
@@ -18,6 +18,9 @@ import { plainReason } from '../words';
 import type { Tab } from './search';
 import { Versions } from './Versions';
 import classes from './detail.module.css';
+
+/** Changes that are shown. */
+const KEPT = 80;
 
 /** A segment: who is in it, how that came about, what it means and how it runs. */
 export default function DetailPage() {
@@ -51,12 +54,13 @@ function Detail({ segment: read, leaving, onLeaving }: DetailProps) {
   const queries = useQueryClient();
   const stream = useResultStream({
     segment: name,
-    keep: 80,
-    kinds: KINDS,
+    keep: KEPT,
+    before: KEPT,
+    kinds: CHANGES,
     every: 1_000,
     paused: leaving,
-    onResults: (results) => {
-      if (results.some((r) => r.event !== 'result')) void queries.invalidateQueries({ queryKey: keys.segment(name) });
+    onResults: () => {
+      void queries.invalidateQueries({ queryKey: keys.segment(name) });
     },
   });
   return (
@@ -120,8 +124,6 @@ function Content({ segment, stream }: ContentProps) {
       </Tabs>
   );
 }
-
-const KINDS = ['entered', 'exited'] as const;
 
 function Notes({ segment }: { segment: Segment }) {
   if (!segment.active) {

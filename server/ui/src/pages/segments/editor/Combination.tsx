@@ -1,7 +1,8 @@
-import { ActionIcon, Button, Group, Select, Switch, Text, Textarea, Tooltip } from '@mantine/core';
+import { Button, Group, Select, Switch, Text, Textarea } from '@mantine/core';
 import { IconPlus, IconTrash } from '@tabler/icons-react';
-import { minutesInWords, expressionOf } from '../words';
 import type { Segment } from '../../../api';
+import { IconAction } from '../../../components';
+import { minutesInWords, expressionOf } from '../words';
 import { minutesOf, newDependency, type DependencyDraft, type FormDraft } from './draft';
 import classes from './editor.module.css';
 
@@ -79,18 +80,17 @@ export function Combination({ form, onChange, segments, disabled }: CombinationP
             }}
           />
           {form.dependencies.length > 1 && (
-            <Tooltip label="Remove this segment">
-              <ActionIcon
-                aria-label={`Remove segment ${i + 1}`}
-                size="lg"
-                disabled={disabled}
-                onClick={() => {
-                  set(form.dependencies.filter((d) => d.key !== dependency.key));
-                }}
-              >
-                <IconTrash size={17} />
-              </ActionIcon>
-            </Tooltip>
+            <IconAction
+              label="Remove this segment"
+              name={`Remove segment ${i + 1}`}
+              size="lg"
+              disabled={disabled}
+              onClick={() => {
+                set(form.dependencies.filter((d) => d.key !== dependency.key));
+              }}
+            >
+              <IconTrash size={17} />
+            </IconAction>
           )}
         </fieldset>
       ))}

@@ -26,11 +26,7 @@ export function Conflict({ opened, onClose, base, now, names, onTakeTheirs, onKe
       opened={opened}
       onClose={onClose}
       size="lg"
-      title={
-        <Text fw={640} size="lg" component="span">
-          Somebody else changed this segment
-        </Text>
-      }
+      title="Somebody else changed this segment"
     >
       <Text size="sm">
         <b>{now.updatedBy}</b> saved version {now.version} <RelativeTime at={now.updatedAt} />; you began with version {base.version}.{' '}

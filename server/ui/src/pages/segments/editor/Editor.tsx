@@ -1,10 +1,10 @@
 import { Alert, Badge, Button, Stack, TextInput } from '@mantine/core';
 import { notifications } from '@mantine/notifications';
-import { IconGitMerge } from '@tabler/icons-react';
+import { IconGitMerge, IconHistory } from '@tabler/icons-react';
 import { useBlocker, useNavigate } from '@tanstack/react-router';
 import { useRef, useState } from 'react';
-import { ProblemError, useCreateSegment, useMe, usePreview, useReplaceSegment, type Segment, type SegmentInput } from '../../../api';
-import { ConfirmModal, LinkButton, PageHeader, ProblemAlert } from '../../../components';
+import { ProblemError, useCreateSegment, useMe, usePreview, useReplaceSegment, type Change, type Segment, type SegmentInput } from '../../../api';
+import { ConfirmModal, LinkButton, PageHeader, ProblemAlert, TextLink } from '../../../components';
 import { Builder } from './Builder';
 import { EVENT_TYPES } from './complete';
 import { Conflict } from './Conflict';
@@ -22,18 +22,21 @@ interface EditorProps {
   segment: Segment | undefined;
   segments: readonly Segment[];
   names: Names;
+  /** The version whose text one begins with; it may be none of the segment's. */
+  from?: { version: number; change: Change | undefined };
 }
 
 const statusOf = (error: unknown) => (error instanceof ProblemError ? error.problem.status : null);
 const nameTaken = (error: unknown) => error instanceof ProblemError && error.problem.type === '/problems/name-taken';
 
 /** A segment in two forms that follow each other, with what it means, a preview, and its versions. */
-export function Editor({ segment, segments, names }: EditorProps) {
+export function Editor({ segment, segments, names, from }: EditorProps) {
   const navigate = useNavigate();
   const [base, setBase] = useState(segment);
   const start = () => (base ? draftOf(base, names) : newDraft());
   const [saved, setSaved] = useState(start);
-  const { draft, setDraft, setForm, setSql, meaning, lacks, check } = useDraft(() => saved, base?.id, names);
+  const [opened] = useState(() => (from?.change ? withVersion(saved, from.change, names) : saved));
+  const { draft, setDraft, setForm, setSql, meaning, lacks, check } = useDraft(() => opened, base?.id, names);
   const { data: me } = useMe();
   const mayWrite = me?.role !== 'read';
 
@@ -41,9 +44,11 @@ export function Editor({ segment, segments, names }: EditorProps) {
   const nameField = useRef<HTMLInputElement>(null);
   const left = useRef(false);
   const changed = isChanged(draft, saved);
+  // A version that was only looked at is no loss.
+  const atStake = () => changed && isChanged(draft, opened) && !left.current;
   const blocker = useBlocker({
-    shouldBlockFn: () => changed && !left.current,
-    enableBeforeUnload: () => changed && !left.current,
+    shouldBlockFn: atStake,
+    enableBeforeUnload: atStake,
     withResolver: true,
   });
 
@@ -162,6 +167,7 @@ export function Editor({ segment, segments, names }: EditorProps) {
             </Button>
           </Alert>
         )}
+        {base && from && <FromVersion {...from} base={base} />}
         {failure != null && statusOf(failure) !== 412 && !nameTaken(failure) && <ProblemAlert error={failure} />}
         <div className={classes.about}>
           <TextInput
@@ -260,5 +266,20 @@ export function Editor({ segment, segments, names }: EditorProps) {
         What you wrote is lost.
       </ConfirmModal>
     </>
+  );
+}
+
+/** Says that this is not what runs. */
+function FromVersion({ version, change, base }: NonNullable<EditorProps['from']> & { base: Segment }) {
+  if (version === base.version) return null;
+  const newest = (
+    <TextLink to="/segments/$name/edit" params={{ name: base.name }} search={{}} inherit underline="always">
+      Version {base.version}
+    </TextLink>
+  );
+  return (
+    <Alert color={change ? 'cobalt' : 'orange'} icon={<IconHistory size={18} />} title={change ? `This is version ${version}` : `There is no version ${version}`}>
+      {change ? <>{newest} is the newest. Saving what is here makes version {base.version + 1}; the others stay as they are.</> : <>This is {newest}, the newest.</>}
+    </Alert>
   );
 }

@@ -2,7 +2,7 @@ import { Button, Group, Select, Text } from '@mantine/core';
 import { IconPlayerPlay } from '@tabler/icons-react';
 import { useMemo } from 'react';
 import type { Preview, TextError } from '../../../api';
-import { EmptyState, LinkButton, LiveChart, Panel, ProblemAlert, UserLink } from '../../../components';
+import { EmptyState, GenerateLink, LiveChart, Panel, ProblemAlert, UserLink } from '../../../components';
 import { formatCount, formatDuration, plural } from '../../../lib/format';
 import classes from './editor.module.css';
 import { fillMinutes } from './sizes';
@@ -58,7 +58,7 @@ function Found({ preview }: { preview: Preview }) {
   const numbers = [
     ['Members', formatCount(preview.size)],
     ['Entered', formatCount(preview.entered)],
-    ['Exited', formatCount(preview.exited)],
+    ['Left', formatCount(preview.exited)],
     ['Events read', formatCount(preview.rows)],
     ['Took', formatDuration(preview.millis)],
   ];
@@ -67,11 +67,7 @@ function Found({ preview }: { preview: Preview }) {
       <EmptyState
         title="There are no events to try it on"
         text="A preview runs over the events that are kept, and there are none of this time."
-        action={
-          <LinkButton to="/events/generate" variant="default" size="xs">
-            Generate some
-          </LinkButton>
-        }
+        action={<GenerateLink />}
       />
     );
   }

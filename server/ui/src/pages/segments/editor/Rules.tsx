@@ -1,6 +1,7 @@
-import { ActionIcon, Autocomplete, Button, Group, NumberInput, Select, Text, Tooltip } from '@mantine/core';
+import { Autocomplete, Button, Group, NumberInput, Select, Text } from '@mantine/core';
 import { IconClock, IconPlus, IconTrash } from '@tabler/icons-react';
 import { Fragment, useRef } from 'react';
+import { IconAction } from '../../../components';
 import { OPERATORS } from '../words';
 import { newRule, type FormDraft, type RuleDraft } from './draft';
 import classes from './editor.module.css';
@@ -92,7 +93,6 @@ interface RuleProps {
 
 function Rule({ n, rule, window, eventTypes, disabled, onChange, onRemove }: RuleProps) {
   const own = rule.windowMinutes !== null;
-  const ownLabel = own ? 'Use the window of the segment' : 'Give this rule a window of its own';
   return (
     <fieldset className={classes.rule} aria-label={`Rule ${n}`} disabled={disabled}>
       <div className={classes.sentence}>
@@ -150,27 +150,23 @@ function Rule({ n, rule, window, eventTypes, disabled, onChange, onRemove }: Rul
             onChange({ value: Number.isFinite(number) ? number : '' });
           }}
         />
-        <Tooltip label={ownLabel}>
-          <ActionIcon
-            aria-label={ownLabel}
-            aria-pressed={own}
-            size="lg"
-            variant={own ? 'light' : 'subtle'}
-            color={own ? 'cobalt' : 'gray'}
-            disabled={disabled}
-            onClick={() => {
-              onChange({ windowMinutes: own ? null : window });
-            }}
-          >
-            <IconClock size={17} />
-          </ActionIcon>
-        </Tooltip>
+        <IconAction
+          label={own ? 'Use the window of the segment' : 'Give this rule a window of its own'}
+          aria-pressed={own}
+          size="lg"
+          variant={own ? 'light' : 'subtle'}
+          color={own ? 'cobalt' : 'gray'}
+          disabled={disabled}
+          onClick={() => {
+            onChange({ windowMinutes: own ? null : window });
+          }}
+        >
+          <IconClock size={17} />
+        </IconAction>
         {onRemove && (
-          <Tooltip label="Remove this rule">
-            <ActionIcon aria-label={`Remove rule ${n}`} size="lg" disabled={disabled} onClick={onRemove}>
-              <IconTrash size={17} />
-            </ActionIcon>
-          </Tooltip>
+          <IconAction label="Remove this rule" name={`Remove rule ${n}`} size="lg" disabled={disabled} onClick={onRemove}>
+            <IconTrash size={17} />
+          </IconAction>
         )}
       </div>
       {own && (

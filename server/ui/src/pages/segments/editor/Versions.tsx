@@ -3,11 +3,11 @@ import { useState, type ComponentProps } from 'react';
 import { useVersions, type Change } from '../../../api';
 import { Panel, ProblemAlert, RelativeTime } from '../../../components';
 import { plural } from '../../../lib/format';
+import { actionInWords } from '../words';
 import { diffLines } from './diff';
 import { versionText, type Names } from './draft';
 import classes from './editor.module.css';
 
-const ACTIONS: Record<string, string> = { create: 'created', replace: 'changed', pause: 'paused', resume: 'resumed', drop: 'deleted' };
 const TAGS = { same: 'span', added: 'ins', removed: 'del' } as const;
 
 /** Two texts, line by line. */
@@ -49,7 +49,7 @@ export function Versions({ name, names, onRestore }: VersionsProps) {
               <div className={classes.version}>
                 <Badge color={i === 0 ? 'cobalt' : 'gray'}>version {change.version}</Badge>
                 <Text size="sm" component="span">
-                  {ACTIONS[change.action] ?? change.action} by <b>{change.by}</b>
+                  {actionInWords(change.action)} by <b>{change.by}</b>
                 </Text>
                 <Text size="sm" c="dimmed" component="span" style={{ flex: 1 }}>
                   <RelativeTime at={change.at} />

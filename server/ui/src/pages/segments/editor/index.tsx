@@ -1,7 +1,7 @@
 import { Skeleton, Stack } from '@mantine/core';
-import { useParams } from '@tanstack/react-router';
+import { useParams, useSearch } from '@tanstack/react-router';
 import { useMemo } from 'react';
-import { useAllSegments, useSegment } from '../../../api';
+import { useAllSegments, useSegment, useVersions } from '../../../api';
 import { PageHeader, ProblemAlert } from '../../../components';
 import { Editor } from './Editor';
 
@@ -25,9 +25,14 @@ function New() {
 
 function Edit({ name }: { name: string }) {
   const { segments, names, error, refetch } = useNames();
+  const { version } = useSearch({ strict: false });
   const { data: segment, error: noSegment, refetch: again } = useSegment(name);
-  if (!segment || !segments) return <Loading title={`Edit ${name}`} error={noSegment ?? error} onRetry={noSegment ? again : refetch} />;
-  return <Editor key={segment.id} segment={segment} segments={segments} names={names} />;
+  const { data: versions, error: noVersions, refetch: onceMore } = useVersions(name, version !== undefined);
+  if (!segment || !segments || (version !== undefined && !versions)) {
+    return <Loading title={`Edit ${name}`} error={noSegment ?? noVersions ?? error} onRetry={noSegment ? again : noVersions ? onceMore : refetch} />;
+  }
+  const from = version === undefined ? undefined : { version, change: versions?.find((c) => c.version === version) };
+  return <Editor key={`${segment.id} ${version ?? 'newest'}`} segment={segment} segments={segments} names={names} from={from} />;
 }
 
 function Loading({ title, error, onRetry }: { title: string; error: unknown; onRetry: () => unknown }) {

@@ -1,4 +1,10 @@
-/** The address of the editor holds nothing beside its path. */
-export type EditorSearch = Record<never, never>;
+/** What the address of the editor holds beside its path. */
+export interface EditorSearch {
+  /** The version whose text one begins with; the newest by default. */
+  version?: number;
+}
 
-export const editorSearch = (): EditorSearch => ({});
+export function editorSearch(search: Record<string, unknown>): EditorSearch {
+  const version = Number(search.version);
+  return Number.isInteger(version) && version > 0 ? { version } : {};
+}

@@ -61,7 +61,8 @@ function tooltip(label: (u: uPlot, idx: number) => HTMLElement): uPlot.Plugin {
   };
 }
 
-export default function UPlotChart({ label, times, series, height = 160, format = formatCompact, span = 60_000, atLeast, sync }: LiveChartProps) {
+/** Lines over time that grow while one looks. */
+export function LiveChart({ label, times, series, height = 160, format = formatCompact, span = 60_000, atLeast, sync }: LiveChartProps) {
   const { ref: frame, width } = useElementSize();
   const plot = useRef<uPlot>(null);
   const place = useRef<HTMLDivElement>(null);
