@@ -32,6 +32,8 @@ const EPOCH_BITS: u32 = 24;
 pub const LAST_EPOCH: u32 = (1 << EPOCH_BITS) - 1;
 /// The longest time from a row's start to its newest event: 34 years, which only a session could exceed.
 const LONGEST: u64 = (1 << (64 - EPOCH_BITS)) - 1;
+/// How many rows ahead a loop over rows has them fetched from memory.
+pub const AHEAD: usize = 12;
 /// Records in a page: memory grows a page at a time, and records never move.
 const PAGE: usize = 1024;
 
@@ -191,6 +193,9 @@ impl Rows {
     }
 
     fn allocate(&mut self, user: u32, older: u32, start: i64) -> u32 {
+        if let Some(&later) = self.free.len().checked_sub(AHEAD).and_then(|at| self.free.get(at)) {
+            self.prefetch(later);
+        }
         let row = self.free.pop().unwrap_or_else(|| {
             if self.used == self.pages.len() * PAGE {
                 self.pages.push(vec![0; PAGE * (HEADER + self.initial.len())].into_boxed_slice());
@@ -279,6 +284,15 @@ impl Rows {
         record[NEWEST] = after << EPOCH_BITS | (record[NEWEST] & u64::from(LAST_EPOCH));
     }
 
+    /// Has the processor fetch a row that is soon to be read or written.
+    #[inline]
+    pub fn prefetch(&self, row: u32) {
+        if let [first, .., last] = self.record(row) {
+            prefetch(first);
+            prefetch(last);
+        }
+    }
+
     /// Has the processor fetch where a user's newest row is noted, for [`Rows::prefetch_row`] soon after.
     #[inline]
     pub fn prefetch_head(&self, user: u32) {
@@ -295,10 +309,8 @@ impl Rows {
         let Heads::Dense(heads) = &self.heads else { return };
         if let Some(&head) = heads.get(user as usize)
             && head != NONE
-            && let [first, .., last] = self.record(head)
         {
-            prefetch(first);
-            prefetch(last);
+            self.prefetch(head);
         }
     }
 

@@ -6,7 +6,11 @@ use super::{Arrival, Changes, FamilyState, Final, Groups, Tracked};
 use crate::error::EngineError;
 use crate::having::view;
 use crate::result::{ResultKind, ResultRow};
+use crate::state::AHEAD;
 use crate::users::Users;
+
+/// Rows of a window that closes, decided and freed together.
+const STRETCH: usize = 1024;
 
 impl FamilyState {
     #[inline]
@@ -32,6 +36,7 @@ impl FamilyState {
         }
         let width = self.rows.width();
         for (i, &row) in self.touched.iter().enumerate() {
+            self.prefetch_ahead(&self.touched, i);
             let r = self.rows.row(row);
             let (was, now) = (&self.was[i * width..][..width], self.rows.slots(row));
             for index in &self.quick {
@@ -50,6 +55,14 @@ impl FamilyState {
                     changes.opened.push((segment, r.user, if qualified { 1 } else { -1 }));
                 });
             }
+        }
+    }
+
+    /// Has the processor fetch a row that a loop over `rows` will come to soon.
+    #[inline]
+    fn prefetch_ahead(&self, rows: &[u32], i: usize) {
+        if let Some(&later) = rows.get(i + AHEAD) {
+            self.rows.prefetch(later);
         }
     }
 
@@ -96,16 +109,24 @@ impl FamilyState {
                 break;
             }
             let rows = entry.remove();
-            self.finish_tumble(users, &rows, size, finals)?;
-            for &row in &rows {
-                self.free(row);
+            // A stretch of rows at a time, so that they are still at hand when they are freed.
+            let stretch = if self.complex.is_empty() { STRETCH } else { rows.len() };
+            for rows in rows.chunks(stretch) {
+                self.finish_tumble(users, rows, size, finals)?;
+                for (i, &row) in rows.iter().enumerate() {
+                    if let Some(&later) = rows.get(i + AHEAD) {
+                        self.rows.prefetch_head(self.rows.row(later).user);
+                    }
+                    self.free(row);
+                }
             }
         }
         Ok(())
     }
 
     fn finish_tumble(&mut self, users: &Users, rows: &[u32], size: i64, finals: &mut Vec<Final>) -> Result<(), EngineError> {
-        for &row in rows {
+        for (i, &row) in rows.iter().enumerate() {
+            self.prefetch_ahead(rows, i);
             let (r, slots) = (self.rows.row(row), self.rows.slots(row));
             for index in &self.simple {
                 index.qualified(view(index.view, slots), |segment| {
