@@ -9,6 +9,8 @@ export default defineConfig({
   workers: Number(process.env.WORKERS ?? 1),
   forbidOnly: process.env.CI !== undefined,
   timeout: 60_000,
+  // A fault of all tests is told by the first ones.
+  maxFailures: 6,
   expect: { timeout: 10_000 },
   reporter: [['list']],
   use: {

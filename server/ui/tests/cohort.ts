@@ -2,9 +2,8 @@
 import AxeBuilder from '@axe-core/playwright';
 import { expect, test as base, type Page } from '@playwright/test';
 import { spawn, type ChildProcess } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { preview, type PreviewServer } from 'vite';
 
@@ -40,7 +39,10 @@ export class Cohort {
   ) {}
 
   static async create(args: string[]): Promise<Cohort> {
-    const folder = await mkdtemp(path.join(tmpdir(), 'cohort-ui-'));
+    // Beside what npm installed: there it may be written, whatever the system's folder for such files is.
+    const folders = path.join(root, 'node_modules', '.cohort');
+    await mkdir(folders, { recursive: true });
+    const folder = await mkdtemp(path.join(folders, 'service-'));
     const cohort = new Cohort(args, folder, `http://127.0.0.1:${await freePort()}`);
     await cohort.start();
     return cohort;
