@@ -34,6 +34,9 @@ step "aerospike namespace" scripts/tests/aerospike-namespace.sh
 # Two of the acceptance inputs, run as a user would.
 step "acceptance" scripts/acceptance.sh
 
+# The decoder, for as long as fits here; scripts/fuzz.sh 3600 finds more.
+if command -v c++ >/dev/null 2>&1; then step "fuzz" scripts/fuzz.sh 20; else skipped+=("fuzz (no C++ compiler)"); fi
+
 # The web UI: types, lint, unit tests, then its pages in a browser against the binary.
 step "ui check" scripts/ui.sh check
 COHORT=$(cd "${CARGO_TARGET_DIR:-target}" && pwd)/release/cohort

@@ -129,7 +129,11 @@ impl JsonDecoder {
             };
             match outcome {
                 Ok((user, event_type, time)) => self.append(record, user, event_type, time, topics, i as u32, out),
-                Err(reason) => rejected.push(Rejected { record: i as u32, reason }),
+                // What is no UTF-8 by itself may be, with its neighbours in memory.
+                Err(reason) => {
+                    let reason = if std::str::from_utf8(record).is_err() { Reason::NotUtf8 } else { reason };
+                    rejected.push(Rejected { record: i as u32, reason });
+                }
             }
         }
     }

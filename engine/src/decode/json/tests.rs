@@ -310,6 +310,15 @@ fn numbers_are_read_to_the_last_bit() {
 }
 
 #[test]
+fn a_record_is_utf8_or_not_by_itself() {
+    let data = b"{\"a\":1}\xd4\x8a{\"a\":1}";
+    let (mut out, mut rejected) = (EventBatch::default(), vec![]);
+    JsonDecoder::new(projection()).decode(data, &[(0, 7), (7, 8), (8, 9), (9, 16)], Topics::None, &mut out, &mut rejected);
+    let reasons: Vec<_> = rejected.iter().map(|r| r.reason).collect();
+    assert_eq!(reasons, [Reason::MissingUserId, Reason::NotUtf8, Reason::NotUtf8, Reason::MissingUserId]);
+}
+
+#[test]
 fn lines() {
     let mut spans = vec![];
     split_lines(b"{a}\n\n  \r\n{b}\r\nx", &mut spans);
