@@ -38,15 +38,15 @@ build() {
 }
 
 # Finds a Chromium, or installs Debian's where that may be done.
-chromium() {
-  local found
-  for found in "${CHROMIUM:-}" chromium chromium-browser google-chrome; do
-    if [ -n "$found" ] && command -v "$found"; then return; fi
+find_chromium() {
+  local name
+  for name in "${CHROMIUM:-}" chromium chromium-browser google-chrome; do
+    if [ -n "$name" ] && type -P "$name"; then return; fi
   done
-  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+  if [ "$(id -u)" = 0 ] && type -P apt-get >/dev/null; then
     { apt-get install -y --no-install-recommends chromium || { apt-get update && apt-get install -y --no-install-recommends chromium; }; } >/dev/null 2>&1 || true
   fi
-  command -v chromium || true
+  type -P chromium || true
 }
 
 have_node || skip "the web UI" "it needs Node.js 20.19 or later"
@@ -55,7 +55,7 @@ case ${1:-build} in
 build) build ;;
 check) npm run --silent check ;;
 e2e)
-  CHROMIUM=$(chromium)
+  CHROMIUM=$(find_chromium)
   [ -n "$CHROMIUM" ] || skip "the web UI in a browser" "there is no Chromium"
   export CHROMIUM
   npm run --silent e2e

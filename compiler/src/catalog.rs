@@ -21,6 +21,9 @@ pub const STREAMS: [&str; 4] = ["events", "order_events", "activity_events", "in
 /// Functions that read the clock or the system although they are not declared volatile.
 const IMPURE: [&str; 7] = ["now", "current_timestamp", "current_date", "current_time", "today", "version", "arrow_metadata"];
 
+/// Functions that make much of little, so that one call could take all memory.
+pub const BOUNDLESS: [&str; 7] = ["repeat", "lpad", "rpad", "array_repeat", "array_resize", "range", "generate_series"];
+
 /// Timestamps are milliseconds in UTC.
 pub fn timestamp_type() -> DataType {
     DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()))
@@ -103,7 +106,8 @@ impl Default for Functions {
     fn default() -> Self {
         let mut scalars = HashMap::new();
         for udf in SessionStateDefaults::default_scalar_functions() {
-            if udf.signature().volatility == Volatility::Volatile || IMPURE.contains(&udf.name()) {
+            let refused = IMPURE.iter().chain(&BOUNDLESS).any(|name| *name == udf.name());
+            if udf.signature().volatility == Volatility::Volatile || refused {
                 continue;
             }
             for name in udf.aliases().iter().chain([&udf.name().to_string()]) {

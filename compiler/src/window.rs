@@ -8,6 +8,8 @@ use std::fmt;
 
 /// Shortest window, in milliseconds.
 pub const MIN_WINDOW_MS: i64 = 1_000;
+/// Most windows that an event can be in.
+pub const MAX_OVERLAP: i64 = 100_000;
 /// Longest window, in milliseconds.
 pub const MAX_WINDOW_MS: i64 = 30 * 86_400_000;
 
@@ -108,6 +110,10 @@ impl WindowSpec {
             WindowSpec::Tumble { size } => in_range("size", size),
             WindowSpec::Session { gap } => in_range("gap", gap),
             WindowSpec::Hop { slide, size } => in_range("slide", slide).or(in_range("size", size)).or_else(|| {
+                let windows = size / slide;
+                if windows > MAX_OVERLAP {
+                    return Some(format!("each event would be in {windows} windows; {MAX_OVERLAP} are possible: choose a longer slide"));
+                }
                 (slide > size)
                     .then(|| format!("the slide ({}) must not exceed the size ({}), or events between windows would be lost", Millis(slide), Millis(size)))
             }),

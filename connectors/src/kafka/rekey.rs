@@ -69,7 +69,8 @@ pub struct Rekeyer {
 /// # Errors
 /// When the brokers refuse.
 pub async fn create_topic(options: &KafkaOptions, partitions: u32) -> Result<(), super::KafkaProblem> {
-    let config = [("retention.ms", KEPT_MS), ("message.timestamp.type", "CreateTime")];
+    // Kept by when they were written there: what is read from long ago would be deleted at once by its own time.
+    let config = [("retention.ms", KEPT_MS), ("message.timestamp.type", "LogAppendTime")];
     admin::create(options, &[options.rekeyed()], partitions, &config).await
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -83,10 +83,30 @@ enum EmitMode {
 
 /// Members at the end, by segment.
 struct Members {
-    out: Option<BufWriter<File>>,
+    out: Option<Box<dyn Write + Send>>,
     counts: Vec<u64>,
     examples: Vec<Vec<String>>,
     error: Option<std::io::Error>,
+}
+
+/// A file to write, or standard output.
+fn create(path: &Path) -> Result<Box<dyn Write + Send>> {
+    if path.as_os_str() == "-" {
+        return Ok(Box::new(std::io::stdout()));
+    }
+    let file = File::create(path).with_context(|| path.display().to_string())?;
+    Ok(Box::new(BufWriter::with_capacity(1 << 18, file)))
+}
+
+/// What is read would be empty by the time that it is.
+fn overwrites_nothing_read(args: &Args) -> Result<()> {
+    let read: Vec<PathBuf> = [&args.input, &args.segments, &args.rules].into_iter().flatten().filter_map(|p| p.canonicalize().ok()).collect();
+    let output = PathBuf::from(&args.output);
+    let written = [Some(&output), args.json.as_ref(), args.memberships.as_ref(), args.dead_letters.as_ref()];
+    match written.into_iter().flatten().find(|path| path.canonicalize().is_ok_and(|path| read.contains(&path))) {
+        Some(path) => Err(super::Usage(format!("{} is read, and would be overwritten", path.display())).into()),
+        None => Ok(()),
+    }
 }
 
 /// Runs the command.
@@ -104,14 +124,14 @@ pub fn run(args: Args) -> Result<()> {
     if let Some(input) = args.input.iter().find(|p| p.as_os_str() != "-" && !p.is_file()) {
         return Err(super::Usage(format!("{}: no such file", input.display())).into());
     }
-    let create = |path: &PathBuf| File::create(path).map(|f| BufWriter::with_capacity(1 << 18, f)).with_context(|| path.display().to_string());
+    overwrites_nothing_read(&args)?;
     let writer = ResultWriter::create(&args.output)?;
     let dead: Option<Box<dyn Write + Send>> = match &args.dead_letters {
-        Some(path) => Some(Box::new(create(path)?)),
+        Some(path) => Some(create(path)?),
         None => None,
     };
     let mut members = Members {
-        out: args.memberships.as_ref().map(create).transpose()?,
+        out: args.memberships.as_deref().map(create).transpose()?,
         counts: vec![0; program.segments.len()],
         examples: vec![vec![]; program.segments.len()],
         error: None,

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use cohort_compiler::catalog::BOUNDLESS;
 use datafusion::arrow::array::{ArrayRef, BooleanArray, Float64Array, MapBuilder, RecordBatch, StringArray, StringBuilder, TimestampMillisecondArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::catalog::{Session, TableProvider};
@@ -14,6 +15,7 @@ use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::logical_expr::registry::FunctionRegistry;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator, TableProviderFilterPushDown};
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
@@ -317,13 +319,22 @@ impl Service {
         let no_spill = DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled);
         let runtime = RuntimeEnvBuilder::new().with_memory_limit(MAX_MEMORY, 1.0).with_disk_manager_builder(no_spill).build_arc();
         let context = SessionContext::new_with_config_rt(config, runtime.map_err(|e| Problem::internal(&e))?);
+        for function in BOUNDLESS.iter().flat_map(|name| context.udf(name)) {
+            function.aliases().iter().map(String::as_str).chain([function.name()]).for_each(|name| context.deregister_udf(name));
+        }
+        context.deregister_udtf("range");
+        context.deregister_udtf("generate_series");
         for (name, kind) in TABLES {
             let table = Known { service: Arc::clone(self), kind, schema: schema(kind) };
             context.register_table(name, Arc::new(table)).map_err(|e| Problem::internal(&e))?;
         }
         let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         let plan = context.sql_with_options(sql, read_only).await.map_err(|e| refused(&e))?;
-        let columns = plan.schema().fields().iter().map(|f| f.name().clone()).collect();
+        let columns: Vec<String> = plan.schema().fields().iter().map(|f| f.name().clone()).collect();
+        if let Some(twice) = columns.iter().enumerate().find(|(i, name)| columns[..*i].contains(name)).map(|(_, name)| name) {
+            let problem = Problem::new(axum::http::StatusCode::BAD_REQUEST, "invalid-query", format!("two columns are named {twice}"));
+            return Err(problem.hint("rows are by column name: give one of them another name with AS"));
+        }
         let plan = yielding(plan.create_physical_plan().await.map_err(|e| refused(&e))?)?;
         let mut stream = execute_stream(plan, context.task_ctx()).map_err(|e| refused(&e))?;
         let (mut rows, mut truncated) = (vec![], false);

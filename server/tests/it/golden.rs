@@ -68,3 +68,18 @@ fn any_bytes_are_survived() {
         assert_eq!(output.status.code(), Some(0), "{name}: {}", String::from_utf8_lossy(&output.stderr));
     }
 }
+
+#[test]
+fn a_replay_does_not_overwrite_what_it_reads() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let events = folder.path().join("events.jsonl");
+    let record = "{\"userId\":\"u\",\"eventType\":\"view\",\"timestamp\":1}\n";
+    for flag in ["--output", "--memberships", "--dead-letters", "--json"] {
+        std::fs::write(&events, record).expect("a file");
+        let path = events.to_str().expect("a path");
+        let output = cohort(&["replay", "--input", path, "--segments", "segments.sql", flag, path]);
+        assert!(!output.status.success());
+        assert!(String::from_utf8_lossy(&output.stderr).contains("would be overwritten"), "{output:?}");
+        assert_eq!(std::fs::read_to_string(&events).expect("a file"), record);
+    }
+}
