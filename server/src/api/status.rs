@@ -300,7 +300,9 @@ pub async fn status(State(app): State<App>) -> Json<ServiceStatus> {
     let (current, outbox, workers) = (app.current.load_full(), app.runtime.outbox(), app.runtime.workers());
     let partitions = workers.iter().enumerate().flat_map(|(w, s)| s.partitions.iter().map(move |p| (w, p)));
     let mut partitions: Vec<Partition> = partitions.map(|(w, p)| partition(&app, w, p)).collect();
-    partitions.sort_by_key(|p| p.partition);
+    // One that goes from worker to worker is told by both for a moment; the one who has read further has it.
+    partitions.sort_by_key(|p| (p.partition, p.lag));
+    partitions.dedup_by_key(|p| p.partition);
     let time = &app.config.time;
     Json(ServiceStatus {
         version: env!("CARGO_PKG_VERSION").into(),

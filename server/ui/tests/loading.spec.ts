@@ -7,9 +7,6 @@ import { DEMO, expect, test } from './cohort';
 // A trace takes pictures all the while.
 test.use({ args: DEMO, trace: 'off' });
 
-// What else the machine does may come in between.
-test.describe.configure({ retries: 2 });
-
 const LOADS = 5;
 const MOST_MS = 1_000;
 const MOST_BYTES = 1_000_000;
