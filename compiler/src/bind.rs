@@ -73,6 +73,10 @@ fn planner_finding(error: &DataFusionError, catalog: &Catalog<'_>) -> Finding {
     let at = diagnostic.and_then(|d| d.span).map(|s| Position { line: s.start.line, column: s.start.column });
     let text = plain_message(error);
     let mut finding = Finding::new(at.unwrap_or_default(), text.clone());
+    if let Some(name) = text.strip_prefix("Invalid function '").and_then(|rest| rest.split('\'').next()) {
+        let (message, hint) = catalog.missing_function(name);
+        return Finding { message, hint, ..finding };
+    }
     if let Some(help) = diagnostic.and_then(|d| d.helps.first().or(None)).map(|h| h.message.clone()) {
         finding = finding.hint(help);
     } else if let Some(name) = text.strip_prefix("unknown segment or stream ") {

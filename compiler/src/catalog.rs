@@ -21,6 +21,9 @@ pub const STREAMS: [&str; 4] = ["events", "order_events", "activity_events", "in
 /// Functions that read the clock or the system although they are not declared volatile.
 const IMPURE: [&str; 7] = ["now", "current_timestamp", "current_date", "current_time", "today", "version", "arrow_metadata"];
 
+/// Functions that give something else at each call.
+const VOLATILE: [&str; 3] = ["random", "rand", "uuid"];
+
 /// Functions that make much of little, so that one call could take all memory.
 pub const BOUNDLESS: [&str; 7] = ["repeat", "lpad", "rpad", "array_repeat", "array_resize", "range", "generate_series"];
 
@@ -169,13 +172,29 @@ impl<'a> Catalog<'a> {
 
     /// The segment or stream whose name is nearest to a wrong one.
     pub fn nearest(&self, name: &str) -> Option<String> {
-        let names = self.segments.iter().chain(STREAMS);
-        names
-            .map(|n| (datafusion::common::utils::datafusion_strsim::levenshtein(n, name), n))
-            .filter(|(distance, n)| *distance <= 2.max(n.len() / 4))
-            .min()
-            .map(|(_, n)| n.to_string())
+        nearest(name, self.segments.iter().chain(STREAMS))
     }
+
+    /// What is said of a function that is not there: whether it is left out on purpose, or which one is nearest.
+    pub fn missing_function(&self, name: &str) -> (String, Option<String>) {
+        if IMPURE.contains(&name) || VOLATILE.contains(&name) {
+            return (format!("{name} does not depend on events alone"), Some("a segment is the same whenever it is computed: compare with event_time".into()));
+        }
+        if BOUNDLESS.contains(&name) {
+            return (format!("{name} is left out: one call of it could take all memory"), None);
+        }
+        let names = self.functions.scalars.keys().chain(self.functions.aggregates.keys());
+        (format!("there is no function {name}"), nearest(name, names.map(String::as_str)).map(|near| format!("did you mean {near}?")))
+    }
+}
+
+/// The name nearest to a wrong one, the first by the alphabet of several.
+fn nearest<'n>(wrong: &str, names: impl Iterator<Item = &'n str>) -> Option<String> {
+    names
+        .map(|n| (datafusion::common::utils::datafusion_strsim::levenshtein(n, wrong), n))
+        .filter(|(distance, n)| *distance <= 2.max(n.len() / 4))
+        .min()
+        .map(|(_, n)| n.to_string())
 }
 
 impl ContextProvider for Catalog<'_> {

@@ -1,7 +1,8 @@
 //! From the workers to the sinks: one thread takes results, dead letters and checkpoints in the order in which
 //! workers hand them over, and tries again until they are written. While a sink cannot be written, the bounded
 //! queue fills, workers wait, and the source is not read. A checkpoint is published only after everything that
-//! came before it was written, by a thread of its own, as results need not wait for that. What belongs to a partition that another process reads by now is left out.
+//! came before it was written, by a thread of its own, as results need not wait for that. What belongs to a
+//! partition that another process reads by now is left out.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -125,6 +126,8 @@ impl DeadLetterSink for Nowhere {
     }
 }
 
+/// Checkpoints that wait to be published while results go on, at most: those of a worker's partitions come together.
+const UNPUBLISHED: usize = 16;
 /// Items written together, at most.
 const TOGETHER: usize = 256;
 const FIRST_RETRY: Duration = Duration::from_millis(100);
@@ -135,7 +138,7 @@ const GRACE: Duration = Duration::from_secs(2);
 impl Outbox {
     /// Writes until the workers are gone.
     pub fn run(mut self) {
-        let (publish, published) = std::sync::mpsc::sync_channel(1);
+        let (publish, published) = std::sync::mpsc::sync_channel(UNPUBLISHED);
         let publisher = Publisher { from: published, store: Arc::clone(&self.store), clock: Arc::clone(&self.clock), status: Arc::clone(&self.status) };
         std::thread::scope(|scope| {
             scope.spawn(move || publisher.run());

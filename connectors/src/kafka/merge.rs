@@ -15,16 +15,21 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How far behind the clock records are that are called old, ms.
 const OLD: i64 = 5_000;
 
+/// How long after an end was told what comes next may still be on its way from the thread that fetches, which learns
+/// how far a log reaches a moment before it hands over the records.
+const DOUBT: Duration = Duration::from_millis(20);
+
 #[derive(Debug, Clone, Copy)]
 struct Record {
-    start: usize,
-    end: usize,
+    /// Where it is among all bytes that the lane ever held.
+    start: u64,
+    len: u32,
     /// Index of its topic.
     topic: u16,
     offset: i64,
     /// ms since the epoch
     time: i64,
-    /// When it was fetched, ms since the epoch.
+    /// When it was taken in, ms since the epoch.
     arrived: i64,
 }
 
@@ -35,19 +40,17 @@ pub struct Lane {
     /// The topics of records: its own, and those that records had before they were given another key.
     topics: Vec<Arc<str>>,
     data: Vec<u8>,
+    /// Bytes that were taken and are no longer in `data`.
+    gone: u64,
     records: VecDeque<Record>,
     /// The next offset to fetch.
     pub next: i64,
     /// The end of the log, as far as it is known.
     pub end: i64,
-    /// The end at which the broker said that there is no more: what is before it may be marks of transactions.
-    reached: i64,
+    /// When the broker said that there is no more: what is before the end may be marks of transactions.
+    ended: Option<Instant>,
     /// Whether the end was asked for since a record was last taken.
     confirmed: bool,
-    /// Whether its end will be told again though it is known, as fetching began anew there.
-    pub told_again: bool,
-    /// Whether fetching rests, as there is enough at hand.
-    pub paused: bool,
     since: Instant,
 }
 
@@ -58,13 +61,12 @@ impl Lane {
             topics: vec![Arc::clone(&topic)],
             topic,
             data: vec![],
+            gone: 0,
             records: VecDeque::new(),
             next,
             end,
-            reached: next,
+            ended: None,
             confirmed: false,
-            told_again: false,
-            paused: false,
             since: Instant::now(),
         }
     }
@@ -76,13 +78,13 @@ impl Lane {
 
     /// Adds a record, with the topic that it had before, if it was given another key.
     pub fn push(&mut self, payload: &[u8], origin: Option<&str>, offset: i64, time: i64, arrived: i64) {
-        let start = self.data.len();
+        let start = self.gone + self.data.len() as u64;
         self.data.extend_from_slice(payload);
         let topic = origin.map_or(0, |origin| self.index(origin));
-        self.records.push_back(Record { start, end: self.data.len(), topic, offset, time, arrived });
+        self.records.push_back(Record { start, len: payload.len() as u32, topic, offset, time, arrived });
         self.next = offset + 1;
         self.end = self.end.max(self.next);
-        self.told_again = false;
+        self.ended = None;
     }
 
     fn index(&mut self, topic: &str) -> u16 {
@@ -105,28 +107,32 @@ impl Lane {
 
     /// Bytes at hand.
     pub fn bytes(&self) -> usize {
-        self.data.len()
+        self.records.front().map_or(0, |r| self.data.len() - (r.start - self.gone) as usize)
     }
 
     /// Records that are in the log and not taken yet.
     pub fn lag(&self) -> u64 {
-        let unread = if self.end <= self.reached { 0 } else { (self.end - self.next).max(0) };
+        let unread = if self.has_ended() { 0 } else { (self.end - self.next).max(0) };
         self.records.len() as u64 + unread as u64
     }
 
-    fn is_waited_for(&self) -> bool {
-        self.records.is_empty() && self.next.max(self.reached) < self.end && self.since.elapsed() < PATIENCE
+    fn has_ended(&self) -> bool {
+        self.next >= self.end || self.ended.is_some_and(|at| at.elapsed() >= DOUBT)
     }
 
-    /// Fetching begins anew where it was: of a topic without more, the broker says so again.
-    pub fn restart(&mut self) {
-        self.told_again = !self.paused && self.next.max(self.reached) >= self.end;
+    fn is_waited_for(&self) -> bool {
+        self.records.is_empty() && !self.has_ended() && self.since.elapsed() < PATIENCE
+    }
+
+    /// The broker said that there is no more.
+    pub fn mark_end(&mut self) {
+        self.ended = Some(Instant::now());
     }
 
     /// The log ends there now, as far as the client has heard.
     pub fn learn_end(&mut self, end: i64) {
         if end > self.end {
-            (self.end, self.since) = (end, Instant::now());
+            (self.end, self.since, self.ended) = (end, Instant::now(), None);
         }
     }
 
@@ -138,12 +144,22 @@ impl Lane {
 
     fn take(&mut self, into: &mut RawBatch) {
         if let Some(r) = self.records.pop_front() {
-            into.push(&self.data[r.start..r.end], &self.topics[usize::from(r.topic)], r.offset, r.arrived);
+            let start = (r.start - self.gone) as usize;
+            into.push(&self.data[start..start + r.len as usize], &self.topics[usize::from(r.topic)], r.offset, r.arrived);
             if self.records.is_empty() {
-                self.data.clear();
                 self.since = Instant::now();
             }
             self.confirmed = false;
+        }
+    }
+
+    /// Makes room of what was taken, when that is more than what is left: each byte is moved once at most, on average.
+    fn tidy(&mut self) {
+        let left = self.bytes();
+        let taken = self.data.len() - left;
+        if taken >= left {
+            self.gone += taken as u64;
+            self.data.drain(..taken);
         }
     }
 }
@@ -163,7 +179,7 @@ impl Shelf {
     /// The topics of which it is to be asked whether they have no more, before old records of others are taken.
     pub fn unconfirmed(&mut self, now: i64) -> impl Iterator<Item = &mut Lane> {
         let old = self.lanes.iter().filter_map(|l| l.records.front()).any(|r| r.time < now - OLD);
-        self.lanes.iter_mut().filter(move |l| old && l.records.is_empty() && !l.confirmed)
+        self.lanes.iter_mut().filter(move |l| old && l.records.is_empty() && !l.confirmed && !l.is_waited_for())
     }
 
     /// Whether there is a record whose turn is known.
@@ -177,6 +193,11 @@ impl Shelf {
         (into.partition, into.log) = (self.partition, self.log.clone());
         // The next time, others may have more.
         self.lanes.iter_mut().for_each(|l| l.confirmed = false);
+        self.merge(max_rows, into);
+        self.lanes.iter_mut().for_each(Lane::tidy);
+    }
+
+    fn merge(&mut self, max_rows: usize, into: &mut RawBatch) {
         while into.len() < max_rows && into.data.len() < (1 << 30) {
             let head = |l: &Lane| l.records.front().map(|r| r.time);
             let next = (0..self.lanes.len()).filter_map(|i| head(&self.lanes[i]).map(|time| (time, i))).min();
@@ -185,18 +206,6 @@ impl Shelf {
             if self.lanes[lane].is_waited_for() {
                 return;
             }
-        }
-    }
-
-    /// The broker said of one of the topics that there is no more: of one of which that was known, or else of the one
-    /// that has least to come.
-    pub fn mark_end(&mut self) {
-        if let Some(lane) = self.lanes.iter_mut().find(|l| l.told_again) {
-            lane.told_again = false;
-            return;
-        }
-        if let Some(lane) = self.lanes.iter_mut().filter(|l| l.reached < l.end).min_by_key(|l| l.end - l.next) {
-            lane.reached = lane.end;
         }
     }
 
@@ -244,14 +253,34 @@ mod tests {
         assert!(shelf.is_ready());
         assert_eq!(taken(&mut shelf, 9), ["b:1:4"]);
         assert_eq!(shelf.lag(), 2);
-        shelf.mark_end();
+        shelf.lanes[0].mark_end();
         assert!(!shelf.is_ready(), "the end was that of a, of which nothing is missing");
-        shelf.mark_end();
+        shelf.lanes[1].mark_end();
+        assert!(!shelf.is_ready(), "records may follow at once");
+        std::thread::sleep(DOUBT);
         assert_eq!(shelf.lag(), 1, "what is left of b are marks of transactions");
         assert_eq!(shelf.unconfirmed(100_000).count(), 1, "is b still at its end?");
         shelf.lanes[1].confirm(5);
         assert!(!shelf.is_ready(), "it is not");
         shelf.lanes[1].push(b"6", None, 4, 6, 0);
         assert_eq!(taken(&mut shelf, 9), ["a:1:5", "b:4:6"]);
+    }
+
+    #[test]
+    fn room_is_made_of_what_was_taken() {
+        let mut shelf = shelf(&[("a", &[], 0)]);
+        let (mut offset, mut batch) = (0, RawBatch::default());
+        for round in 0..1_000 {
+            for _ in 0..3 {
+                shelf.lanes[0].push(format!("{offset:08}").as_bytes(), None, offset, offset, 0);
+                offset += 1;
+            }
+            shelf.take(2 + round % 3, &mut batch);
+            let first = batch.offsets[0];
+            (0..batch.len()).for_each(|r| assert_eq!(batch.payload(r), format!("{:08}", first + r as i64).as_bytes()));
+            let lane = &shelf.lanes[0];
+            assert_eq!(lane.bytes(), lane.len() * 8);
+            assert!(lane.data.len() <= lane.bytes() * 2 + 8, "{} bytes are kept for {}", lane.data.len(), lane.bytes());
+        }
     }
 }

@@ -3,17 +3,21 @@
 //! A partition is that number of every topic. Offsets are kept with the checkpoints; the group's committed offsets
 //! follow them, for those who watch lag, and for partitions whose checkpoints are gone. Rebalances are the worker's
 //! matter: the callback only notes them, and the group waits until [`Source::begin`] or [`Source::release`].
+//!
+//! Each partition of a topic has a queue of the client's of its own, from which no more is taken than the next batch
+//! needs. What waits there is bounded by the client, which then fetches no more: that is all the back-pressure there is.
 
 use std::collections::VecDeque;
 use std::ffi::CString;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use cohort_engine::source::{Polled, Positions, RawBatch, Source, SourceError};
 use rdkafka::bindings::{rd_kafka_get_watermark_offsets, rd_kafka_resp_err_t};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
@@ -24,15 +28,13 @@ use super::bounded::origin;
 use super::merge::{Lane, Shelf};
 use super::{KafkaOptions, KafkaProblem, PATIENCE, Start, first_offset, is_fatal, kept, partitions_of};
 
-/// Records and bytes of a topic's partition at hand, beyond which fetching rests.
-const LANE_RECORDS: usize = 131_072;
-const LANE_BYTES: usize = 64 << 20;
-/// How long a poll waits at a time while a topic is waited for.
+/// Bytes of a topic's partition at hand, beyond which no more is taken in.
+const LANE_BYTES: usize = 8 << 20;
+/// How long a poll waits at a time while a topic is waited for, and while nothing is there.
 const SLICE: Duration = Duration::from_millis(5);
+const IDLE: Duration = Duration::from_millis(20);
 /// How often the ends of the logs are looked at, while records come.
 const LOOK: Duration = Duration::from_millis(200);
-/// Records that are taken in at a time beyond a batch, where a topic is waited for.
-const A_LITTLE: usize = 1_024;
 /// How long the commit of a partition that leaves is waited for.
 const COMMIT: Duration = Duration::from_secs(3);
 
@@ -100,21 +102,43 @@ impl ConsumerContext for Context {
     }
 }
 
+/// Raised by the client's threads when something comes.
+#[derive(Default)]
+struct Signal {
+    raised: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Signal {
+    fn raise(&self) {
+        *lock(&self.raised) = true;
+        self.changed.notify_one();
+    }
+
+    /// Waits until it is raised, and lowers it.
+    fn wait(&self, timeout: Duration) {
+        let raised = lock(&self.raised);
+        let (mut raised, _) = self.changed.wait_timeout_while(raised, timeout, |raised| !*raised).unwrap_or_else(PoisonError::into_inner);
+        *raised = false;
+    }
+}
+
+/// A partition that is read: its topics, and the client's queue of each.
+struct Reading {
+    shelf: Shelf,
+    queues: Vec<PartitionQueue<Context>>,
+}
+
 /// Reads topics as a member of a group.
 pub struct KafkaSource {
-    consumer: BaseConsumer<Context>,
+    readings: Vec<Reading>,
+    consumer: Arc<BaseConsumer<Context>>,
     options: KafkaOptions,
     topics: Vec<Arc<str>>,
     /// Partitions that each topic had at the start: what comes later is read from its first record on.
     born: Vec<usize>,
-    shelves: Vec<Shelf>,
     turn: usize,
-    /// Whether all fetching rests, as the sink is waited for.
-    resting: bool,
-    /// The shelf and lane of the last record.
-    last: (usize, usize),
-    /// Records at hand.
-    at_hand: usize,
+    signal: Arc<Signal>,
     /// When the ends of the logs were last looked at.
     looked: Instant,
     /// The time of what comes now, ms since the epoch.
@@ -131,7 +155,11 @@ impl KafkaSource {
     /// # Errors
     /// When a property is not one of librdkafka's, or makes no sense.
     pub fn join(options: KafkaOptions) -> Result<Self, KafkaProblem> {
-        let ahead = (options.fetch_ahead / 1024).clamp(1_024, 2_000_000).to_string();
+        let logs = options.logs();
+        let names: Vec<&str> = logs.iter().map(String::as_str).collect();
+        let born = partitions_at_start(&options, &names)?;
+        // The bound is one of each queue.
+        let ahead = (options.fetch_ahead / 1024 / born.iter().sum::<usize>().max(1)).clamp(1_024, 2_000_000).to_string();
         let ours = [
             ("group.id", options.group_id.as_str()),
             ("enable.auto.commit", "false"),
@@ -151,21 +179,16 @@ impl KafkaSource {
             ("fetch.message.max.bytes", "4194304"),
         ];
         let consumer: BaseConsumer<Context> = options.client(&ours).create_with_context(Context::default()).map_err(options.failed("consumer"))?;
-        let logs = options.logs();
-        let names: Vec<&str> = logs.iter().map(String::as_str).collect();
         consumer.subscribe(&names).map_err(options.failed("subscribe"))?;
         let topics = logs.iter().map(|t| t.as_str().into()).collect();
-        let born = names.iter().map(|t| partitions_of(&consumer, t)).collect::<KafkaResult<_>>().map_err(options.failed("metadata"))?;
         Ok(KafkaSource {
-            consumer,
+            readings: vec![],
+            consumer: Arc::new(consumer),
             topics,
             born,
             options,
-            shelves: vec![],
             turn: 0,
-            resting: false,
-            last: (0, 0),
-            at_hand: 0,
+            signal: Arc::default(),
             looked: Instant::now(),
             arrived: now(),
         })
@@ -180,95 +203,55 @@ impl KafkaSource {
         SourceError { source_name: format!("kafka {}", self.options.brokers), message, fatal: true }
     }
 
-    /// Takes in one record or event, waiting for it up to `timeout`; returns whether there was one.
-    fn pump(&mut self, timeout: Duration) -> Result<bool, SourceError> {
-        let polled = self.consumer.poll(timeout);
-        match polled {
-            None => Ok(false),
-            Some(Ok(message)) => {
-                let last = place(&self.shelves, self.last, &message);
-                if let Some((shelf, lane)) = last {
-                    self.last = (shelf, lane);
-                    let time = message.timestamp().to_millis().unwrap_or(i64::MIN);
-                    let lane = &mut self.shelves[shelf].lanes[lane];
-                    // Less is what the client fetched before it began elsewhere.
-                    if message.offset() >= lane.next {
-                        let origin = if self.options.rekey { origin(&message) } else { None };
-                        lane.push(message.payload().unwrap_or_default(), origin, message.offset(), time, self.arrived);
-                        self.at_hand += 1;
+    /// Serves the client's callbacks, and takes in what was fetched before a partition had its own queue: so what is
+    /// older than all that is there.
+    fn serve(&mut self, timeout: Duration) -> Result<(), SourceError> {
+        let mut timeout = timeout;
+        while let Some(polled) = self.consumer.poll(std::mem::take(&mut timeout)) {
+            match polled {
+                Ok(message) => {
+                    let is = |l: &Lane, r: &Reading| i64::from(r.shelf.partition) == i64::from(message.partition()) && **l.topic() == *message.topic();
+                    let lane = self.readings.iter_mut().find_map(|r| Some((r.shelf.lanes.iter().position(|l| is(l, r))?, r)));
+                    if let Some((lane, reading)) = lane {
+                        take_in(&mut reading.shelf.lanes[lane], &message, self.options.rekey, self.arrived);
                     }
                 }
-                Ok(true)
+                Err(KafkaError::PartitionEOF(_)) => {}
+                Err(error) => return Err(self.failed("read", error)),
             }
-            Some(Err(KafkaError::PartitionEOF(partition))) => {
-                let shelf = self.shelves.iter_mut().find(|s| i64::from(s.partition) == i64::from(partition));
-                shelf.into_iter().for_each(Shelf::mark_end);
-                Ok(true)
-            }
-            Some(Err(error)) => Err(self.failed("read", error)),
-        }
-    }
-
-    /// Rests fetching of topics of which there is enough at hand, and has the others go on.
-    fn balance(&mut self) -> Result<(), SourceError> {
-        let (mut pause, mut resume) = (TopicPartitionList::new(), TopicPartitionList::new());
-        for shelf in &mut self.shelves {
-            for lane in &mut shelf.lanes {
-                let full = lane.len() > LANE_RECORDS || lane.bytes() > LANE_BYTES;
-                let empty = lane.len() < LANE_RECORDS / 2 && lane.bytes() < LANE_BYTES;
-                if full && !lane.paused {
-                    lane.paused = true;
-                    pause.add_partition(lane.topic(), shelf.partition as i32);
-                } else if lane.paused && empty {
-                    lane.paused = false;
-                    resume.add_partition(lane.topic(), shelf.partition as i32);
-                }
-            }
-        }
-        if pause.count() > 0 {
-            self.consumer.pause(&pause).map_err(|e| self.failed("pause", e))?;
-        }
-        if resume.count() > 0 && !self.resting {
-            self.consumer.resume(&resume).map_err(|e| self.failed("resume", e))?;
         }
         Ok(())
     }
 
-    fn all(&self, paused: bool) -> TopicPartitionList {
-        let mut list = TopicPartitionList::new();
-        for shelf in &self.shelves {
-            shelf.lanes.iter().filter(|l| paused || !l.paused).for_each(|l| {
-                list.add_partition(l.topic(), shelf.partition as i32);
-            });
-        }
-        list
-    }
-
-    fn wake(&mut self) -> Result<(), SourceError> {
-        if std::mem::take(&mut self.resting) {
-            self.consumer.resume(&self.all(false)).map_err(|e| self.failed("resume", e))?;
-            self.shelves.iter_mut().flat_map(|s| &mut s.lanes).for_each(Lane::restart);
+    /// Takes in what a partition's queues have, up to a batch of each.
+    fn fill(&mut self, reading: usize, max_rows: usize) -> Result<(), SourceError> {
+        let Reading { shelf, queues } = &mut self.readings[reading];
+        for (lane, queue) in shelf.lanes.iter_mut().zip(queues) {
+            while lane.len() < max_rows && lane.bytes() < LANE_BYTES {
+                match queue.poll(Duration::ZERO) {
+                    None => break,
+                    Some(Ok(message)) => take_in(lane, &message, self.options.rekey, self.arrived),
+                    Some(Err(KafkaError::PartitionEOF(_))) => lane.mark_end(),
+                    Some(Err(error)) => return Err(self.failed("read", error)),
+                }
+            }
         }
         Ok(())
     }
 
     /// Fills `into` from a partition whose turn it is.
-    fn hand_out(&mut self, max_rows: usize, into: &mut RawBatch) -> bool {
-        for _ in 0..self.shelves.len() {
-            self.turn = (self.turn + 1) % self.shelves.len();
-            let shelf = &mut self.shelves[self.turn];
+    fn hand_out(&mut self, max_rows: usize, into: &mut RawBatch) -> Result<bool, SourceError> {
+        for _ in 0..self.readings.len() {
+            self.turn = (self.turn + 1) % self.readings.len();
+            self.fill(self.turn, max_rows)?;
+            self.confirm_ends(self.turn)?;
+            let shelf = &mut self.readings[self.turn].shelf;
             if shelf.is_ready() {
                 shelf.take(max_rows, into);
-                self.at_hand = self.at_hand.saturating_sub(into.len());
-                return !into.is_empty();
+                return Ok(!into.is_empty());
             }
         }
-        false
-    }
-
-    fn count_at_hand(&mut self) {
-        self.at_hand = self.shelves.iter().flat_map(|s| &s.lanes).map(Lane::len).sum();
-        (self.turn, self.last) = (0, (0, 0));
+        Ok(false)
     }
 
     /// What the group says; a partition must be ours in every topic that has it.
@@ -315,6 +298,27 @@ impl KafkaSource {
         first_offset(&self.consumer, topic, partition, if whole { Start::Earliest } else { self.options.start })
     }
 
+    /// Reads a topic of a partition from now on.
+    fn read(&mut self, partition: u32, lane: Lane) -> Result<(), SourceError> {
+        let signal = Arc::clone(&self.signal);
+        let queue = self.consumer.split_partition_queue(lane.topic(), partition as i32);
+        let mut queue = queue.ok_or_else(|| self.wrong(format!("partition {partition} of {} has no queue", lane.topic())))?;
+        queue.set_nonempty_callback(move || signal.raise());
+        let at = self.readings.iter().position(|r| r.shelf.partition == partition).unwrap_or_else(|| {
+            let log = self.options.rekey.then(|| Arc::clone(lane.topic()));
+            self.readings.push(Reading { shelf: Shelf { partition, log, lanes: vec![] }, queues: vec![] });
+            self.readings.len() - 1
+        });
+        let Reading { shelf, queues } = &mut self.readings[at];
+        if let Some(before) = shelf.lanes.iter().position(|l| l.topic() == lane.topic()) {
+            shelf.lanes.remove(before);
+            queues.remove(before);
+        }
+        shelf.lanes.push(lane);
+        queues.push(queue);
+        Ok(())
+    }
+
     /// The end of a log as the client last heard of it, without asking.
     fn known_end(&self, topic: &str, partition: u32) -> Option<i64> {
         let name = CString::new(topic).ok()?;
@@ -326,26 +330,22 @@ impl KafkaSource {
     }
 
     /// Asks for the ends of logs of which nothing is at hand while old records of others wait.
-    fn confirm_ends(&mut self) -> Result<(), SourceError> {
+    fn confirm_ends(&mut self, reading: usize) -> Result<(), SourceError> {
         let (now, mut list) = (self.arrived, TopicPartitionList::new());
-        for shelf in &mut self.shelves {
-            let partition = shelf.partition as i32;
-            for lane in shelf.unconfirmed(now) {
-                let added = list.add_partition_offset(lane.topic(), partition, Offset::End);
-                debug_assert!(added.is_ok(), "a topic and a partition");
-            }
+        let shelf = &mut self.readings[reading].shelf;
+        let partition = shelf.partition as i32;
+        for lane in shelf.unconfirmed(now) {
+            let added = list.add_partition_offset(lane.topic(), partition, Offset::End);
+            debug_assert!(added.is_ok(), "a topic and a partition");
         }
         if list.count() == 0 {
             return Ok(());
         }
         // The time -1 stands for the end.
         let ends = self.consumer.offsets_for_times(list, PATIENCE).map_err(|e| self.failed("ends", e))?;
-        for shelf in &mut self.shelves {
-            let partition = shelf.partition as i32;
-            for lane in shelf.unconfirmed(now) {
-                let end = ends.find_partition(lane.topic(), partition).map(|e| e.offset());
-                lane.confirm(if let Some(Offset::Offset(end)) = end { end } else { lane.next });
-            }
+        for lane in self.readings[reading].shelf.unconfirmed(now) {
+            let end = ends.find_partition(lane.topic(), partition).map(|e| e.offset());
+            lane.confirm(if let Some(Offset::Offset(end)) = end { end } else { lane.next });
         }
         Ok(())
     }
@@ -356,14 +356,15 @@ impl KafkaSource {
             return;
         }
         self.looked = Instant::now();
-        for s in 0..self.shelves.len() {
-            for l in 0..self.shelves[s].lanes.len() {
-                let end = self.known_end(self.shelves[s].lanes[l].topic(), self.shelves[s].partition);
-                if let Some(end) = end {
-                    self.shelves[s].lanes[l].learn_end(end);
+        let mut readings = std::mem::take(&mut self.readings);
+        for Reading { shelf, .. } in &mut readings {
+            for lane in &mut shelf.lanes {
+                if let Some(end) = self.known_end(lane.topic(), shelf.partition) {
+                    lane.learn_end(end);
                 }
             }
         }
+        self.readings = readings;
     }
 }
 
@@ -374,47 +375,42 @@ fn numbers(places: &[(String, u32)]) -> Vec<u32> {
     partitions
 }
 
-/// The shelf and lane of a message; most are where the last one was.
-fn place(shelves: &[Shelf], last: (usize, usize), message: &BorrowedMessage<'_>) -> Option<(usize, usize)> {
-    let (topic, partition) = (message.topic(), message.partition());
-    let is = |shelf: &Shelf, lane: &Lane| i64::from(shelf.partition) == i64::from(partition) && **lane.topic() == *topic;
-    let there = shelves.get(last.0).and_then(|s| s.lanes.get(last.1).map(|l| (s, l)));
-    if there.is_some_and(|(s, l)| is(s, l)) {
-        return Some(last);
+/// Takes in a record. Those before the next are what the client fetched before it began elsewhere.
+fn take_in(lane: &mut Lane, message: &BorrowedMessage<'_>, rekeyed: bool, arrived: i64) {
+    if message.offset() >= lane.next {
+        let origin = if rekeyed { origin(message) } else { None };
+        let time = message.timestamp().to_millis().unwrap_or(i64::MIN);
+        lane.push(message.payload().unwrap_or_default(), origin, message.offset(), time, arrived);
     }
-    shelves.iter().enumerate().find_map(|(s, shelf)| shelf.lanes.iter().position(|l| is(shelf, l)).map(|l| (s, l)))
+}
+
+/// Partitions of topics, asked by a client that is no member of the group.
+fn partitions_at_start(options: &KafkaOptions, topics: &[&str]) -> Result<Vec<usize>, KafkaProblem> {
+    let client: BaseConsumer = options.shared().client(&[]).create().map_err(options.failed("client"))?;
+    topics.iter().map(|t| partitions_of(&client, t)).collect::<KafkaResult<_>>().map_err(options.failed("metadata"))
 }
 
 impl Source for KafkaSource {
     fn poll(&mut self, max_rows: usize, timeout: Duration, into: &mut RawBatch) -> Result<Polled, SourceError> {
         into.clear();
-        self.wake()?;
         let started = Instant::now();
         loop {
+            self.serve(Duration::ZERO)?;
             if let Some(change) = self.change()? {
                 return Ok(change);
             }
             self.arrived = now();
-            // As much as is there without waiting, up to a batch; a little more, where a topic is waited for.
-            for taken in 0..max_rows {
-                let enough = self.at_hand >= max_rows && taken >= A_LITTLE;
-                if enough || !self.pump(Duration::ZERO)? {
-                    break;
-                }
-            }
-            self.balance()?;
-            self.confirm_ends()?;
-            if self.hand_out(max_rows, into) {
+            if self.hand_out(max_rows, into)? {
                 self.learn_ends(false);
                 return Ok(Polled::Records);
             }
+            self.learn_ends(true);
             let left = timeout.saturating_sub(started.elapsed());
             if left.is_zero() {
-                self.learn_ends(true);
                 return Ok(self.change()?.unwrap_or(Polled::Nothing));
             }
-            let wait = if self.at_hand > 0 { SLICE.min(left) } else { left };
-            self.pump(wait)?;
+            let waited_for = self.readings.iter().any(|r| r.shelf.lanes.iter().any(|l| !l.is_empty()));
+            self.signal.wait(left.min(if waited_for { SLICE } else { IDLE }));
         }
     }
 
@@ -436,38 +432,28 @@ impl Source for KafkaSource {
     }
 
     fn begin(&mut self, positions: &Positions) -> Result<(), SourceError> {
-        let mut list = TopicPartitionList::new();
+        let (mut list, mut lanes) = (TopicPartitionList::new(), vec![]);
         for ((topic, partition), offset) in positions.iter().filter(|((topic, _), _)| self.topics.contains(topic)) {
             let (next, high) = kept(&self.consumer, topic, *partition as i32, *offset).map_err(|e| self.failed("offsets", e))?;
             list.add_partition_offset(topic, *partition as i32, Offset::Offset(next)).map_err(|e| self.failed("assign", e))?;
-            let lane = Lane::new(Arc::clone(topic), next, high);
-            match self.shelves.iter_mut().find(|s| s.partition == *partition) {
-                Some(shelf) => {
-                    shelf.lanes.retain(|l| l.topic() != topic);
-                    shelf.lanes.push(lane);
-                }
-                None => {
-                    let log = self.options.rekey.then(|| Arc::clone(topic));
-                    self.shelves.push(Shelf { partition: *partition, log, lanes: vec![lane] });
-                }
-            }
+            lanes.push((*partition, Lane::new(Arc::clone(topic), next, high)));
         }
         let assigned = match self.consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => self.consumer.incremental_assign(&list),
             _ => self.consumer.assign(&list),
         };
-        self.count_at_hand();
         assigned.map_err(|e| self.failed("assign", e))?;
-        // The client keeps a partition at rest that was so when it left. What else rests, begins as well.
-        self.resting = false;
-        self.consumer.resume(&self.all(false)).map_err(|e| self.failed("resume", e))
+        // An assignment takes all queues back, so they are split off after it.
+        lanes.into_iter().try_for_each(|(partition, lane)| self.read(partition, lane))?;
+        self.turn = 0;
+        Ok(())
     }
 
     fn release(&mut self, partitions: &[u32]) {
         let cooperative = matches!(self.consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
         let released = if cooperative {
             let mut list = TopicPartitionList::new();
-            for shelf in self.shelves.iter().filter(|s| partitions.contains(&s.partition)) {
+            for Reading { shelf, .. } in self.readings.iter().filter(|r| partitions.contains(&r.shelf.partition)) {
                 shelf.lanes.iter().for_each(|l| {
                     list.add_partition(l.topic(), shelf.partition as i32);
                 });
@@ -476,20 +462,20 @@ impl Source for KafkaSource {
         } else {
             self.consumer.unassign()
         };
-        self.shelves.retain(|s| cooperative && !partitions.contains(&s.partition));
-        self.count_at_hand();
+        self.readings.retain(|r| cooperative && !partitions.contains(&r.shelf.partition));
+        self.turn = 0;
         if let Err(error) = released {
             tracing::warn!(%error, "kafka: release");
         }
     }
 
     fn lag(&self, partition: u32) -> u64 {
-        self.shelves.iter().find(|s| s.partition == partition).map_or(0, Shelf::lag)
+        self.readings.iter().find(|r| r.shelf.partition == partition).map_or(0, |r| r.shelf.lag())
     }
 
     fn covered(&mut self, positions: &Positions, wait: bool) {
         let mut list = TopicPartitionList::new();
-        for ((topic, partition), offset) in positions.iter().filter(|((_, p), _)| self.shelves.iter().any(|s| s.partition == *p)) {
+        for ((topic, partition), offset) in positions.iter().filter(|((_, p), _)| self.readings.iter().any(|r| r.shelf.partition == *p)) {
             let added = list.add_partition_offset(topic, *partition as i32, Offset::Offset(*offset));
             debug_assert!(added.is_ok(), "offsets of checkpoints are not negative");
         }
@@ -503,7 +489,7 @@ impl Source for KafkaSource {
         }
         let started = Instant::now();
         while wait && self.consumer.context().commits.load(Ordering::Acquire) == before && started.elapsed() < COMMIT {
-            if self.pump(Duration::from_millis(20)).is_err() {
+            if self.serve(Duration::from_millis(20)).is_err() {
                 break;
             }
         }
@@ -513,21 +499,8 @@ impl Source for KafkaSource {
     }
 
     fn keep_alive(&mut self) {
-        if !self.resting && !self.shelves.is_empty() {
-            self.resting = true;
-            if let Err(error) = self.consumer.pause(&self.all(true)) {
-                tracing::warn!(%error, "kafka: pause");
-            }
-        }
-        for _ in 0..1_000 {
-            match self.pump(Duration::ZERO) {
-                Ok(true) => {}
-                Ok(false) => return,
-                Err(error) => {
-                    tracing::warn!(%error, "kafka");
-                    return;
-                }
-            }
+        if let Err(error) = self.serve(Duration::ZERO) {
+            tracing::warn!(%error, "kafka");
         }
     }
 }

@@ -181,7 +181,8 @@ async fn consume(program: &Arc<Program>, options: KafkaOptions, params: &Params<
     };
     let deployment = Deployment::new(1, Arc::clone(program));
     let runtime = tokio::task::spawn_blocking(move || Runtime::start(parts, &deployment)).await?.map_err(|e| anyhow!(e))?;
-    let processed = || -> u64 { runtime.workers().iter().flat_map(|w| &w.partitions).flat_map(|p| p.counts.events.values()).sum() };
+    // Offsets begin at 0 here and go from worker to worker with a partition, which counts of events do not.
+    let processed = || -> u64 { runtime.workers().iter().flat_map(|w| &w.partitions).flat_map(|p| p.positions.values()).map(|o| *o as u64).sum() };
     let mut begun: Option<(Instant, u64)> = None;
     let limit = Instant::now() + Duration::from_secs(600);
     let rate = loop {
