@@ -1,8 +1,9 @@
 //! Puts the topics of one partition in one order. Their records are of the same users, and time is one for all of
 //! them: were one topic read far ahead of the others, what comes of those would be late. So the record with the least
 //! timestamp goes first, and a topic without a record at hand is waited for, unless it has no more or nothing came of
-//! it for a while (compare the task idle time of Kafka Streams, KIP-353 and KIP-695). While old records are read, the
-//! broker is asked whether it has no more; fresh ones are of the same moment anyway.
+//! it for a while (compare the task idle time of Kafka Streams, KIP-353 and KIP-695). Old records of one topic are taken
+//! while another has none only if they are older than when the broker last said so; fresh ones are of the same moment
+//! anyway.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -49,14 +50,14 @@ pub struct Lane {
     pub end: i64,
     /// When the broker said that there is no more: what is before the end may be marks of transactions.
     ended: Option<Instant>,
-    /// Whether the end was asked for since a record was last taken.
-    confirmed: bool,
+    /// When the broker last said where the log ends, ms since the epoch.
+    confirmed: i64,
     since: Instant,
 }
 
 impl Lane {
-    /// A topic, to be read from an offset on.
-    pub fn new(topic: Arc<str>, next: i64, end: i64) -> Self {
+    /// A topic, to be read from an offset on, that ended at `end` at a time, ms since the epoch.
+    pub fn new(topic: Arc<str>, next: i64, end: i64, now: i64) -> Self {
         Lane {
             topics: vec![Arc::clone(&topic)],
             topic,
@@ -66,7 +67,7 @@ impl Lane {
             next,
             end,
             ended: None,
-            confirmed: false,
+            confirmed: now,
             since: Instant::now(),
         }
     }
@@ -136,10 +137,15 @@ impl Lane {
         }
     }
 
-    /// The broker said where the log ends now.
-    pub fn confirm(&mut self, end: i64) {
+    /// The broker said where the log ends now, ms since the epoch.
+    pub fn confirm(&mut self, end: i64, now: i64) {
         self.learn_end(end);
-        self.confirmed = true;
+        self.confirmed = now;
+    }
+
+    /// Up to which time records of other topics can be taken, as none of this one come before.
+    fn limit(&self) -> i64 {
+        if self.records.is_empty() { self.confirmed } else { i64::MAX }
     }
 
     fn take(&mut self, into: &mut RawBatch) {
@@ -149,7 +155,6 @@ impl Lane {
             if self.records.is_empty() {
                 self.since = Instant::now();
             }
-            self.confirmed = false;
         }
     }
 
@@ -178,8 +183,8 @@ pub struct Shelf {
 impl Shelf {
     /// The topics of which it is to be asked whether they have no more, before old records of others are taken.
     pub fn unconfirmed(&mut self, now: i64) -> impl Iterator<Item = &mut Lane> {
-        let old = self.lanes.iter().filter_map(|l| l.records.front()).any(|r| r.time < now - OLD);
-        self.lanes.iter_mut().filter(move |l| old && l.records.is_empty() && !l.confirmed && !l.is_waited_for())
+        let next = self.lanes.iter().filter_map(|l| l.records.front()).map(|r| r.time).min().filter(|t| *t < now - OLD);
+        self.lanes.iter_mut().filter(move |l| next.is_some_and(|t| l.limit() <= t) && !l.is_waited_for())
     }
 
     /// Whether there is a record whose turn is known.
@@ -187,24 +192,30 @@ impl Shelf {
         self.lanes.iter().any(|l| !l.is_empty()) && !self.lanes.iter().any(Lane::is_waited_for)
     }
 
-    /// Fills `into`, which is cleared first, with the next records, at most `max_rows`.
-    pub fn take(&mut self, max_rows: usize, into: &mut RawBatch) {
+    /// Fills `into`, which is cleared first, with the next records, at most `max_rows`; `now` in ms since the epoch.
+    pub fn take(&mut self, max_rows: usize, now: i64, into: &mut RawBatch) {
         into.clear();
         (into.partition, into.log) = (self.partition, self.log.clone());
-        // The next time, others may have more.
-        self.lanes.iter_mut().for_each(|l| l.confirmed = false);
-        self.merge(max_rows, into);
+        self.merge(max_rows, now - OLD, into);
         self.lanes.iter_mut().for_each(Lane::tidy);
     }
 
-    fn merge(&mut self, max_rows: usize, into: &mut RawBatch) {
+    fn merge(&mut self, max_rows: usize, old: i64, into: &mut RawBatch) {
+        let limit = |lanes: &[Lane]| lanes.iter().map(Lane::limit).min().unwrap_or(i64::MAX);
+        let mut known = limit(&self.lanes);
         while into.len() < max_rows && into.data.len() < (1 << 30) {
             let head = |l: &Lane| l.records.front().map(|r| r.time);
             let next = (0..self.lanes.len()).filter_map(|i| head(&self.lanes[i]).map(|time| (time, i))).min();
-            let Some((_, lane)) = next else { return };
-            self.lanes[lane].take(into);
-            if self.lanes[lane].is_waited_for() {
+            let Some((time, lane)) = next else { return };
+            if time >= known && time < old {
                 return;
+            }
+            self.lanes[lane].take(into);
+            if self.lanes[lane].is_empty() {
+                if self.lanes[lane].is_waited_for() {
+                    return;
+                }
+                known = limit(&self.lanes);
             }
         }
     }
@@ -221,7 +232,7 @@ mod tests {
 
     fn shelf(lanes: &[(&str, &[i64], i64)]) -> Shelf {
         let lane = |(topic, times, end): &(&str, &[i64], i64)| {
-            let mut lane = Lane::new((*topic).into(), 0, *end);
+            let mut lane = Lane::new((*topic).into(), 0, *end, 0);
             (0i64..).zip(*times).for_each(|(offset, time)| lane.push(time.to_string().as_bytes(), None, offset, *time, 0));
             lane
         };
@@ -230,7 +241,7 @@ mod tests {
 
     fn taken(shelf: &mut Shelf, max_rows: usize) -> Vec<String> {
         let mut batch = RawBatch::default();
-        shelf.take(max_rows, &mut batch);
+        shelf.take(max_rows, 0, &mut batch);
         (0..batch.len()).map(|r| format!("{}:{}:{}", batch.topic(r), batch.offsets[r], String::from_utf8_lossy(batch.payload(r)))).collect()
     }
 
@@ -260,10 +271,27 @@ mod tests {
         std::thread::sleep(DOUBT);
         assert_eq!(shelf.lag(), 1, "what is left of b are marks of transactions");
         assert_eq!(shelf.unconfirmed(100_000).count(), 1, "is b still at its end?");
-        shelf.lanes[1].confirm(5);
+        shelf.lanes[1].confirm(5, 100_000);
         assert!(!shelf.is_ready(), "it is not");
         shelf.lanes[1].push(b"6", None, 4, 6, 0);
         assert_eq!(taken(&mut shelf, 9), ["a:1:5", "b:4:6"]);
+    }
+
+    #[test]
+    fn old_records_are_taken_up_to_when_others_were_known_to_have_none() {
+        const NOW: i64 = 1_000_000;
+        let mut shelf = shelf(&[("a", &[10, 500, 600, NOW - OLD, NOW], 5), ("b", &[], 0)]);
+        shelf.lanes[1].confirm(0, 550);
+        let mut batch = RawBatch::default();
+        let mut take = |shelf: &mut Shelf| {
+            shelf.take(9, NOW, &mut batch);
+            batch.offsets.clone()
+        };
+        assert_eq!(shelf.unconfirmed(NOW).count(), 0);
+        assert_eq!(take(&mut shelf), [0, 1], "b may have got one of 550 or later since");
+        assert_eq!(shelf.unconfirmed(NOW).count(), 1);
+        shelf.lanes[1].confirm(0, NOW);
+        assert_eq!(take(&mut shelf), [2, 3, 4], "what is fresh is not asked for");
     }
 
     #[test]
@@ -275,7 +303,7 @@ mod tests {
                 shelf.lanes[0].push(format!("{offset:08}").as_bytes(), None, offset, offset, 0);
                 offset += 1;
             }
-            shelf.take(2 + round % 3, &mut batch);
+            shelf.take(2 + round % 3, 0, &mut batch);
             let first = batch.offsets[0];
             (0..batch.len()).for_each(|r| assert_eq!(batch.payload(r), format!("{:08}", first + r as i64).as_bytes()));
             let lane = &shelf.lanes[0];

@@ -176,6 +176,8 @@ impl KafkaSource {
             ("queued.max.messages.kbytes", ahead.as_str()),
             ("queued.min.messages", "200000"),
             ("fetch.queue.backoff.ms", "10"),
+            // What is asked meanwhile is answered after a fetch that waits.
+            ("fetch.wait.max.ms", "100"),
             ("fetch.message.max.bytes", "4194304"),
         ];
         let consumer: BaseConsumer<Context> = options.client(&ours).create_with_context(Context::default()).map_err(options.failed("consumer"))?;
@@ -247,7 +249,7 @@ impl KafkaSource {
             self.confirm_ends(self.turn)?;
             let shelf = &mut self.readings[self.turn].shelf;
             if shelf.is_ready() {
-                shelf.take(max_rows, into);
+                shelf.take(max_rows, self.arrived, into);
                 return Ok(!into.is_empty());
             }
         }
@@ -345,7 +347,7 @@ impl KafkaSource {
         let ends = self.consumer.offsets_for_times(list, PATIENCE).map_err(|e| self.failed("ends", e))?;
         for lane in self.readings[reading].shelf.unconfirmed(now) {
             let end = ends.find_partition(lane.topic(), partition).map(|e| e.offset());
-            lane.confirm(if let Some(Offset::Offset(end)) = end { end } else { lane.next });
+            lane.confirm(if let Some(Offset::Offset(end)) = end { end } else { lane.next }, now);
         }
         Ok(())
     }
@@ -434,9 +436,10 @@ impl Source for KafkaSource {
     fn begin(&mut self, positions: &Positions) -> Result<(), SourceError> {
         let (mut list, mut lanes) = (TopicPartitionList::new(), vec![]);
         for ((topic, partition), offset) in positions.iter().filter(|((topic, _), _)| self.topics.contains(topic)) {
+            let asked = now();
             let (next, high) = kept(&self.consumer, topic, *partition as i32, *offset).map_err(|e| self.failed("offsets", e))?;
             list.add_partition_offset(topic, *partition as i32, Offset::Offset(next)).map_err(|e| self.failed("assign", e))?;
-            lanes.push((*partition, Lane::new(Arc::clone(topic), next, high)));
+            lanes.push((*partition, Lane::new(Arc::clone(topic), next, high, asked)));
         }
         let assigned = match self.consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => self.consumer.incremental_assign(&list),

@@ -155,7 +155,8 @@ fn replay(workload: &Workload, folder: &std::path::Path) -> Result<f64> {
     report["eventsPerSecond"].as_f64().context("replay reports no rate")
 }
 
-/// Events a second of the engine, from the first that it has processed to the last.
+/// Events a second of the engine, from the first that it has processed to the last, or from when its workers had last
+/// shared the partitions anew.
 async fn consume(program: &Arc<Program>, options: KafkaOptions, params: &Params<'_>, events: u64) -> Result<f64> {
     let source = |_| KafkaSource::join(options.clone()).map(|s| Box::new(s) as Box<dyn Source>);
     let sources = (0..params.workers).map(source).collect::<Result<Vec<_>, _>>()?;
@@ -183,17 +184,18 @@ async fn consume(program: &Arc<Program>, options: KafkaOptions, params: &Params<
     let runtime = tokio::task::spawn_blocking(move || Runtime::start(parts, &deployment)).await?.map_err(|e| anyhow!(e))?;
     // Offsets begin at 0 here and go from worker to worker with a partition, which counts of events do not.
     let processed = || -> u64 { runtime.workers().iter().flat_map(|w| &w.partitions).flat_map(|p| p.positions.values()).map(|o| *o as u64).sum() };
-    let mut begun: Option<(Instant, u64)> = None;
+    let shares = || -> Vec<Vec<u32>> { runtime.workers().iter().map(|w| w.partitions.iter().map(|p| p.partition).collect()).collect() };
+    // While partitions go from worker to worker nothing is read: it counts from when they stayed.
+    let (mut begun, mut shared) = ((Instant::now(), 0), vec![]);
     let limit = Instant::now() + Duration::from_secs(600);
     let rate = loop {
-        let (now, done) = (Instant::now(), processed());
-        let (start, before) = *begun.get_or_insert((now, done));
-        if before == 0 && done > 0 {
-            begun = Some((now, done));
+        let (now, done, share) = (Instant::now(), processed(), shares());
+        if begun.1 == 0 || share != shared {
+            (begun, shared) = ((now, done), share);
+        } else if begun.1 >= events {
+            bail!("partitions went from worker to worker until the end: take more events");
         } else if done >= events {
-            break (done - before) as f64 / (now - start).as_secs_f64();
-        } else if before == 0 {
-            begun = None;
+            break (done - begun.1) as f64 / (now - begun.0).as_secs_f64();
         }
         if now > limit {
             bail!("{done} of {events} events were read");

@@ -91,6 +91,16 @@ const deadLetters = createRoute({
   component: lazyRouteComponent(() => import('./pages/dead-letters')),
 });
 
+// A shorter address, which one may guess.
+const deadLettersAlias = createRoute({
+  getParentRoute: () => root,
+  path: '/dead-letters',
+  validateSearch: deadLettersSearch,
+  beforeLoad: ({ search }) => {
+    throw redirect({ to: '/events/dead-letters', search, replace: true });
+  },
+});
+
 const settings = createRoute({ getParentRoute: () => root, path: '/settings', component: lazyRouteComponent(() => import('./pages/settings')) });
 
 export const router = createRouter({
@@ -106,6 +116,7 @@ export const router = createRouter({
     events,
     generate,
     deadLetters,
+    deadLettersAlias,
     settings,
   ]),
   defaultPreload: 'intent',

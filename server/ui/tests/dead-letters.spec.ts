@@ -27,6 +27,12 @@ test('has nothing at first, and shows what is refused while one looks', async ({
   await expect(letters(page)).toContainText('Time is not in milliseconds');
 });
 
+test('are found by a shorter address', async ({ page }) => {
+  await page.goto('/dead-letters?reason=missing_user_id');
+  await expect(page).toHaveURL(/\/events\/dead-letters\?reason=missing_user_id$/);
+  await expect(page.getByRole('heading', { name: 'Dead letters', level: 1 })).toBeVisible();
+});
+
 test.describe('of several reasons', () => {
   test.beforeAll(async ({ cohort }) => {
     for (const timestamp of ['soon', 1.5]) await post(cohort, event({ timestamp }));

@@ -53,6 +53,20 @@ for (const [name, topic, eventType, keys] of TOPICS) {
   });
 }
 
+test.describe('where clocks have 12 hours', () => {
+  test.use({ locale: 'en-US' });
+
+  test('shows times of 24 hours, each in one line', async ({ page }) => {
+    for (const size of [{ width: 1280, height: 800 }, PHONE]) {
+      await page.setViewportSize(size);
+      await page.goto('/events/generate');
+      const times = sample(page).locator('time');
+      await expect(times).toHaveText(Array<RegExp>(5).fill(/^\d\d:\d\d:\d\d$/));
+      expect(await times.evaluateAll((all) => all.map((time) => time.getClientRects().length))).toEqual([1, 1, 1, 1, 1]);
+    }
+  });
+});
+
 test('takes 1 to 1,000 events, and says so', async ({ page }) => {
   await page.goto('/events/generate');
   for (const wrong of ['0', '1001', '-5', '']) {

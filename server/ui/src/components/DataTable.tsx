@@ -60,6 +60,9 @@ export function DataTable<Row>({ label, columns, rows, rowKey, initialSort, page
   const page = Math.min(wanted, pages);
   const shown = pageSize ? sorted?.slice((page - 1) * pageSize, page * pageSize) : sorted;
 
+  const onPhones = columns.filter((c) => !c.wide);
+  const edges = (column: Column<Row>) => [column === onPhones[0] && 'left', column === onPhones.at(-1) && 'right'].filter(Boolean).join(' ') || undefined;
+
   const header = (column: Column<Row>) => {
     if (column.hideHeader) return <VisuallyHidden>{column.header}</VisuallyHidden>;
     if (!column.sort) return column.header;
@@ -84,7 +87,7 @@ export function DataTable<Row>({ label, columns, rows, rowKey, initialSort, page
   return (
     <>
       <div className={classes.scroll} role="region" aria-label={label} tabIndex={0}>
-        <Table highlightOnHover={onOpen !== undefined} verticalSpacing={7} horizontalSpacing="md" aria-label={label} aria-busy={rows === undefined}>
+        <Table className={classes.table} highlightOnHover={onOpen !== undefined} verticalSpacing={7} horizontalSpacing="sm" aria-label={label} aria-busy={rows === undefined}>
           <Table.Thead>
             <Table.Tr>
               {columns.map((column) => (
@@ -94,6 +97,7 @@ export function DataTable<Row>({ label, columns, rows, rowKey, initialSort, page
                   ta={column.align}
                   className={classes.th}
                   visibleFrom={column.wide ? 'sm' : undefined}
+                  data-edge={edges(column)}
                   aria-sort={sort?.id === column.id ? (sort.descending ? 'descending' : 'ascending') : undefined}
                 >
                   {header(column)}
@@ -106,7 +110,7 @@ export function DataTable<Row>({ label, columns, rows, rowKey, initialSort, page
               Array.from({ length: Math.min(pageSize ?? 6, 8) }, (_, i) => (
                 <Table.Tr key={i}>
                   {columns.map((column) => (
-                    <Table.Td key={column.id} visibleFrom={column.wide ? 'sm' : undefined}>
+                    <Table.Td key={column.id} visibleFrom={column.wide ? 'sm' : undefined} data-edge={edges(column)}>
                       <Skeleton height={12} my={4} width={`${45 + ((i * 17 + column.id.length * 11) % 45)}%`} />
                     </Table.Td>
                   ))}
@@ -130,7 +134,13 @@ export function DataTable<Row>({ label, columns, rows, rowKey, initialSort, page
                 })}
               >
                 {columns.map((column) => (
-                  <Table.Td key={column.id} ta={column.align} className={column.align === 'right' ? `num ${classes.number ?? ''}` : undefined} visibleFrom={column.wide ? 'sm' : undefined}>
+                  <Table.Td
+                    key={column.id}
+                    ta={column.align}
+                    className={column.align === 'right' ? `num ${classes.number ?? ''}` : undefined}
+                    visibleFrom={column.wide ? 'sm' : undefined}
+                    data-edge={edges(column)}
+                  >
                     {column.cell(row)}
                   </Table.Td>
                 ))}

@@ -9,8 +9,9 @@ interface SparklineProps {
   fromZero?: boolean;
 }
 
-/** A small line without axes. It fills the width of its place when `width` is left out. */
-export function Sparkline({ values, width, height = 28, color = 'var(--app-chart-1)', label, fromZero = false }: SparklineProps) {
+/** A small line without axes, from the first value that is known. It fills the width of its place when `width` is left out. */
+export function Sparkline({ values: all, width, height = 28, color = 'var(--app-chart-1)', label, fromZero = false }: SparklineProps) {
+  const values = all.slice(Math.max(0, all.findIndex((v) => v !== null)));
   const known = values.filter((v): v is number => v !== null);
   const [low, high] = [fromZero ? Math.min(0, ...known) : Math.min(...known), Math.max(...known)];
   const inner = height - 4;

@@ -1,14 +1,23 @@
 import { Anchor, Button } from '@mantine/core';
 import { createLink, type LinkComponent } from '@tanstack/react-router';
-import type { ComponentProps, CSSProperties } from 'react';
+import { Fragment, type ComponentProps, type CSSProperties } from 'react';
 
 const RouterAnchor: LinkComponent<typeof Anchor<'a'>> = createLink(Anchor<'a'>) as never;
+
+/** A name that wraps after its underscores, dots and dashes first. */
+export const Breakable = ({ text }: { text: string }) =>
+  text.split(/(?<=[_./-])/).map((part, i) => (
+    <Fragment key={i}>
+      {i > 0 && <wbr />}
+      {part}
+    </Fragment>
+  ));
 
 /** The name of a segment, which leads to its page. */
 export function SegmentName({ name, style, fw = 550 }: { name: string; style?: CSSProperties; fw?: number }) {
   return (
-    <RouterAnchor to="/segments/$name" params={{ name }} fw={fw} className="wrap" style={style}>
-      {name}
+    <RouterAnchor to="/segments/$name" params={{ name }} fw={fw} className="wrap name" style={style}>
+      <Breakable text={name} />
     </RouterAnchor>
   );
 }

@@ -3,11 +3,11 @@ import { Group, Skeleton } from '@mantine/core';
 import { IconArrowDownRight, IconArrowUpRight } from '@tabler/icons-react';
 import type { ReactNode } from 'react';
 import type { ResultStream, StreamedResult } from '../api';
-import { formatCompact, formatNumber } from '../lib/format';
+import { formatCompact, formatValue } from '../lib/format';
 import { SegmentName, UserLink } from './links';
 import classes from './moves.module.css';
 import { StatusDot } from './StatusDot';
-import { Moment } from './time';
+import { ShortMoment } from './time';
 
 const LOOKS = {
   entered: { icon: IconArrowUpRight, color: 'var(--app-entered)', word: 'entered' },
@@ -31,18 +31,18 @@ interface MovesProps {
   moves: readonly StreamedResult[] | undefined;
   /** Whether all are of one segment, which goes without saying. */
   ofOne?: boolean;
-  /** They scroll when they are higher. */
-  height?: number;
+  /** Whether they take the height that their place has, and scroll. */
+  fill?: boolean;
   /** Shown when there are none: an `EmptyState`. */
   empty: ReactNode;
 }
 
 /** Who entered and left, with the value that decided it, and when. */
-export function Moves({ label = 'Newest first', moves, ofOne = false, height, empty }: MovesProps) {
+export function Moves({ label = 'Newest first', moves, ofOne = false, fill = false, empty }: MovesProps) {
   if (!moves) return <Skeleton height={180} mx="md" mb="md" w="auto" />;
   if (moves.length === 0) return empty;
-  return (
-    <ul className={classes.moves} aria-label={label} {...(height ? { tabIndex: 0, style: { maxHeight: height } } : {})}>
+  const list = (
+    <ul className={classes.moves} aria-label={label} {...(fill ? { tabIndex: 0 } : {})}>
       {moves.map((move) => {
         const { icon: Icon, color, word } = lookOf(move.event);
         return (
@@ -52,20 +52,21 @@ export function Moves({ label = 'Newest first', moves, ofOne = false, height, em
               <UserLink id={move.userId} />
               {!ofOne && (
                 <>
-                  {` ${word} `}
+                  <span className={classes.word}>{` ${word}`}</span>{' '}
                   <SegmentName name={move.segmentId} fw={500} />
                 </>
               )}
             </span>
-            {move.value != null && <span className={`num ${ofOne ? '' : (classes.value ?? '')}`}>{formatNumber(move.value)}</span>}
+            {move.value != null && <span className={`num ${ofOne ? '' : (classes.value ?? '')}`}>{formatValue(move.value)}</span>}
             <span className={classes.dim}>
-              <Moment at={move.timestamp} short />
+              <ShortMoment at={move.timestamp} />
             </span>
           </li>
         );
       })}
     </ul>
   );
+  return fill ? <div className={classes.fill}>{list}</div> : list;
 }
 
 /** Whether a stream of changes is live, and how many there were. */

@@ -1,6 +1,6 @@
 import { Tooltip } from '@mantine/core';
 import { useSyncExternalStore } from 'react';
-import { formatClock, formatRelative, formatTime, formatUtc, NONE } from '../lib/format';
+import { formatRelative, formatShortTime, formatTime, formatUtc, NONE } from '../lib/format';
 
 // One clock for all that show how long ago something was.
 let now = Date.now();
@@ -46,20 +46,33 @@ export function RelativeTime({ at }: { at: At }) {
   if (at === null || at === undefined) return NONE;
   return (
     <Tooltip label={hover(at)}>
-      <time dateTime={iso(at)} className="num">
+      <time dateTime={iso(at)} className="num time">
         {formatRelative(at, current)}
       </time>
     </Tooltip>
   );
 }
 
-/** A time in the user's zone, with UTC to hover over; only its clock with `short`. */
-export function Moment({ at, short = false }: { at: At; short?: boolean }) {
+/** A time in the user's zone, with UTC to hover over. */
+export function Moment({ at }: { at: At }) {
   if (at === null || at === undefined) return NONE;
   return (
     <Tooltip label={hover(at)}>
-      <time dateTime={iso(at)} className="num">
-        {short ? formatClock(at) : formatTime(at)}
+      <time dateTime={iso(at)} className="num time">
+        {formatTime(at)}
+      </time>
+    </Tooltip>
+  );
+}
+
+/** Its clock, or its day once that is another one, with the whole time to hover over. */
+export function ShortMoment({ at }: { at: At }) {
+  const current = useNow();
+  if (at === null || at === undefined) return NONE;
+  return (
+    <Tooltip label={hover(at)}>
+      <time dateTime={iso(at)} className="num time">
+        {formatShortTime(at, current)}
       </time>
     </Tooltip>
   );

@@ -1,14 +1,16 @@
-// Numbers, sizes and times for people, in the browser's locale.
+// Numbers, sizes and times for people, in the browser's locale; clocks have 24 hours everywhere.
 
 const locale = typeof navigator === 'undefined' ? 'en' : navigator.language;
 // Each is made when it is first used: together they take a while.
 const whole = once(() => new Intl.NumberFormat(locale, { maximumFractionDigits: 0 }));
 const decimal = once(() => new Intl.NumberFormat(locale, { maximumFractionDigits: 2 }));
+const cents = once(() => new Intl.NumberFormat(locale, { minimumFractionDigits: 2, maximumFractionDigits: 2 }));
 const one = once(() => new Intl.NumberFormat(locale, { maximumFractionDigits: 1 }));
 const short = once(() => new Intl.NumberFormat(locale, { notation: 'compact', maximumFractionDigits: 1 }));
-const clock = once(() => new Intl.DateTimeFormat(locale, { hour: '2-digit', minute: '2-digit', second: '2-digit' }));
-const minute = once(() => new Intl.DateTimeFormat(locale, { hour: '2-digit', minute: '2-digit' }));
-const day = once(() => new Intl.DateTimeFormat(locale, { dateStyle: 'medium', timeStyle: 'medium' }));
+const clock = once(() => new Intl.DateTimeFormat(locale, { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' }));
+const minute = once(() => new Intl.DateTimeFormat(locale, { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' }));
+const day = once(() => new Intl.DateTimeFormat(locale, { dateStyle: 'medium', timeStyle: 'medium', hourCycle: 'h23' }));
+const dayMinute = once(() => new Intl.DateTimeFormat(locale, { day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit', hourCycle: 'h23' }));
 const date = once(() => new Intl.DateTimeFormat(locale, { day: 'numeric', month: 'short' }));
 const relative = once(() => new Intl.RelativeTimeFormat(locale, { numeric: 'auto', style: 'narrow' }));
 
@@ -22,9 +24,14 @@ export const NONE = '–';
 
 type Maybe = number | null | undefined;
 const known = (n: Maybe): n is number => n !== null && n !== undefined && Number.isFinite(n);
+/** Within what a `Date` can hold. */
+const isDate = (ms: Maybe): ms is number => known(ms) && Math.abs(ms) < 8.64e15;
+const DAY = 86_400_000;
 
 /** `12,345.67` */
 export const formatNumber = (n: Maybe): string => (known(n) ? decimal().format(n) : NONE);
+/** `12,345` or `12.50`: values in a column, whose points are below each other. */
+export const formatValue = (n: Maybe): string => (known(n) ? (Number.isInteger(n) ? whole : cents)().format(n) : NONE);
 /** `12,345` */
 export const formatCount = (n: Maybe): string => (known(n) ? whole().format(n) : NONE);
 /** `12,345` up to five digits, `1.2M` from there on. */
@@ -66,13 +73,22 @@ export function formatDuration(ms: Maybe): string {
 export const formatClock = (ms: Maybe): string => (known(ms) ? clock().format(ms) : NONE);
 /** `14:03` */
 export const formatMinute = (ms: Maybe): string => (known(ms) ? minute().format(ms) : NONE);
+/** Times on an axis, all of them alike: to the second only where steps are shorter than a minute. */
+export function formatTicks(times: readonly number[]): string[] {
+  const format = times.every((t) => t % 60_000 === 0) ? formatMinute : formatClock;
+  return times.map(format);
+}
 /** `25 Nov` */
 export const formatDay = (ms: Maybe): string => (known(ms) ? date().format(ms) : NONE);
 /** `25 Nov 2026, 14:03:22` */
-export const formatTime = (ms: Maybe): string => (known(ms) && Math.abs(ms) < 8.64e15 ? day().format(ms) : NONE);
+export const formatTime = (ms: Maybe): string => (isDate(ms) ? day().format(ms) : NONE);
+/** `25 Nov, 14:03` */
+export const formatDayMinute = (ms: Maybe): string => (isDate(ms) ? dayMinute().format(ms) : NONE);
+/** `14:03:22` of times within a day from now, `25 Nov, 14:03` of others. */
+export const formatShortTime = (ms: Maybe, now: number): string => (known(ms) && Math.abs(now - ms) < DAY ? formatClock(ms) : formatDayMinute(ms));
 /** `2026-11-25 14:03:22.120 UTC`, to hover over. */
 export const formatUtc = (ms: Maybe): string =>
-  known(ms) && Math.abs(ms) < 8.64e15 ? new Date(ms).toISOString().replace('T', ' ').replace('Z', ' UTC') : NONE;
+  isDate(ms) ? new Date(ms).toISOString().replace('T', ' ').replace('Z', ' UTC') : NONE;
 
 /** `12s ago`, `in 3m` */
 export function formatRelative(ms: Maybe, now: number): string {

@@ -3,7 +3,7 @@ import { useComputedColorScheme } from '@mantine/core';
 import { useElementSize } from '@mantine/hooks';
 import { useEffect, useEffectEvent, useRef } from 'react';
 import uPlot from 'uplot';
-import { formatClock, formatCompact, formatMinute, NONE } from '../../lib/format';
+import { formatClock, formatCompact, formatTicks, NONE } from '../../lib/format';
 import classes from './chart.module.css';
 
 export interface ChartSeries {
@@ -35,6 +35,9 @@ export interface LiveChartProps {
 
 const css = (name: string) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const colorOf = (series: ChartSeries, i: number) => css(series.color ?? `--app-chart-${(i % 6) + 1}`);
+
+/** Whether there is one value, which would be no line. */
+const isAlone = (u: uPlot, series: number) => [...(u.data[series] ?? [])].filter((v) => v != null).length === 1;
 
 /** Shows the values at the cursor. */
 function tooltip(label: (u: uPlot, idx: number) => HTMLElement): uPlot.Plugin {
@@ -100,7 +103,8 @@ export function LiveChart({ label, times, series, height = 160, format = formatC
       {
         width: Math.max(width, 80),
         height,
-        padding: [8, 16, 0, 0],
+        // The last time may stand at the very end of the axis.
+        padding: [8, 26, 0, 0],
         legend: { show: false },
         cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false }, ...(sync ? { sync: { key: sync } } : {}) },
         scales: {
@@ -108,7 +112,7 @@ export function LiveChart({ label, times, series, height = 160, format = formatC
           y: { range: (_, min, max) => [Math.min(0, min), Math.max(max * 1.12, atLeast ?? 0, max > 0 ? 0 : 1)] },
         },
         axes: [
-          { ...look, grid: { show: false }, size: 26, space: 70, values: (_, splits) => splits.map((s) => (s % 60 === 0 ? formatMinute(s * 1000) : formatClock(s * 1000))) },
+          { ...look, grid: { show: false }, size: 22, space: 70, values: (_, splits) => formatTicks(splits.map((s) => s * 1000)) },
           {
             ...look,
             space: 34,
@@ -127,7 +131,7 @@ export function LiveChart({ label, times, series, height = 160, format = formatC
               stroke: color,
               width: s.bars ? 0 : 1.6,
               ...(s.bars && columns ? { paths: columns, fill: color } : tint ? { fill: `color-mix(in srgb, ${color} 13%, transparent)` } : {}),
-              points: { show: false },
+              points: { show: s.bars !== true && isAlone, size: 6, fill: color },
               spanGaps: false,
             };
           }),

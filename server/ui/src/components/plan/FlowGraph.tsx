@@ -23,8 +23,15 @@ export interface PlanGraphProps {
 type Box = Node<{ node: PlanNode; direction: 'LR' | 'TB' }, 'box'>;
 
 const WIDTH = 248;
-/** Smaller, texts cannot be read: rather, not all is in view. A phone shows a part of most graphs anyway. */
-const leastZoom = (width: number) => (width < 480 ? 0.8 : 0.43);
+const isPhone = (width: number) => width < 480;
+/** Beside the graph there is room for the buttons. */
+const paddingOf = (width: number) => ({ x: 0.06, y: 0.06, ...(isPhone(width) ? { bottom: '52px' as const } : { right: '60px' as const }) });
+
+/** Smaller, texts cannot be read: rather, not all is in view. On a phone all of it is small, or else a part of it larger. */
+function leastZoom(width: number, height: number, bounds: { width: number; height: number }): number {
+  if (!isPhone(width)) return 0.43;
+  return Math.min((width * 0.94) / bounds.width, (height * 0.94 - 52) / bounds.height) >= 0.6 ? 0.6 : 0.8;
+}
 /** From so many boxes on there is a map. */
 const MANY = 30;
 
@@ -110,14 +117,15 @@ function Graph({ nodes, edges, direction = 'LR', selected, onSelect, highlighted
   const way = highlighted ? nodes.filter((n) => highlighted.has(n.id)).map((n) => n.id) : [];
   const inView = way.join('\n');
   const width = useStore((state) => state.width);
+  const height = useStore((state) => state.height);
 
   useEffect(() => {
     const frame = requestAnimationFrame(() => {
       const shown = inView ? inView.split('\n').map((id) => ({ id })) : undefined;
-      void flow.fitView({ padding: 0.06, maxZoom: 1, minZoom: leastZoom(width), ...(shown ? { nodes: shown } : {}) }).then(() => {
+      const bounds = flow.getNodesBounds(shown?.map((n) => n.id) ?? flow.getNodes());
+      void flow.fitView({ padding: paddingOf(width), maxZoom: 1, minZoom: leastZoom(width, height, bounds), ...(shown ? { nodes: shown } : {}) }).then(() => {
         // What does not fit is cut off where one reads last.
         const view = flow.getViewport();
-        const bounds = flow.getNodesBounds(shown?.map((n) => n.id) ?? flow.getNodes());
         const [x, y] = [bounds.x * view.zoom + view.x, bounds.y * view.zoom + view.y];
         if (x < 0 || y < 0) void flow.setViewport({ zoom: view.zoom, x: view.x + (x < 0 ? 12 - x : 0), y: view.y + (y < 0 ? 12 - y : 0) });
       });
@@ -125,7 +133,7 @@ function Graph({ nodes, edges, direction = 'LR', selected, onSelect, highlighted
     return () => {
       cancelAnimationFrame(frame);
     };
-  }, [flow, ids, direction, inView, width]);
+  }, [flow, ids, direction, inView, width, height]);
 
   const boxes: Box[] = nodes.map((node) => ({
     id: node.id,
@@ -177,7 +185,7 @@ function Graph({ nodes, edges, direction = 'LR', selected, onSelect, highlighted
       >
         <Background gap={20} size={1} />
         {nodes.length > MANY && <MiniMap pannable zoomable position="bottom-left" ariaLabel="Map of the graph" className={classes.map} />}
-        <Controls showInteractive={false} position="bottom-right" aria-label="View of the graph" />
+        <Controls showInteractive={false} position="bottom-right" orientation={isPhone(width) ? 'horizontal' : 'vertical'} aria-label="View of the graph" />
       </ReactFlow>
     </Highlight>
   );

@@ -28,7 +28,7 @@ export function Feed() {
     >
       <Moves
         moves={stream.loaded ? stream.results : undefined}
-        height={372}
+        fill
         empty={<EmptyState icon={IconUsers} title="Nobody entered or left yet" text="It is shown here the moment that it happens." />}
       />
     </Panel>

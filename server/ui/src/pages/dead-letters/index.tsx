@@ -3,7 +3,7 @@ import { IconMailCheck } from '@tabler/icons-react';
 import { useNavigate, useSearch } from '@tanstack/react-router';
 import { useState } from 'react';
 import { useDeadLetterCounts, useDeadLetters, useTopics, type Letter } from '../../api';
-import { DataTable, EmptyState, GenerateLink, Moment, PageHeader, Panel, ProblemAlert, type Column } from '../../components';
+import { DataTable, EmptyState, GenerateLink, PageHeader, Panel, ProblemAlert, ShortMoment, type Column } from '../../components';
 import { formatCount } from '../../lib/format';
 import { hasPlace, LetterDrawer } from './LetterDrawer';
 import classes from './letters.module.css';
@@ -112,7 +112,7 @@ export default function DeadLettersPage() {
 }
 
 const columns = (onOpen: (letter: Letter) => void): Column<Letter>[] => [
-  { id: 'at', header: 'Found', cell: (letter) => <Moment at={letter.at} short />, wide: true, width: 92 },
+  { id: 'at', header: 'Found', cell: (letter) => <ShortMoment at={letter.at} />, wide: true, width: 92 },
   {
     id: 'reason',
     header: 'Reason',

@@ -130,7 +130,7 @@ export function PlanView({ plan, before, segment, node: chosen, view, onLook, kn
             <PlanGraph
               label={segment && focused ? `How ${segment} runs` : 'How segments run'}
               {...drawn}
-              height={Math.min(680, Math.max(420, drawn.nodes.length * 26))}
+              height={Math.min(680, Math.max(420, drawn.nodes.length * 30))}
               selected={node ?? null}
               onSelect={select}
               {...(way ? { highlighted: way } : {})}

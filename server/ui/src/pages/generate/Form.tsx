@@ -61,7 +61,7 @@ export function Form({ values, onChange, busy, running, onSend, onStop }: FormPr
           </div>
         </Radio.Group>
         <About kind={values.kind} />
-        <Fieldset variant="unstyled" disabled={busy} legend={<span className={classes.legend}>How</span>}>
+        <Fieldset variant="unstyled" m={0} p={0} styles={{ legend: { marginBottom: 0 } }} disabled={busy} legend={<span className={classes.legend}>How</span>}>
           <Stack gap="sm" mt={6}>
             <SegmentedControl
               fullWidth

@@ -1,13 +1,13 @@
 import { Text } from '@mantine/core';
 import type { UserEvent } from '../../api';
-import { CopyButton, DataTable, Moment, Panel, type Column } from '../../components';
-import { formatNumber } from '../../lib/format';
+import { CopyButton, DataTable, Panel, ShortMoment, type Column } from '../../components';
+import { formatValue } from '../../lib/format';
 import classes from './generate.module.css';
 
 const columns: Column<UserEvent>[] = [
   { id: 'user', header: 'User', cell: (e) => <span className="mono">{e.userId}</span> },
-  { id: 'time', header: 'Time', cell: (e) => <Moment at={e.timestamp} short /> },
-  { id: 'value', header: 'Value', cell: (e) => formatNumber(e.value), align: 'right' },
+  { id: 'time', header: 'Time', cell: (e) => <ShortMoment at={e.timestamp} /> },
+  { id: 'value', header: 'Value', cell: (e) => formatValue(e.value), align: 'right' },
   {
     id: 'metadata',
     header: 'Metadata',
@@ -15,9 +15,9 @@ const columns: Column<UserEvent>[] = [
       <span className={classes.metadata}>
         {Object.entries(e.metadata ?? {}).map(([key, value]) => (
           <span key={key}>
-            <Text span size="xs" c="dimmed">
-              {key}
-            </Text>{' '}
+            <Text span size="xs" c="dimmed" className={classes.key}>
+              {key}{' '}
+            </Text>
             {String(value)}
           </span>
         ))}

@@ -49,31 +49,31 @@ export function List({ segments, empty }: ListProps) {
         </div>
       ),
     },
-    { id: 'size', header: 'Members', align: 'right', sort: (s) => s.size, width: 104, cell: (s) => <b>{formatCompact(s.size)}</b> },
+    { id: 'size', header: 'Members', align: 'right', sort: (s) => s.size, width: 100, cell: (s) => <b>{formatCompact(s.size)}</b> },
     {
       id: 'trend',
       header: 'Trend',
       wide: true,
-      width: 128,
+      width: 112,
       cell: (s) => (s.active ? <Sparkline values={s.trend} height={24} /> : null),
     },
-    { id: 'moves', header: 'Last 5 min', align: 'right', wide: true, sort: (s) => s.entered + s.exited, width: 116, cell: (s) => <Movement {...s} /> },
-    { id: 'emit', header: 'Results', wide: true, sort: (s) => s.emit, width: 116, cell: (s) => (s.emit ? <EmitBadge emit={s.emit} reason={s.emitReason} /> : NONE) },
-    { id: 'kind', header: 'Written as', wide: true, sort: (s) => kindOf(s), width: 124, cell: (s) => <KindBadge kind={kindOf(s)} /> },
-    { id: 'status', header: 'Status', wide: true, sort: (s) => s.active, width: 96, cell: (s) => <State active={s.active} /> },
+    { id: 'moves', header: 'Last 5 min', align: 'right', wide: true, sort: (s) => s.entered + s.exited, width: 112, cell: (s) => <Movement {...s} /> },
+    { id: 'emit', header: 'Results', wide: true, sort: (s) => s.emit, width: 108, cell: (s) => (s.emit ? <EmitBadge emit={s.emit} reason={s.emitReason} /> : NONE) },
+    { id: 'kind', header: 'Written as', wide: true, sort: (s) => kindOf(s), width: 104, cell: (s) => <KindBadge kind={kindOf(s)} /> },
+    { id: 'status', header: 'Status', wide: true, sort: (s) => s.active, width: 88, cell: (s) => <State active={s.active} /> },
     {
       id: 'updated',
       header: 'Changed',
       wide: true,
       sort: (s) => s.updatedAt,
-      width: 108,
+      width: 100,
       cell: (s) => (
         <Text size="sm" c="dimmed" component="span">
           <RelativeTime at={s.updatedAt} />
         </Text>
       ),
     },
-    { id: 'actions', header: 'Actions', hideHeader: true, align: 'right', width: 52, cell: (s) => <Actions segment={s} /> },
+    { id: 'actions', header: 'Actions', hideHeader: true, align: 'right', width: 48, cell: (s) => <Actions segment={s} /> },
   ];
   return (
     <DataTable

@@ -2,7 +2,7 @@ import { Skeleton, Table, Text, TextInput } from '@mantine/core';
 import { IconSearch } from '@tabler/icons-react';
 import { useState } from 'react';
 import { useConfig } from '../../api';
-import { CopyButton, Panel, ProblemAlert } from '../../components';
+import { Breakable, CopyButton, Panel, ProblemAlert } from '../../components';
 import { flatten } from './flatten';
 
 /** The effective configuration, without secrets. */
@@ -42,7 +42,7 @@ export function Configuration() {
               {rows.map(([key, value]) => (
                 <Table.Tr key={key}>
                   <Table.Th scope="row" className="mono wrap" fw={450} w="45%">
-                    {key}
+                    <Breakable text={key} />
                   </Table.Th>
                   <Table.Td className="mono wrap">{value === '' ? <Text c="dimmed" inherit>not set</Text> : value}</Table.Td>
                 </Table.Tr>

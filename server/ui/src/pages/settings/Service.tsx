@@ -1,7 +1,7 @@
 import { SimpleGrid, Text } from '@mantine/core';
 import type { ReactNode } from 'react';
 import type { ServiceStatus } from '../../api';
-import { Moment, Panel, RelativeTime, TextLink } from '../../components';
+import { Panel, RelativeTime, TextLink } from '../../components';
 import { formatBytes, formatCount, formatDuration, plural } from '../../lib/format';
 
 export function Service({ status }: { status: ServiceStatus }) {
@@ -21,7 +21,7 @@ export function Service({ status }: { status: ServiceStatus }) {
     ['Workers', formatCount(status.workers)],
     ['Events kept', formatBytes(status.logBytes)],
     ['Checkpoints', `${formatCount(checkpoint.published)} saved`],
-    ['Last checkpoint', checkpoint.at == null ? 'none yet' : <Moment key="c" at={checkpoint.at} />],
+    ['Last checkpoint', checkpoint.at == null ? 'none yet' : <RelativeTime key="c" at={checkpoint.at} />],
     ['Its size', checkpoint.at == null ? '–' : `${formatBytes(checkpoint.bytes)} in ${formatDuration(checkpoint.millis)}`],
     ['Sink', sink.kind],
     ['From event to result', latencyMs ? `${formatDuration(latencyMs.p50)}, 99 % in ${formatDuration(latencyMs.p99)}` : 'no results lately'],

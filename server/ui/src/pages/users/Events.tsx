@@ -1,8 +1,8 @@
 import { Badge, Group, Text } from '@mantine/core';
 import type { ReactNode } from 'react';
 import type { UserEvent } from '../../api';
-import { DataTable, Moment, type Column } from '../../components';
-import { formatNumber } from '../../lib/format';
+import { DataTable, ShortMoment, type Column } from '../../components';
+import { formatValue } from '../../lib/format';
 
 /** What an event says beside its type and value. */
 function Details({ event }: { event: UserEvent }) {
@@ -22,9 +22,9 @@ function Details({ event }: { event: UserEvent }) {
 type Row = UserEvent & { place: number };
 
 const columns: Column<Row>[] = [
-  { id: 'time', header: 'Time', cell: (e) => <Moment at={e.timestamp} short />, width: 100 },
+  { id: 'time', header: 'Time', cell: (e) => <ShortMoment at={e.timestamp} />, width: 100 },
   { id: 'type', header: 'Type', cell: (e) => <Text fw={550} size="sm">{e.eventType}</Text>, width: 120 },
-  { id: 'value', header: 'Value', cell: (e) => formatNumber(e.value), align: 'right', width: 90 },
+  { id: 'value', header: 'Value', cell: (e) => formatValue(e.value), align: 'right', width: 90 },
   { id: 'details', header: 'Details', cell: (e) => <Details event={e} />, wide: true },
   { id: 'topic', header: 'Topic', cell: (e) => <Text size="sm" c="dimmed">{e.topic}</Text>, wide: true, width: 140 },
 ];

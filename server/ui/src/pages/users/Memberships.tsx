@@ -3,7 +3,7 @@ import { IconUsers } from '@tabler/icons-react';
 import { useNavigate } from '@tanstack/react-router';
 import type { Membership } from '../../api';
 import { DataTable, EmptyState, Panel, RelativeTime, SegmentName, type Column } from '../../components';
-import { formatNumber } from '../../lib/format';
+import { formatValue } from '../../lib/format';
 import { WindowTimes } from './WindowTimes';
 
 const FOREVER = 8.64e15;
@@ -17,7 +17,7 @@ export function Memberships({ userId, memberships }: { userId: string; membershi
   };
   const columns: Column<Membership>[] = [
     { id: 'segment', header: 'Segment', cell: (m) => <SegmentName name={m.segment} />, sort: (m) => m.segment },
-    { id: 'value', header: 'Value', cell: (m) => formatNumber(m.value), sort: (m) => m.value, align: 'right' },
+    { id: 'value', header: 'Value', cell: (m) => formatValue(m.value), sort: (m) => m.value, align: 'right' },
     { id: 'since', header: 'Since', cell: (m) => <RelativeTime at={m.since} />, sort: (m) => m.since },
     { id: 'window', header: 'Window', cell: (m) => <WindowTimes start={m.windowStart} end={m.windowEnd} />, sort: (m) => m.windowEnd, wide: true },
     {

@@ -17,7 +17,7 @@ export function Start() {
   return (
     <>
       <PageHeader title="Users" description="What a user is in, and why." />
-      <Stack gap="md" maw={860}>
+      <Stack gap="md">
         <Card>
           <UserSearch large />
           <Text size="sm" c="dimmed" mt={8}>

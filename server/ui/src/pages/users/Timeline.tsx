@@ -1,7 +1,7 @@
 import { IconTimeline } from '@tabler/icons-react';
 import type { Membership, UserMove } from '../../api';
-import { DataTable, EmptyState, Moment, Moved, Panel, SegmentName, useNow, type Column } from '../../components';
-import { formatDay, formatDuration, formatMinute, formatNumber, formatTime, plural } from '../../lib/format';
+import { DataTable, EmptyState, Moved, Panel, SegmentName, ShortMoment, useNow, type Column } from '../../components';
+import { formatDay, formatDuration, formatTicks, formatTime, formatValue, plural } from '../../lib/format';
 import { changesOf, intervalsOf, spanOf, ticksOf, type Interval } from './intervals';
 import classes from './users.module.css';
 
@@ -10,17 +10,11 @@ const DAY = 86_400_000;
 type Numbered = UserMove & { place: number };
 
 const columns: Column<Numbered>[] = [
-  { id: 'time', header: 'Time', cell: (m) => <Clock at={m.at} />, sort: (m) => m.at },
+  { id: 'time', header: 'Time', cell: (m) => <ShortMoment at={m.at} />, sort: (m) => m.at },
   { id: 'what', header: 'What', cell: (m) => <Moved event={m.event} /> },
   { id: 'segment', header: 'Segment', cell: (m) => <SegmentName name={m.segment} />, sort: (m) => m.segment },
-  { id: 'value', header: 'Value', cell: (m) => formatNumber(m.value), align: 'right', wide: true },
+  { id: 'value', header: 'Value', cell: (m) => formatValue(m.value), align: 'right', wide: true },
 ];
-
-/** The clock of today, the date of before. */
-function Clock({ at }: { at: number }) {
-  const recent = useNow() - at < DAY;
-  return <Moment at={at} short={recent} />;
-}
 
 /** One segment's times of membership, as a sentence. */
 const said = (list: readonly Interval[]) =>
@@ -31,7 +25,8 @@ function Bars({ intervals }: { intervals: ReadonlyMap<string, readonly Interval[
   const span = spanOf(intervals.values(), now);
   const start = now - span;
   const percent = (at: number) => Math.max(0, Math.min(100, ((at - start) * 100) / span));
-  const format = span > 2 * DAY ? formatDay : formatMinute;
+  const ticks = ticksOf(now, span);
+  const labels = span > 2 * DAY ? ticks.map(formatDay) : formatTicks(ticks);
   return (
     <div className={classes.gantt}>
       {[...intervals].map(([segment, list]) => (
@@ -58,9 +53,9 @@ function Bars({ intervals }: { intervals: ReadonlyMap<string, readonly Interval[
         </div>
       ))}
       <div className={classes.axis} aria-hidden>
-        {ticksOf(now, span).map((tick, i) => (
+        {ticks.map((tick, i) => (
           <span key={tick} style={{ left: `${percent(tick)}%` }} data-minor={i % 2 === 1 || undefined}>
-            {format(tick)}
+            {labels[i]}
           </span>
         ))}
         <span style={{ right: 0 }}>now</span>

@@ -2,7 +2,7 @@ import { Badge, Button, Skeleton, Stack, Text, Title } from '@mantine/core';
 import { IconBolt, IconCheck, IconMinus } from '@tabler/icons-react';
 import { useState } from 'react';
 import { useAllSegments, useWhy, type Membership, type Segment, type Why, type WhyInput } from '../../api';
-import { EmptyState, Moment, ProblemAlert, RelativeTime, SegmentName } from '../../components';
+import { EmptyState, ProblemAlert, RelativeTime, SegmentName, ShortMoment } from '../../components';
 import { formatNumber } from '../../lib/format';
 import { distanceOf, emptyTerms, inWords, needed, plain, ranked, roleOf, termsOf } from './conditions';
 import { Events } from './Events';
@@ -60,7 +60,7 @@ function Verdict({ why, expression, membership }: { why: Why; expression: string
         </Text>
         {why.member && why.memberUntilWindowAfter != null && (
           <Text size="sm" c="dimmed">
-            Qualified last in the window that ended at <Moment at={why.memberUntilWindowAfter} short />.
+            Qualified last in the window that ended at <ShortMoment at={why.memberUntilWindowAfter} />.
           </Text>
         )}
       </div>

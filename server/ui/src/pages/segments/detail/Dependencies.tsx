@@ -27,7 +27,8 @@ export function Dependencies({ segment }: { segment: Segment }) {
   const { data: segments } = useAllSegments();
   const about = (name: string) => {
     const found = segments?.find((s) => s.name === name);
-    return found && { size: found.size, derived: found.type === 'DERIVED' };
+    // The size that the rest of the page says.
+    return found && { size: name === segment.name ? segment.size : found.size, derived: found.type === 'DERIVED' };
   };
   const { nodes, edges, reads } = dependenciesOf(segment.name, plan?.graph, readers, about);
   const phone = useMediaQuery('(max-width: 48em)', false, { getInitialValueInEffect: false });

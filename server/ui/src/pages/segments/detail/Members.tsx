@@ -7,7 +7,7 @@ import { useNavigate, useSearch } from '@tanstack/react-router';
 import { useEffect, useState } from 'react';
 import { asProblem, membersCsv, useMembers, type Member, type Segment } from '../../../api';
 import { DataTable, EmptyState, GenerateLink, LinkButton, Panel, ProblemAlert, RelativeTime, UserLink, type Column } from '../../../components';
-import { formatNumber, plural } from '../../../lib/format';
+import { formatValue, plural } from '../../../lib/format';
 import { WindowTimes } from '../../users/WindowTimes';
 import { fileName, save } from './members';
 
@@ -15,7 +15,7 @@ const PAGE = 50;
 
 const columns: Column<Member>[] = [
   { id: 'user', header: 'User', cell: (m) => <UserLink id={m.userId} /> },
-  { id: 'value', header: 'Value', cell: (m) => formatNumber(m.value), align: 'right' },
+  { id: 'value', header: 'Value', cell: (m) => formatValue(m.value), align: 'right' },
   { id: 'since', header: 'Since', cell: (m) => <RelativeTime at={m.since} /> },
   { id: 'window', header: 'Window', cell: (m) => <WindowTimes start={m.windowStart} end={m.windowEnd} />, wide: true },
   { id: 'expires', header: 'Expires', cell: (m) => (m.expiresAt > 8.64e15 ? 'never' : <RelativeTime at={m.expiresAt} />), wide: true },

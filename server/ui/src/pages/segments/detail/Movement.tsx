@@ -6,7 +6,7 @@ import { EmptyState, GenerateLink, Moves, Panel, StreamLine } from '../../../com
 export function Movement({ segment, stream }: { segment: Segment; stream: ResultStream }) {
   return (
     <Panel title="Entered and left" description={<StreamLine stream={stream} />} flush>
-      <Moves moves={stream.loaded ? stream.results : undefined} ofOne height={300} empty={<Nobody active={segment.active} />} />
+      <Moves moves={stream.loaded ? stream.results : undefined} ofOne fill empty={<Nobody active={segment.active} />} />
     </Panel>
   );
 }
