@@ -16,6 +16,7 @@ use crate::program::*;
 use crate::rule;
 use crate::share::{PendingHaving, PendingValue, SharedBase, SharedParts, Sharing, physical_over};
 use crate::statement::{self, CreateSegment, Parsed, Statement};
+use crate::text::{text_of, text_over};
 use crate::window::{MAX_WINDOW_MS, WindowSpec, parse_duration};
 
 /// Whether a text is SQL or JSON.
@@ -470,7 +471,7 @@ impl Compiler<'_> {
 
 impl PlannedBase {
     fn new(query: BaseQuery, plan: Arc<str>) -> Self {
-        let condition = query.having.as_ref().map_or("always".into(), |h| h.human_display().to_string());
+        let condition = query.having.as_ref().map_or("always".into(), text_of);
         PlannedBase { plan, condition, emit: emit::default_for_having(query.having.as_ref()), query }
     }
 }
@@ -569,12 +570,7 @@ fn check_windows(segment: &Segment, query: &DerivedQuery, inputs: &[SegmentId], 
 
 /// The condition with the inputs' names.
 fn readable(query: &DerivedQuery, inputs: &[SegmentId], segments: &[Segment]) -> String {
-    let mut text = query.condition.human_display().to_string();
-    for i in (0..inputs.len()).rev() {
-        let name = &segments[inputs[i] as usize].name;
-        text = text.replace(&format!("p{i}"), name).replace(&format!("v{i}"), &format!("{name}.value"));
-    }
-    text
+    text_over(&query.condition, |i| inputs.get(i).map(|id| segments[*id as usize].name.as_ref()))
 }
 
 impl Built {

@@ -2,6 +2,8 @@
 
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 
+use crate::text::{text_of, text_over};
+
 /// When a segment emits results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -19,7 +21,7 @@ pub fn default_for_having(having: Option<&Expr>) -> (Emit, String) {
         None => (Emit::Changes, "every group qualifies as soon as it exists".into()),
         Some(expr) => match not_lower_bound(expr) {
             None => (Emit::Changes, "HAVING asks only for lower bounds, so what qualifies early stays qualified".into()),
-            Some(part) => (Emit::Final, format!("{part} is only known when the window closes")),
+            Some(part) => (Emit::Final, format!("whether {} is only known when the window closes", text_of(part))),
         },
     }
 }
@@ -31,16 +33,20 @@ pub fn default_for_derived(condition: &Expr, inputs: &[(String, Emit)]) -> (Emit
     }
     match not_monotone(condition) {
         None => (Emit::Changes, "it only combines segments that emit changes, with AND and OR".into()),
-        Some(part) => (Emit::Final, format!("{part} is only known when the window closes")),
+        Some(part) => {
+            let text = text_over(part, |i| inputs.get(i).map(|(name, _)| name.as_str()));
+            (Emit::Final, format!("whether {text} is only known when the window closes"))
+        }
     }
 }
 
-fn not_lower_bound(expr: &Expr) -> Option<String> {
+/// The first part of a condition that is no lower bound.
+fn not_lower_bound(expr: &Expr) -> Option<&Expr> {
     match expr {
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::And | Operator::Or, right }) => not_lower_bound(left).or_else(|| not_lower_bound(right)),
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::Gt | Operator::GtEq, right }) if grows(left) && is_number(right) => None,
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::Lt | Operator::LtEq, right }) if grows(right) && is_number(left) => None,
-        other => Some(format!("whether {}", other.human_display())),
+        other => Some(other),
     }
 }
 
@@ -63,14 +69,15 @@ fn is_number(expr: &Expr) -> bool {
     }
 }
 
-fn not_monotone(expr: &Expr) -> Option<String> {
+/// The first part of a condition that members may come to fail.
+fn not_monotone(expr: &Expr) -> Option<&Expr> {
     match expr {
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::And | Operator::Or, right }) => not_monotone(left).or_else(|| not_monotone(right)),
         Expr::Column(c) if c.name.starts_with('p') => None,
         Expr::IsTrue(e) => not_monotone(e),
         Expr::Literal(datafusion::scalar::ScalarValue::Boolean(Some(_)), _) => None,
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::Gt | Operator::GtEq, right }) if is_input_value(left) && is_number(right) => None,
-        other => Some(format!("whether {}", other.human_display())),
+        other => Some(other),
     }
 }
 

@@ -94,8 +94,7 @@ impl Graph {
                 graph.edge("scan".into(), format!("filter{}", family.filter_id));
             }
             let slots: Vec<&str> = family.slot_names.iter().map(String::as_str).chain(family.general.iter().map(|g| g.aggregate.name())).collect();
-            let mut details = vec![format!("slots: {}", if slots.is_empty() { "none".into() } else { slots.join(", ") })];
-            details.push(format!("shared by {} segment{}", family.segments.len(), if family.segments.len() == 1 { "" } else { "s" }));
+            let details = vec![format!("slots: {}", if slots.is_empty() { "none".into() } else { slots.join(", ") })];
             graph.node(format!("window{i}"), "window", format!("Aggregate: by user_id, {}", family.window), details);
             graph.edge(format!("filter{}", family.filter_id), format!("window{i}"));
         }
@@ -133,6 +132,9 @@ impl Graph {
         for node in &mut self.nodes {
             let Some((shared, segments)) = users.get(&node.id) else { continue };
             node.shared = *shared;
+            if node.kind == "window" {
+                node.details.push(format!("shared by {shared} segment{}", if *shared == 1 { "" } else { "s" }));
+            }
             node.segments = segments.iter().take(left).map(|&id| program.segments[id as usize].name.clone()).collect();
             left -= node.segments.len();
         }

@@ -15,6 +15,7 @@ pub mod program;
 pub mod rule;
 pub mod share;
 pub mod statement;
+pub mod text;
 pub mod window;
 
 mod compile;

@@ -33,6 +33,9 @@ pub const EVENT_TYPE_ALIASES: [(&str, &str); 5] =
     [("orders", "purchase"), ("clicks", "view"), ("views", "view"), ("installs", "install"), ("addToCart", "add_to_cart")];
 
 const OPERATORS: [(&str, &str); 6] = [("GT", ">"), ("GTE", ">="), ("LT", "<"), ("LTE", "<="), ("EQ", "="), ("NEQ", "<>")];
+/// Fields of rules and of segments. Others are let be, as clients send what they were sent, but not misspelt ones.
+const RULE_FIELDS: [&str; 8] = ["id", "segmentId", "eventType", "attribute", "operator", "threshold", "value", "windowMinutes"];
+const SEGMENT_FIELDS: [&str; 8] = ["id", "name", "sql", "type", "rules", "windowMinutes", "dependencies", "logicalExpression"];
 /// How near a sum must be to count as equal.
 pub(crate) const TOLERANCE: f64 = 0.001;
 /// The longest window of a rule.
@@ -234,6 +237,7 @@ fn of_rules(name: &str, rules: Vec<Rule>) -> Vec<(String, String, bool)> {
 
 fn rule(object: &Map<String, Value>, threshold_key: &str, minutes: Option<i64>, errors: &mut Errors) -> Option<Rule> {
     let before = errors.len();
+    misspelt(object, &RULE_FIELDS, errors);
     let event_type = text(object, "eventType", errors);
     let aggregate = choice(object, "attribute", &[("count", Aggregate::Count), ("sum", Aggregate::Sum)], errors);
     let operator = choice(object, "operator", &OPERATORS, errors);
@@ -252,6 +256,17 @@ fn rule(object: &Map<String, Value>, threshold_key: &str, minutes: Option<i64>, 
     let event_type = event_type?;
     let event_type = EVENT_TYPE_ALIASES.iter().find(|(alias, _)| *alias == event_type).map_or(event_type.clone(), |(_, t)| t.to_string());
     Some(Rule { event_type, aggregate: aggregate?, operator: operator?, threshold: threshold?, minutes: minutes? })
+}
+
+/// Fields that are hardly other than known ones: what they say would be ignored.
+fn misspelt(object: &Map<String, Value>, known: &[&str], errors: &mut Errors) {
+    let distance = datafusion::common::utils::datafusion_strsim::levenshtein;
+    for key in object.keys().filter(|key| !known.contains(&key.as_str())) {
+        let near = known.iter().map(|k| (distance(k, key), *k)).filter(|(d, k)| *d <= (k.len() / 4).max(1)).min();
+        if let Some((_, near)) = near.filter(|(_, near)| !object.contains_key(*near)) {
+            errors.push((format!("unknown field {key}"), Some(format!("did you mean {near}?"))));
+        }
+    }
 }
 
 fn shown(value: Option<&Value>) -> String {
@@ -303,7 +318,11 @@ fn one_window(rules: &[Rule]) -> String {
 }
 
 fn api_segment(object: &Map<String, Value>, index: usize, ids: &HashMap<String, String>, errors: &mut Errors) -> Vec<JsonSegment> {
-    let id = id_of(object);
+    let (id, before) = (id_of(object), errors.len());
+    misspelt(object, &SEGMENT_FIELDS, errors);
+    if errors.len() > before {
+        return vec![];
+    }
     let name = match object.get("name") {
         None | Some(Value::Null) => id.clone().unwrap_or_else(|| format!("segment_{}", index + 1)),
         _ => match text(object, "name", errors) {

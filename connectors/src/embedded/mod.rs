@@ -3,6 +3,7 @@
 
 pub mod dead_letters;
 pub mod log;
+mod names;
 pub mod profiles;
 pub mod retained;
 pub mod source;
@@ -22,8 +23,16 @@ pub struct Store {
 #[derive(Debug, thiserror::Error)]
 pub enum EmbeddedError {
     /// The database failed.
-    #[error("embedded store: {0}")]
+    #[error("embedded store: {}", plain(.0))]
     Database(#[from] fjall::Error),
+    /// The database could not be opened.
+    #[error("embedded store in {}: {}", .folder.display(), plain(.problem))]
+    Open {
+        /// Its folder.
+        folder: PathBuf,
+        /// What is wrong.
+        problem: fjall::Error,
+    },
     /// A value is not what this program writes.
     #[error("embedded store: {keyspace}: entry {key} cannot be read: {problem}")]
     Corrupt {
@@ -44,13 +53,26 @@ pub enum EmbeddedError {
     },
 }
 
+/// What the database says, in words.
+fn plain(error: &fjall::Error) -> String {
+    match error {
+        fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => error.to_string(),
+        fjall::Error::Locked => "another process has it open".into(),
+        other => other.to_string(),
+    }
+}
+
 impl Store {
     /// Opens the database in a folder, which is made if there is none. Only one process can have it open.
     ///
     /// # Errors
     /// When it cannot be opened.
     pub fn open(path: &Path) -> Result<Self, EmbeddedError> {
-        Ok(Store { database: Database::builder(path).open()?, folder: path.to_path_buf() })
+        let folder = path.to_path_buf();
+        match Database::builder(path).open() {
+            Ok(database) => Ok(Store { database, folder }),
+            Err(problem) => Err(EmbeddedError::Open { folder, problem }),
+        }
     }
 
     /// Writes everything through to the disk, so that it outlives a power failure.
@@ -72,6 +94,14 @@ impl Store {
                 tracing::debug!(%error, journal = %journal.display(), "sync");
             }
         }
+    }
+
+    /// Removes what is no longer used, if it is there.
+    fn forget(&self, name: &str) -> Result<(), EmbeddedError> {
+        if self.database.keyspace_exists(name) {
+            self.database.delete_keyspace(self.keyspace(name)?)?;
+        }
+        Ok(())
     }
 
     fn keyspace(&self, name: &str) -> Result<Keyspace, EmbeddedError> {

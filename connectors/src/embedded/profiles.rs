@@ -2,18 +2,19 @@
 //! to live. Results come in through [`Sink`]; look-ups, from many threads, go through clones.
 //!
 //! Beside the profiles stand an index of each segment's members, their number, and what happened minute by minute;
-//! all are written together.
+//! all are written together. What is stored of a profile are numbers only ([`Names`]).
 
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{Hash, Hasher};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use cohort_engine::ResultKind;
-use cohort_engine::sink::{MemberBatch, ResultBatch, Sink, SinkError, Touch};
+use cohort_engine::sink::{MemberBatch, ResultBatch, SegmentName, Sink, SinkError, Touch};
+use cohort_engine::{ResultKind, ResultRow};
 use fjall::{Keyspace, OwnedWriteBatch};
 use serde::{Deserialize, Serialize};
 
+use super::names::Names;
 use super::{EmbeddedError, Store, corrupt, joined};
 
 /// Milliseconds since the epoch.
@@ -24,7 +25,7 @@ const MINUTE: i64 = 60_000;
 const ACTIVITY_KEPT: i64 = 24 * 60 * MINUTE;
 
 /// The last result of a rule for a user. Times are milliseconds since the epoch.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct RuleResult {
     /// The segment that it decides.
     pub segment: String,
@@ -43,7 +44,7 @@ pub struct RuleResult {
 }
 
 /// A user's memberships.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Profile {
     /// When it expires.
     pub expires_at: i64,
@@ -55,6 +56,28 @@ pub struct Profile {
     pub segments: BTreeSet<String>,
     /// The last result of each rule, by its id.
     pub results: BTreeMap<String, RuleResult>,
+}
+
+/// A profile as it is stored.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Stored {
+    expires_at: i64,
+    last_updated: i64,
+    partition: u32,
+    /// One row for each segment that the user is in, in the order of the segments' numbers.
+    rows: Vec<Row>,
+}
+
+/// The last result of the rule of a segment, as it is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+struct Row {
+    name: u32,
+    qualified: bool,
+    value: Option<f64>,
+    timestamp: i64,
+    window_start: i64,
+    window_end: i64,
+    since: i64,
 }
 
 /// How a stored profile begins.
@@ -69,8 +92,23 @@ fn head(key: &[u8], value: &[u8]) -> Result<Head, EmbeddedError> {
     postcard::take_from_bytes(value).map(|(head, _)| head).map_err(|e| corrupt("profiles", key, e))
 }
 
-fn whole(key: &[u8], value: &[u8]) -> Result<Profile, EmbeddedError> {
-    postcard::from_bytes(value).map_err(|e| corrupt("profiles", key, e))
+impl Stored {
+    /// The row of a segment, or where it would be.
+    fn find(&self, segment: u32, names: &Names) -> Result<usize, usize> {
+        self.rows.binary_search_by_key(&segment, |row| names.segment_of(row.name))
+    }
+
+    fn profile(&self, names: &Names) -> Profile {
+        let Stored { expires_at, last_updated, partition, .. } = *self;
+        let mut profile = Profile { expires_at, last_updated, partition, ..Profile::default() };
+        for &Row { name, qualified, value, timestamp, window_start, window_end, since } in &self.rows {
+            let (segment, rule) = names.texts(name);
+            let result = RuleResult { segment: segment.to_string(), qualified, value, timestamp, window_start, window_end, since };
+            profile.segments.insert(segment.to_string());
+            profile.results.insert(rule.to_string(), result);
+        }
+        profile
+    }
 }
 
 /// What happened to a segment in a minute.
@@ -118,17 +156,25 @@ pub struct Profiles {
     sizes: Keyspace,
     /// Segment and minute → activity.
     activity: Keyspace,
+    /// Number → segment and rule.
+    named: Keyspace,
+    names: Arc<RwLock<Arc<Names>>>,
+    /// The names of the last batch, and their numbers.
+    numbered: Arc<Mutex<Numbered>>,
     /// What the last write of results changed.
     moves: Arc<Mutex<Arc<Moves>>>,
     ttl_ms: i64,
     clock: Clock,
 }
 
+/// The names of a batch, and the number of each.
+type Numbered = (Arc<Vec<SegmentName>>, Arc<[u32]>);
+
 /// Changes that are written together.
 struct Changes {
     batch: OwnedWriteBatch,
-    /// Segment → users entered and exited.
-    moved: BTreeMap<String, (u64, u64)>,
+    /// Number of a segment → users entered and exited.
+    moved: BTreeMap<u32, (u64, u64)>,
     moves: Moves,
 }
 
@@ -138,12 +184,18 @@ impl Profiles {
     /// # Errors
     /// When the store fails.
     pub fn open(store: &Store, ttl_ms: i64, clock: Clock) -> Result<Self, EmbeddedError> {
+        // What older versions wrote is told anew by the engine as it starts.
+        ["profiles.2", "members.2", "sizes.2", "activity.2"].into_iter().try_for_each(|name| store.forget(name))?;
+        let named = store.keyspace("names")?;
         Ok(Profiles {
             store: store.clone(),
-            profiles: store.keyspace("profiles.2")?,
-            members: store.keyspace("members.2")?,
-            sizes: store.keyspace("sizes.2")?,
-            activity: store.keyspace("activity.2")?,
+            profiles: store.keyspace("profiles.3")?,
+            members: store.keyspace("members.3")?,
+            sizes: store.keyspace("sizes.3")?,
+            activity: store.keyspace("activity.3")?,
+            names: Arc::new(RwLock::new(Arc::new(Names::open(&named)?))),
+            named,
+            numbered: Arc::default(),
             moves: Arc::default(),
             ttl_ms,
             clock,
@@ -155,12 +207,53 @@ impl Profiles {
     /// # Errors
     /// When the store fails.
     pub fn get(&self, user: &str) -> Result<Option<Profile>, EmbeddedError> {
-        Ok(self.stored(user.as_bytes())?.filter(|p| p.expires_at > (self.clock)()))
+        let stored = self.stored(user.as_bytes())?.filter(|p| p.expires_at > (self.clock)());
+        Ok(stored.map(|s| s.profile(&self.names())))
     }
 
-    fn stored(&self, user: &[u8]) -> Result<Option<Profile>, EmbeddedError> {
+    fn stored(&self, user: &[u8]) -> Result<Option<Stored>, EmbeddedError> {
         let Some(value) = self.profiles.get(user)? else { return Ok(None) };
-        whole(user, &value).map(Some)
+        self.whole(user, &value).map(Some)
+    }
+
+    /// Reads a profile. Names are stored before what uses them.
+    fn whole(&self, key: &[u8], value: &[u8]) -> Result<Stored, EmbeddedError> {
+        let stored: Stored = postcard::from_bytes(value).map_err(|e| corrupt("profiles", key, e))?;
+        let known = self.names().len();
+        match stored.rows.iter().find(|row| row.name as usize >= known) {
+            Some(row) => Err(corrupt("profiles", key, format!("there is no name {}", row.name))),
+            None => Ok(stored),
+        }
+    }
+
+    fn names(&self) -> Arc<Names> {
+        Arc::clone(&self.names.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The numbers of names; new ones are stored at once.
+    fn numbers(&self, of: &Arc<Vec<SegmentName>>) -> Result<Arc<[u32]>, EmbeddedError> {
+        let mut last = self.numbered.lock().unwrap_or_else(PoisonError::into_inner);
+        if Arc::ptr_eq(&last.0, of) {
+            return Ok(Arc::clone(&last.1));
+        }
+        let (mut names, mut batch) = ((*self.names()).clone(), self.store.database.batch());
+        let before = names.len();
+        let mut numbers = Vec::with_capacity(of.len());
+        for SegmentName { segment, rule } in of.iter() {
+            let known = names.number(segment, rule);
+            numbers.push(known.unwrap_or_else(|| names.push(segment, rule)));
+        }
+        for number in before as u32..names.len() as u32 {
+            let (segment, rule) = names.texts(number);
+            let value = postcard::to_stdvec(&(&**segment, &**rule)).map_err(|e| corrupt("names", segment.as_bytes(), e))?;
+            batch.insert(&self.named, number.to_be_bytes(), value);
+        }
+        if names.len() > before {
+            batch.commit()?;
+            *self.names.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(names);
+        }
+        *last = (Arc::clone(of), numbers.into());
+        Ok(Arc::clone(&last.1))
     }
 
     /// Members of a segment, in the order of their ids, those after `after`.
@@ -186,7 +279,7 @@ impl Profiles {
             let user = key.strip_prefix(prefix.as_slice()).filter(|user| user.starts_with(start.as_bytes()));
             let Some(user) = user.filter(|_| found.len() < limit) else { break };
             if let Some(profile) = self.stored(user)?.filter(|p| p.expires_at > now) {
-                found.push((String::from_utf8_lossy(user).into_owned(), profile));
+                found.push((String::from_utf8_lossy(user).into_owned(), profile.profile(&self.names())));
             }
         }
         Ok(found)
@@ -202,7 +295,7 @@ impl Profiles {
         for guard in self.profiles.prefix(start.as_bytes()).take(seen) {
             let (key, value) = guard.into_inner()?;
             if head(&key, &value)?.expires_at > now {
-                found.push((String::from_utf8_lossy(&key).into_owned(), whole(&key, &value)?.segments.len()));
+                found.push((String::from_utf8_lossy(&key).into_owned(), self.whole(&key, &value)?.rows.len()));
             }
             if found.len() >= limit {
                 break;
@@ -249,10 +342,10 @@ impl Profiles {
 
     /// All profiles that have not expired, in the order of user ids.
     pub fn scan(&self) -> impl Iterator<Item = Result<(String, Profile), EmbeddedError>> + use<> {
-        let now = (self.clock)();
-        let read = |guard: fjall::Guard| {
+        let (now, profiles) = ((self.clock)(), self.clone());
+        let read = move |guard: fjall::Guard| {
             let (key, value) = guard.into_inner()?;
-            let profile = whole(&key, &value)?;
+            let profile = profiles.whole(&key, &value)?.profile(&profiles.names());
             Ok((String::from_utf8_lossy(&key).into_owned(), profile))
         };
         self.profiles.iter().map(read).filter(move |read| read.as_ref().map_or(true, |(_, p): &(String, Profile)| p.expires_at > now))
@@ -267,19 +360,21 @@ impl Profiles {
     /// # Errors
     /// When the store fails; then nothing was written.
     pub fn apply(&self, batches: &[ResultBatch]) -> Result<(), EmbeddedError> {
-        let mut rows: BTreeMap<&[u8], Vec<(&ResultBatch, usize)>> = BTreeMap::new();
+        let mut rows: Vec<(&[u8], &ResultBatch, usize, u32)> = Vec::with_capacity(batches.iter().map(|b| b.rows.len()).sum());
         for batch in batches {
-            (0..batch.rows.len()).for_each(|row| rows.entry(batch.users.get(row)).or_default().push((batch, row)));
+            let numbers = self.numbers(&batch.names)?;
+            rows.extend((0..batch.rows.len()).map(|row| (batch.users.get(row), batch, row, numbers[batch.rows[row].segment as usize])));
         }
-        let (mut changes, now) = (self.changes(), (self.clock)());
-        for (user, rows) in rows {
-            let partition = rows.first().map_or(0, |(batch, _)| batch.partition);
+        rows.sort_by_key(|(user, ..)| *user);
+        let (mut changes, now, names) = (self.changes(), (self.clock)(), self.names());
+        for rows in rows.chunk_by(|a, b| a.0 == b.0) {
+            let (user, first, ..) = rows[0];
             let old = self.stored(user)?.unwrap_or_default();
-            let mut profile = if old.expires_at > now { old.clone() } else { Profile::default() };
-            rows.into_iter().for_each(|(batch, row)| change(&mut profile, batch, row));
-            profile.partition = partition;
-            self.renew(&mut profile, now);
-            self.put(user, &old, &profile, &mut changes)?;
+            let mut new = if old.expires_at > now { old.clone() } else { Stored::default() };
+            rows.iter().for_each(|&(_, batch, row, name)| change(&mut new, &names, batch, row, name));
+            new.partition = first.partition;
+            self.renew(&mut new, now);
+            self.put(user, &old, &new, &names, &mut changes)?;
         }
         let moves = Arc::new(std::mem::take(&mut changes.moves));
         self.commit(changes, now)?;
@@ -292,7 +387,7 @@ impl Profiles {
         Arc::clone(&self.moves.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn renew(&self, profile: &mut Profile, now: i64) {
+    fn renew(&self, profile: &mut Stored, now: i64) {
         (profile.last_updated, profile.expires_at) = (now, now.saturating_add(self.ttl_ms));
     }
 
@@ -301,27 +396,23 @@ impl Profiles {
     /// # Errors
     /// When the store fails; then nothing was written.
     pub fn set(&self, members: &MemberBatch) -> Result<(), EmbeddedError> {
-        let (mut changes, now) = (self.changes(), (self.clock)());
+        let numbers = self.numbers(&members.names)?;
+        let (mut changes, now, names) = (self.changes(), (self.clock)(), self.names());
         for (user, rows) in members.iter() {
             let old = self.stored(user.as_bytes())?.unwrap_or_default();
-            let mut profile = Profile { partition: members.partition, ..Profile::default() };
+            let mut new = Stored { partition: members.partition, ..Stored::default() };
             for row in rows {
-                let name = &members.names[row.segment as usize];
-                let kept = RuleResult {
-                    segment: name.segment.to_string(),
-                    qualified: true,
-                    value: row.value,
-                    timestamp: row.timestamp,
-                    window_start: row.window_start,
-                    window_end: row.window_end,
-                    since: row.timestamp,
-                };
-                let before = old.results.get(&*name.rule).filter(|r| r.qualified && (row.kind == ResultKind::Change || r.timestamp >= row.timestamp));
-                profile.segments.insert(name.segment.to_string());
-                profile.results.insert(name.rule.to_string(), before.cloned().unwrap_or(kept));
+                let name = numbers[row.segment as usize];
+                let before = old.find(names.segment_of(name), &names).ok().map(|i| old.rows[i]);
+                let before = before.filter(|r| r.name == name && r.qualified && (row.kind == ResultKind::Change || r.timestamp >= row.timestamp));
+                let kept = before.unwrap_or_else(|| Row { qualified: true, ..stored_row(row, name, row.timestamp) });
+                match new.find(names.segment_of(name), &names) {
+                    Ok(i) => new.rows[i] = kept,
+                    Err(i) => new.rows.insert(i, kept),
+                }
             }
-            self.renew(&mut profile, now);
-            self.put(user.as_bytes(), &old, &profile, &mut changes)?;
+            self.renew(&mut new, now);
+            self.put(user.as_bytes(), &old, &new, &names, &mut changes)?;
         }
         self.commit(changes, now)
     }
@@ -331,12 +422,11 @@ impl Profiles {
     /// # Errors
     /// When the store fails; then nothing was written.
     pub fn keep(&self, touch: &Touch) -> Result<(), EmbeddedError> {
-        let (mut changes, now) = (self.changes(), (self.clock)());
+        let (mut changes, now, names) = (self.changes(), (self.clock)(), self.names());
         for user in (0..touch.users.len()).map(|i| touch.users.get(i)) {
-            let Some(mut profile) = self.stored(user)? else { continue };
-            let old = profile.clone();
-            profile.expires_at = now.saturating_add(self.ttl_ms);
-            self.put(user, &old, &profile, &mut changes)?;
+            let Some(old) = self.stored(user)? else { continue };
+            let kept = Stored { expires_at: now.saturating_add(self.ttl_ms), ..old.clone() };
+            self.put(user, &old, &kept, &names, &mut changes)?;
         }
         self.commit(changes, now)
     }
@@ -354,7 +444,7 @@ impl Profiles {
                 let (key, value) = guard.into_inner()?;
                 let about = head(&key, &value)?;
                 if about.partition == partition && about.last_updated < before {
-                    self.put(&key, &whole(&key, &value)?, &Profile::default(), &mut changes)?;
+                    self.put(&key, &self.whole(&key, &value)?, &Stored::default(), &self.names(), &mut changes)?;
                 }
                 seen += 1;
                 if seen == STEP {
@@ -367,18 +457,21 @@ impl Profiles {
     }
 
     /// Notes a profile, and what it changes of the members of segments.
-    fn put(&self, user: &[u8], old: &Profile, new: &Profile, changes: &mut Changes) -> Result<(), EmbeddedError> {
-        for segment in new.segments.difference(&old.segments) {
+    fn put(&self, user: &[u8], old: &Stored, new: &Stored, names: &Names, changes: &mut Changes) -> Result<(), EmbeddedError> {
+        let is_in = |stored: &Stored, row: &Row| stored.find(names.segment_of(row.name), names).is_ok();
+        for number in new.rows.iter().filter(|row| !is_in(old, row)).map(|row| names.segment_of(row.name)) {
+            let segment = names.segment(number);
             changes.batch.insert(&self.members, joined(segment.as_bytes(), user), "");
-            changes.moved.entry(segment.clone()).or_default().0 += 1;
+            changes.moved.entry(number).or_default().0 += 1;
             changes.moves.entered.insert(place(segment, user));
         }
-        for segment in old.segments.difference(&new.segments) {
+        for number in old.rows.iter().filter(|row| !is_in(new, row)).map(|row| names.segment_of(row.name)) {
+            let segment = names.segment(number);
             changes.batch.remove(&self.members, joined(segment.as_bytes(), user));
-            changes.moved.entry(segment.clone()).or_default().1 += 1;
+            changes.moved.entry(number).or_default().1 += 1;
             changes.moves.exited.insert(place(segment, user));
         }
-        if new.segments.is_empty() && new.results.is_empty() {
+        if new.rows.is_empty() {
             changes.batch.remove(&self.profiles, user);
         } else {
             changes.batch.insert(&self.profiles, user, postcard::to_stdvec(new).map_err(|e| corrupt("profiles", user, e))?);
@@ -389,14 +482,15 @@ impl Profiles {
     /// Writes changes, with what they come to for each segment.
     fn commit(&self, changes: Changes, now: i64) -> Result<(), EmbeddedError> {
         let Changes { mut batch, moved, .. } = changes;
-        let minute = now - now.rem_euclid(MINUTE);
-        for (segment, (entered, exited)) in moved {
+        let (minute, names) = (now - now.rem_euclid(MINUTE), self.names());
+        for (number, (entered, exited)) in moved {
+            let segment = &**names.segment(number);
             let failed = |e| corrupt("activity", segment.as_bytes(), e);
-            let size = (self.size(&segment)? + entered).saturating_sub(exited);
+            let size = (self.size(segment)? + entered).saturating_sub(exited);
             if size == 0 {
-                batch.remove(&self.sizes, segment.as_str());
+                batch.remove(&self.sizes, segment);
             } else {
-                batch.insert(&self.sizes, segment.as_str(), postcard::to_stdvec(&size).map_err(failed)?);
+                batch.insert(&self.sizes, segment, postcard::to_stdvec(&size).map_err(failed)?);
             }
             let key = joined(segment.as_bytes(), &(minute.max(0) as u64).to_be_bytes());
             let before: Activity = match self.activity.get(&key)? {
@@ -424,7 +518,7 @@ impl Profiles {
         for guard in self.profiles.range(from..).take(step) {
             let (key, value) = guard.into_inner()?;
             if head(&key, &value)?.expires_at <= now {
-                self.put(&key, &whole(&key, &value)?, &Profile::default(), &mut changes)?;
+                self.put(&key, &self.whole(&key, &value)?, &Stored::default(), &self.names(), &mut changes)?;
             }
             seen += 1;
             last = Some(String::from_utf8_lossy(&key).into_owned());
@@ -446,31 +540,28 @@ impl Profiles {
     }
 }
 
+fn stored_row(result: &ResultRow, name: u32, since: i64) -> Row {
+    let ResultRow { qualified, value, timestamp, window_start, window_end, .. } = *result;
+    Row { name, qualified, value, timestamp, window_start, window_end, since }
+}
+
 /// Applies one result to a profile.
-fn change(profile: &mut Profile, batch: &ResultBatch, row: usize) {
-    let (name, result) = (batch.name(row), batch.rows[row]);
-    if !batch.member[row] {
-        profile.segments.remove(&*name.segment);
-        profile.results.remove(&*name.rule);
-        return;
+fn change(profile: &mut Stored, names: &Names, batch: &ResultBatch, row: usize, name: u32) {
+    let (at, result) = (profile.find(names.segment_of(name), names), &batch.rows[row]);
+    match at {
+        Ok(i) if !batch.member[row] => {
+            profile.rows.remove(i);
+        }
+        Err(_) if !batch.member[row] => {}
+        Err(i) => profile.rows.insert(i, stored_row(result, name, result.timestamp)),
+        Ok(i) => {
+            let before = Some(profile.rows[i]).filter(|r| r.name == name);
+            // A window that closes may be older than one that is open and has been reported.
+            if before.is_none_or(|r| r.timestamp <= result.timestamp) {
+                profile.rows[i] = stored_row(result, name, before.map_or(result.timestamp, |r| r.since));
+            }
+        }
     }
-    let entered = profile.segments.insert(name.segment.to_string());
-    let before = profile.results.get(&*name.rule).filter(|_| !entered);
-    // A window that closes may be older than one that is open and has been reported.
-    if before.is_some_and(|r| r.timestamp > result.timestamp) {
-        return;
-    }
-    let since = before.map_or(result.timestamp, |r| r.since);
-    let kept = RuleResult {
-        segment: name.segment.to_string(),
-        qualified: result.qualified,
-        value: result.value,
-        timestamp: result.timestamp,
-        window_start: result.window_start,
-        window_end: result.window_end,
-        since,
-    };
-    profile.results.insert(name.rule.to_string(), kept);
 }
 
 fn failed(error: EmbeddedError) -> SinkError {

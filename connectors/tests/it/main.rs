@@ -11,3 +11,4 @@ mod aerospike_flushes;
 mod double;
 mod follow;
 mod kafka;
+mod profiles;

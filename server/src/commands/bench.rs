@@ -18,13 +18,13 @@ pub struct Args {
     #[arg(long, default_value = "classic-rules")]
     scenario: String,
     /// How many rules; several are run one after the other.
-    #[arg(long, num_args = 1.., default_values_t = [100])]
+    #[arg(long, num_args = 1.., default_values_t = [100], value_parser = clap::value_parser!(u32).range(1..))]
     rules: Vec<u32>,
     /// How many events.
-    #[arg(long, default_value_t = 1_000_000)]
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     events: u64,
     /// Among how many users, by a Zipf-like distribution.
-    #[arg(long, default_value_t = 100_000)]
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
     users: u64,
     /// Seed of events and rules.
     #[arg(long, default_value_t = 1)]
@@ -33,7 +33,7 @@ pub struct Args {
     #[arg(long, value_parser = super::duration)]
     span: Option<i64>,
     /// Workers; several are run one after the other.
-    #[arg(long, num_args = 1.., default_values_t = [1])]
+    #[arg(long, num_args = 1.., default_values_t = [1], value_parser = clap::value_parser!(u32).range(1..))]
     workers: Vec<u32>,
     /// Records in a micro-batch.
     #[arg(long, default_value_t = 8192)]
