@@ -26,7 +26,7 @@ pub fn text_over<'a>(expr: &Expr, input: impl Fn(usize) -> Option<&'a str>) -> S
     text_of(renamed.as_ref().unwrap_or(expr))
 }
 
-/// `Float64(0)` becomes `0`, and `Utf8("view")` becomes `view`.
+/// `Float64(0)` becomes `0`, and `Utf8("view")` becomes `'view'`.
 fn without_types(text: &str) -> String {
     let (mut out, mut rest) = (String::with_capacity(text.len()), text);
     while let Some(open) = rest.find('(') {
@@ -39,17 +39,17 @@ fn without_types(text: &str) -> String {
             continue;
         };
         out.push_str(&before[..word]);
-        out.push_str(inner);
+        out.push_str(&inner);
         rest = after;
     }
     out + rest
 }
 
 /// A literal up to its closing parenthesis, and what comes after that.
-fn literal(text: &str) -> Option<(&str, &str)> {
+fn literal(text: &str) -> Option<(String, &str)> {
     match text.strip_prefix('"') {
-        Some(quoted) => quoted.split_once("\")"),
-        None => text.split_once(')'),
+        Some(quoted) => quoted.split_once("\")").map(|(inner, after)| (format!("'{}'", inner.replace('\'', "''")), after)),
+        None => text.split_once(')').map(|(inner, after)| (inner.to_string(), after)),
     }
 }
 
@@ -63,8 +63,8 @@ mod tests {
     fn types_of_literals_are_left_out() {
         let cases = [
             ("coalesce(sum(value), Float64(0)) > 500", "coalesce(sum(value), 0) > 500"),
-            ("sum(a) FILTER (WHERE t = Utf8(\"a (b)\")) = Int64(0)", "sum(a) FILTER (WHERE t = a (b)) = 0"),
-            ("myUtf8(\"x\") AND é(Int64(NULL))", "myUtf8(\"x\") AND é(NULL)"),
+            ("sum(a) FILTER (WHERE t = Utf8(\"a (b)\")) = Int64(0)", "sum(a) FILTER (WHERE t = 'a (b)') = 0"),
+            ("myUtf8(\"x\") AND é(Int64(NULL)) AND a = Utf8(\"it's\")", "myUtf8(\"x\") AND é(NULL) AND a = 'it''s'"),
             ("abs(x", "abs(x"),
         ];
         for (from, to) in cases {
