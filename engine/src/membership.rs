@@ -34,6 +34,10 @@ pub struct Membership {
     /// When memberships through closed windows end: time → (segment, user).
     due: BTreeMap<i64, Vec<(u32, u32)>>,
     scheduled: usize,
+    /// For each user, the number of segments that they are in and that are told to sinks.
+    told: Vec<u32>,
+    /// For each segment, whether sinks hear nothing of it.
+    hidden: Vec<bool>,
 }
 
 fn key(segment: u32, user: u32) -> u64 {
@@ -41,6 +45,11 @@ fn key(segment: u32, user: u32) -> u64 {
 }
 
 impl Membership {
+    /// No memberships yet; `hidden` says of which segments sinks hear nothing.
+    pub fn new(hidden: Vec<bool>) -> Self {
+        Membership { hidden, ..Membership::default() }
+    }
+
     /// How many memberships are worth warming at a time.
     pub const TOGETHER: usize = 16;
 
@@ -65,23 +74,55 @@ impl Membership {
     /// Adds or removes open windows in which a user qualifies.
     #[inline]
     pub fn open(&mut self, segment: u32, user: u32, more: i32) {
-        let key = key(segment, user);
-        let member = self.members.entry(key).or_insert(NOT);
+        let mut entry = match self.members.entry(key(segment, user)) {
+            Entry::Occupied(entry) => entry,
+            Entry::Vacant(_) if more <= 0 => return,
+            Entry::Vacant(entry) => {
+                entry.insert(Member { open: more.unsigned_abs(), ..NOT });
+                return self.count(segment, user, 1);
+            }
+        };
+        let member = entry.get_mut();
         member.open = member.open.saturating_add_signed(more);
         if member.open == 0 && member.closed_end == NEVER {
-            self.members.remove(&key);
+            entry.remove();
+            self.count(segment, user, -1);
         }
+    }
+
+    /// Notes that a user is in one more segment, or one fewer.
+    #[inline]
+    fn count(&mut self, segment: u32, user: u32, more: i32) {
+        if self.hidden.get(segment as usize).is_some_and(|h| *h) {
+            return;
+        }
+        let user = user as usize;
+        if user >= self.told.len() {
+            self.told.resize(user + 1, 0);
+        }
+        self.told[user] = self.told[user].saturating_add_signed(more);
+    }
+
+    /// The number of segments that a user is in, without those of which sinks hear nothing.
+    pub fn told(&self, user: u32) -> u32 {
+        self.told.get(user as usize).copied().unwrap_or(0)
     }
 
     /// A window closed in which the user qualified; membership lasts until `until`, or, with `None`, until
     /// it is ended by [`Membership::end`].
     #[inline]
     pub fn qualified(&mut self, segment: u32, user: u32, window: (i64, i64), value: Option<f64>, was_open: bool, until: Option<i64>) {
-        let member = self.members.entry(key(segment, user)).or_insert(NOT);
+        let (member, is_new) = match self.members.entry(key(segment, user)) {
+            Entry::Occupied(entry) => (entry.into_mut(), false),
+            Entry::Vacant(entry) => (entry.insert(NOT), true),
+        };
         if window.1 >= member.closed_end {
             (member.closed_start, member.closed_end, member.closed_value) = (window.0, window.1, value);
         }
         member.open -= u32::from(was_open && member.open > 0);
+        if is_new {
+            self.count(segment, user, 1);
+        }
         if let Some(until) = until {
             self.due.entry(until).or_default().push((segment, user));
             self.scheduled += 1;
@@ -103,6 +144,7 @@ impl Membership {
             return Some(None);
         }
         entry.remove();
+        self.count(segment, user, -1);
         Some(Some(ended))
     }
 
@@ -146,6 +188,6 @@ impl Membership {
 
     /// Bytes in use.
     pub fn size(&self) -> usize {
-        self.members.capacity() * (size_of::<Member>() + 9) + self.scheduled * 8 + self.due.len() * 64
+        self.members.capacity() * (size_of::<Member>() + 9) + self.scheduled * 8 + self.due.len() * 64 + self.told.capacity() * 4
     }
 }

@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::checkpoint::{Checkpoint, CheckpointStore};
-use crate::sink::{DeadLetter, DeadLetterSink, Lease, MemberBatch, ResultBatch, Sink, SinkError, Touch};
+use crate::decode::TextBuffer;
+use crate::sink::{Amiss, DeadLetter, DeadLetterSink, Lease, MemberBatch, ResultBatch, Sink, SinkError, Touch};
 use crate::source::Positions;
 use crate::worker::Clock;
 
@@ -62,6 +63,10 @@ pub struct OutboxStatus {
     pub stopped: AtomicBool,
     /// Memberships told as a whole.
     pub members_told: AtomicU64,
+    /// Users of whom sinks hold what they should not, until their workers take them to tell them anew.
+    pub amiss: Mutex<Amiss>,
+    /// Users told anew for that.
+    pub repaired: AtomicU64,
     /// Up to where the published checkpoints reach, by partition.
     pub published: Mutex<BTreeMap<u32, Positions>>,
 }
@@ -80,6 +85,11 @@ impl OutboxStatus {
     /// Why the last checkpoint could not be published.
     pub fn checkpoint_error(&self) -> Option<String> {
         lock(&self.checkpoint_error).clone()
+    }
+
+    /// Takes the users of a partition of whom sinks hold what they should not.
+    pub fn take_amiss(&self, partition: u32) -> TextBuffer {
+        lock(&self.amiss).take(partition)
     }
 
     /// Up to where the published checkpoint of a partition reaches.
@@ -130,6 +140,8 @@ impl DeadLetterSink for Nowhere {
 const UNPUBLISHED: usize = 16;
 /// Items written together, at most.
 const TOGETHER: usize = 256;
+/// A sink that takes longer is worth a line in the log.
+const SLOW: Duration = Duration::from_secs(1);
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(5);
 /// How long a process that ends tries to write what is left.
@@ -176,9 +188,9 @@ impl Outbox {
         if results.is_empty() {
             return true;
         }
-        let written = self.each_sink(|sink| {
+        let written = self.each_sink(|sink, amiss| {
             results.retain(|b| b.lease.holds());
-            if results.is_empty() { Ok(()) } else { sink.write(results) }
+            if results.is_empty() { Ok(()) } else { sink.write(results, amiss) }
         });
         let rows: usize = results.iter().map(|b| b.rows.len()).sum();
         self.status.results.fetch_add(rows as u64, Ordering::Relaxed);
@@ -188,10 +200,13 @@ impl Outbox {
     }
 
     /// Has every sink do something, again until it can; false when that is the end.
-    fn each_sink(&mut self, mut work: impl FnMut(&mut dyn Sink) -> Result<(), SinkError>) -> bool {
-        let mut sinks = std::mem::take(&mut self.sinks);
-        let done = sinks.iter_mut().all(|sink| self.retry(|| work(&mut **sink)));
+    fn each_sink(&mut self, mut work: impl FnMut(&mut dyn Sink, &mut Amiss) -> Result<(), SinkError>) -> bool {
+        let (mut sinks, mut amiss) = (std::mem::take(&mut self.sinks), Amiss::default());
+        let done = sinks.iter_mut().all(|sink| self.retry(sink.name(), || work(&mut **sink, &mut amiss)));
         self.sinks = sinks;
+        if !amiss.is_empty() {
+            lock(&self.status.amiss).append(amiss);
+        }
         done
     }
 
@@ -201,10 +216,10 @@ impl Outbox {
             Outgoing::DeadLetters(letters) => self.keep(&letters),
             Outgoing::Members(members) => {
                 self.status.members_told.fetch_add(members.rows.len() as u64, Ordering::Relaxed);
-                self.each_sink(|sink| if members.lease.holds() { sink.replace(&members) } else { Ok(()) })
+                self.each_sink(|sink, _| if members.lease.holds() { sink.replace(&members) } else { Ok(()) })
             }
-            Outgoing::Touch(touch) => self.each_sink(|sink| if touch.lease.holds() { sink.touch(&touch) } else { Ok(()) }),
-            Outgoing::Forget(partition, before, lease) => self.each_sink(|sink| if lease.holds() { sink.forget(partition, before) } else { Ok(()) }),
+            Outgoing::Touch(touch) => self.each_sink(|sink, amiss| if touch.lease.holds() { sink.touch(&touch, amiss) } else { Ok(()) }),
+            Outgoing::Forget(partition, before, lease) => self.each_sink(|sink, _| if lease.holds() { sink.forget(partition, before) } else { Ok(()) }),
             Outgoing::Checkpoint(checkpoint, lease) => publish.send(Publish::Checkpoint(checkpoint, lease)).is_ok(),
             Outgoing::Done(done) => publish.send(Publish::Done(done)).is_ok(),
         }
@@ -215,16 +230,21 @@ impl Outbox {
             tracing::debug!(reason = letter.reason.as_str(), topic = %letter.topic, partition = letter.partition, offset = letter.offset, "dead letter");
         }
         let mut sink = std::mem::replace(&mut self.dead_letters, Box::new(Nowhere));
-        let kept = self.retry(|| sink.put(letters));
+        let kept = self.retry("dead letters", || sink.put(letters));
         self.dead_letters = sink;
         kept
     }
 
     /// Tries until it succeeds; false when the process ends before, or it never can.
-    fn retry(&self, mut write: impl FnMut() -> Result<(), SinkError>) -> bool {
+    fn retry(&self, sink: &'static str, mut write: impl FnMut() -> Result<(), SinkError>) -> bool {
         let (mut wait, mut ending) = (FIRST_RETRY, None);
         loop {
-            match write() {
+            let started = Instant::now();
+            let outcome = write();
+            if started.elapsed() > SLOW {
+                tracing::warn!(sink, seconds = started.elapsed().as_secs_f64(), "slow sink");
+            }
+            match outcome {
                 Ok(()) => {
                     self.status.writes.fetch_add(1, Ordering::Relaxed);
                     *lock(&self.status.error) = None;

@@ -113,7 +113,7 @@ impl Partition {
             overlaps: families.iter().any(FamilyState::overlaps),
             families,
             users: Users::default(),
-            membership: Membership::default(),
+            membership: Membership::new(program.segments.iter().map(|s| s.hidden).collect()),
             newest: None,
             passed: i64::MIN,
             epoch: 1,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use cohort_compiler::Program;
+use rustc_hash::FxHashSet;
 
 use crate::checkpoint::{Adoption, Checkpoint, CheckpointStore};
 use crate::decode::Reason;
@@ -56,6 +57,9 @@ impl Deployment {
         Deployment { revision, program, names, backfill: None }
     }
 }
+
+/// Users told to sinks together, at most.
+const TOGETHER: usize = 4_096;
 
 /// What a partition did so far.
 #[derive(Debug, Clone, Default)]
@@ -209,10 +213,39 @@ impl Running {
 
     /// All members, and the users of events since reading began, with their memberships, some at a time.
     pub(crate) fn members(&mut self) -> Vec<MemberBatch> {
-        const TOGETHER: usize = 4_096;
         let watched = self.state.unwatch();
         let mut pairs: Vec<(u32, Option<u32>)> = (0u32..).zip(watched).filter(|(_, w)| *w).map(|(user, _)| (user, None)).collect();
         pairs.extend(self.state.membership().iter().map(|(segment, user, _)| (user, Some(segment))));
+        self.member_batches(pairs)
+    }
+
+    /// Some users with all of their memberships, some at a time; users who are not known here have none.
+    pub(crate) fn members_of(&self, users: &TextBuffer) -> Vec<MemberBatch> {
+        let (mut pairs, mut unknown) = (vec![], MemberBatch { partition: self.number, lease: self.lease.clone(), ..MemberBatch::default() });
+        for user in (0..users.len()).map(|i| users.get(i)) {
+            match self.state.users().find(user) {
+                Some(id) => pairs.push((id, None)),
+                None => {
+                    unknown.users.push(user);
+                    unknown.ends.push(0);
+                }
+            }
+        }
+        let (membership, segments) = (self.state.membership(), self.deployment.program.segments.len());
+        if pairs.len().saturating_mul(segments) < membership.len() {
+            let of = |id: u32| (0..segments as u32).filter(move |segment| membership.get(*segment, id).is_some()).map(move |segment| (id, Some(segment)));
+            pairs.extend(pairs.clone().into_iter().flat_map(|(id, _)| of(id)));
+        } else {
+            let wanted: FxHashSet<u32> = pairs.iter().map(|(id, _)| *id).collect();
+            pairs.extend(membership.iter().filter(|(_, id, _)| wanted.contains(id)).map(|(segment, id, _)| (id, Some(segment))));
+        }
+        let mut batches = self.member_batches(pairs);
+        batches.extend(Some(unknown).filter(|batch| !batch.users.is_empty()));
+        batches
+    }
+
+    /// Pairs of users, and users and segments that they are in, as batches.
+    fn member_batches(&self, mut pairs: Vec<(u32, Option<u32>)>) -> Vec<MemberBatch> {
         pairs.sort_unstable();
         let users: Vec<&[(u32, Option<u32>)]> = pairs.chunk_by(|a, b| a.0 == b.0).collect();
         users.chunks(TOGETHER).map(|some| self.member_batch(some)).collect()
@@ -239,14 +272,17 @@ impl Running {
 
     /// The next of the members whose records are to live on.
     pub(crate) fn next_touch(&mut self) -> Option<Touch> {
-        const TOGETHER: usize = 4_096;
         if self.to_touch.is_empty() {
             return None;
         }
         let some = self.to_touch.split_off(self.to_touch.len().saturating_sub(TOGETHER));
-        let mut users = TextBuffer::default();
-        some.iter().for_each(|&user| users.push(self.state.users().name(user).as_bytes()));
-        Some(Touch { partition: self.number, users, lease: self.lease.clone() })
+        let mut touch = Touch { partition: self.number, lease: self.lease.clone(), ..Touch::default() };
+        // Some may have left every segment since they were noted, and may be forgotten.
+        for (user, held) in some.into_iter().map(|user| (user, self.state.membership().told(user))).filter(|(_, held)| *held > 0) {
+            touch.users.push(self.state.users().name(user).as_bytes());
+            touch.held.push(held);
+        }
+        Some(touch)
     }
 
     pub(crate) fn failed(&self, source: EngineError) -> WorkerError {
@@ -279,7 +315,7 @@ impl Running {
         self.decoder = JsonDecoder::new(projection(&deployment.program));
         self.deployment = deployment.clone();
         self.to_touch.clear();
-        let mut batches = vec![departed(self.number, &self.lease, &difference.departed, self.state.newest().unwrap_or(0))];
+        let mut batches = vec![self.departed(&difference.departed)];
         batches.push(self.results(&difference.rows, 0));
         batches.retain(|b| !b.rows.is_empty());
         Ok(batches)
@@ -294,8 +330,37 @@ impl Running {
             let still = || self.state.membership().get(row.segment, row.user).is_some();
             batch.member.push(row.qualified || (row.kind == ResultKind::Change && still()));
             batch.users.push(self.state.users().name(row.user).as_bytes());
+            batch.held.push(self.state.membership().told(row.user));
             batch.rows.push(*row);
         }
+        batch
+    }
+
+    /// The exits of members of segments that are no more.
+    fn departed(&self, departed: &[Departed]) -> ResultBatch {
+        let now = self.state.newest().unwrap_or(0);
+        let (mut batch, mut names) = (ResultBatch { partition: self.number, lease: self.lease.clone(), ..ResultBatch::default() }, vec![]);
+        for d in departed {
+            let name = SegmentName { segment: d.segment.as_str().into(), rule: d.rule_id.as_str().into() };
+            let segment = names.iter().rposition(|n| *n == name).unwrap_or_else(|| {
+                names.push(name);
+                names.len() - 1
+            });
+            let window = if d.window.1 == i64::MIN { (now, now) } else { d.window };
+            batch.users.push(d.user.as_bytes());
+            batch.member.push(false);
+            batch.rows.push(ResultRow {
+                segment: segment as u32,
+                user: 0,
+                kind: ResultKind::Exit,
+                qualified: false,
+                value: None,
+                timestamp: now,
+                window_start: window.0,
+                window_end: window.1,
+            });
+        }
+        batch.names = Arc::new(names);
         batch
     }
 
@@ -318,31 +383,4 @@ impl Running {
             counts: self.counts.clone(),
         }
     }
-}
-
-/// The exits of members of segments that are no more.
-fn departed(partition: u32, lease: &Lease, departed: &[Departed], now: i64) -> ResultBatch {
-    let (mut batch, mut names) = (ResultBatch { partition, lease: lease.clone(), ..ResultBatch::default() }, vec![]);
-    for d in departed {
-        let name = SegmentName { segment: d.segment.as_str().into(), rule: d.rule_id.as_str().into() };
-        let segment = names.iter().rposition(|n| *n == name).unwrap_or_else(|| {
-            names.push(name);
-            names.len() - 1
-        });
-        let window = if d.window.1 == i64::MIN { (now, now) } else { d.window };
-        batch.users.push(d.user.as_bytes());
-        batch.member.push(false);
-        batch.rows.push(ResultRow {
-            segment: segment as u32,
-            user: 0,
-            kind: ResultKind::Exit,
-            qualified: false,
-            value: None,
-            timestamp: now,
-            window_start: window.0,
-            window_end: window.1,
-        });
-    }
-    batch.names = Arc::new(names);
-    batch
 }

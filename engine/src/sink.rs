@@ -2,6 +2,7 @@
 //! them, in order, and tries again until it can. [`MemberBatch`]es tell a sink what users are members of as a whole;
 //! [`Touch`]es keep them from expiring.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -30,6 +31,9 @@ pub struct ResultBatch {
     pub rows: Vec<ResultRow>,
     /// For each row, whether the user is a member of the segment after it.
     pub member: Vec<bool>,
+    /// For each row, the number of segments that the user is in once all rows are applied, for sinks to check what they
+    /// hold by; empty where nobody counted.
+    pub held: Vec<u32>,
     /// When the oldest event of the batch behind the results was taken in, ms since the epoch.
     pub arrived: i64,
     /// Whether the partition is still this process's to write for.
@@ -93,8 +97,39 @@ pub struct Touch {
     pub partition: u32,
     /// The users.
     pub users: TextBuffer,
+    /// The number of segments that each is in.
+    pub held: Vec<u32>,
     /// Whether the partition is still this process's.
     pub lease: Lease,
+}
+
+/// Users of whom a sink holds more or fewer segments than it should, by partition: their records expired while the sink
+/// was away, or somebody else changed them. They are to be told anew as a whole.
+#[derive(Debug, Default)]
+pub struct Amiss(BTreeMap<u32, TextBuffer>);
+
+impl Amiss {
+    /// Notes a user.
+    pub fn push(&mut self, partition: u32, user: &[u8]) {
+        self.0.entry(partition).or_default().push(user);
+    }
+
+    /// Notes all of another.
+    pub fn append(&mut self, other: Amiss) {
+        for (partition, users) in other.0 {
+            (0..users.len()).for_each(|i| self.push(partition, users.get(i)));
+        }
+    }
+
+    /// Takes the users of a partition.
+    pub fn take(&mut self, partition: u32) -> TextBuffer {
+        self.0.remove(&partition).unwrap_or_default()
+    }
+
+    /// Whether everything is as it should be.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 /// A sink that cannot be written.
@@ -111,11 +146,15 @@ pub struct SinkError {
 
 /// What takes results. Only its own thread uses it.
 pub trait Sink: Send {
-    /// Writes results so that they outlive the process. Writing the same results again changes nothing.
+    /// What it is called in logs.
+    fn name(&self) -> &'static str;
+
+    /// Writes results so that they outlive the process. Writing the same results again changes nothing. Users whose
+    /// records then hold anything but what [`ResultBatch::held`] says go to `amiss`.
     ///
     /// # Errors
     /// When not all could be written; they are then all written again.
-    fn write(&mut self, batches: &[ResultBatch]) -> Result<(), SinkError>;
+    fn write(&mut self, batches: &[ResultBatch], amiss: &mut Amiss) -> Result<(), SinkError>;
 
     /// Makes these the memberships of their users, whatever they were. Sinks that keep none need not do anything.
     ///
@@ -126,12 +165,13 @@ pub trait Sink: Send {
         Ok(())
     }
 
-    /// Has the records of these users live on for a whole time to live.
+    /// Has the records of these users live on for a whole time to live. Users without a record, or one that holds
+    /// anything but what [`Touch::held`] says, go to `amiss`.
     ///
     /// # Errors
     /// When not all could be written; they are then all written again.
-    fn touch(&mut self, members: &Touch) -> Result<(), SinkError> {
-        let _ = members;
+    fn touch(&mut self, members: &Touch, amiss: &mut Amiss) -> Result<(), SinkError> {
+        let _ = (members, amiss);
         Ok(())
     }
 

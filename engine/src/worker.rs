@@ -7,6 +7,7 @@
 //! matter of [`handover`](crate::handover).
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError};
 use std::time::{Duration, Instant};
 
@@ -220,8 +221,25 @@ impl Worker {
         if let Some(first) = self.partitions.first().filter(|_| used > self.settings.worker_memory) {
             return Err(first.failed(EngineError::MemoryLimit { used, limit: self.settings.worker_memory }));
         }
+        self.repair()?;
         self.touch()?;
         self.say(None);
+        Ok(())
+    }
+
+    /// Tells the sinks all about users of whom they hold what they should not.
+    fn repair(&mut self) -> Result<(), WorkerError> {
+        for i in 0..self.partitions.len() {
+            let running = &self.partitions[i];
+            let users = self.outbox.take_amiss(running.number);
+            // Everybody will be told once everything has been read.
+            if users.is_empty() || running.behind.is_some() {
+                continue;
+            }
+            tracing::info!(partition = running.number, users = users.len(), "records were gone or not as they should be; told anew");
+            self.outbox.repaired.fetch_add(users.len() as u64, Ordering::Relaxed);
+            running.members_of(&users).into_iter().try_for_each(|told| self.send(Outgoing::Members(told)))?;
+        }
         Ok(())
     }
 

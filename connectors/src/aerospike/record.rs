@@ -25,6 +25,10 @@ pub struct Change<'a> {
     segments: BTreeMap<&'a str, bool>,
     /// Rule → its result, or none when it goes.
     results: BTreeMap<&'a str, Option<&'a ResultRow>>,
+    /// The partition of the user.
+    pub partition: u32,
+    /// How many segments the user is in then; none, where nobody counted.
+    pub held: Option<u32>,
 }
 
 impl<'a> Change<'a> {
@@ -33,6 +37,7 @@ impl<'a> Change<'a> {
         let (name, member) = (batch.name(row), batch.member[row]);
         self.segments.insert(&name.segment, member);
         self.results.insert(&name.rule, member.then(|| &batch.rows[row]));
+        (self.partition, self.held) = (batch.partition, batch.held.get(row).copied());
     }
 
     /// The operations that make the change.
@@ -57,6 +62,7 @@ impl<'a> Change<'a> {
         if !gone.is_empty() {
             operations.push(maps::remove_by_key_list(RESULTS, gone, MapReturnType::NONE));
         }
+        operations.push(lists::size(SEGMENTS));
         operations
     }
 }
@@ -84,9 +90,18 @@ pub fn replace(user: &str, names: &[SegmentName], rows: &[ResultRow], now: i64) 
     operations
 }
 
-/// The operation by which a record lives on.
+/// The operations by which a record lives on.
 pub fn touch() -> Vec<Operation> {
-    vec![scalar::touch()]
+    vec![scalar::touch(), lists::size(SEGMENTS)]
+}
+
+/// How many segments a record holds, by the answer to what was done to it.
+pub fn held(answer: &Record) -> Option<u32> {
+    let last = match answer.bins.get(SEGMENTS)? {
+        Value::MultiResult(answers) => answers.last()?,
+        answer => answer,
+    };
+    if let Value::Int(size) = last { u32::try_from(*size).ok() } else { None }
 }
 
 fn head(user: &str, now: i64) -> Vec<Operation> {

@@ -3,21 +3,25 @@
 //!
 //! What may succeed later is tried again, with pauses that grow and differ; what may not ends it. After a flush that
 //! failed as a whole the breaker is open: the next one sends a single batch first, and the rest when that was taken.
+//!
+//! Every operation ends by asking how many segments the record holds. A record that expired while the store was away
+//! is made anew by the next result, with that one alone, and a touch of it finds nothing: such users are reported, and
+//! told anew as a whole.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use aerospike::operations::Operation;
 use aerospike::policy::RecordExistsAction;
 use aerospike::{BatchOperation, BatchPolicy, BatchWritePolicy, Client, Expiration, ResultCode};
-use cohort_engine::sink::{MemberBatch, ResultBatch, Sink, SinkError, Touch};
+use cohort_engine::sink::{Amiss, MemberBatch, ResultBatch, Sink, SinkError, Touch};
 use futures::{StreamExt, TryStreamExt, stream};
 use rand::Rng;
 use tokio::runtime::Handle;
 
-use super::record::{Change, replace, touch};
+use super::record::{self, Change, replace, touch};
 use super::{Aerospike, AerospikeProblem, is_fatal};
 
 /// How often records that were not taken are sent again before the flush has failed.
@@ -47,7 +51,13 @@ pub struct AerospikeSink {
 }
 
 /// A record with what is to be done to it.
-type Planned = (String, Vec<Operation>);
+struct Planned {
+    partition: u32,
+    user: String,
+    operations: Vec<Operation>,
+    /// How many segments it holds then; none, where nobody counted.
+    held: Option<u32>,
+}
 
 fn now() -> i64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
@@ -59,12 +69,15 @@ impl AerospikeSink {
         AerospikeSink { aerospike, runtime, status }
     }
 
-    /// Does all that is planned; `must_exist` for what concerns only records that are there.
-    fn run(&self, planned: Vec<Planned>, must_exist: bool) -> Result<(), SinkError> {
+    /// Does all that is planned; `must_exist` for what concerns only records that are there. Users whose records then
+    /// hold another number of segments, or are not there, go to `amiss`.
+    fn run(&self, planned: Vec<Planned>, must_exist: bool, amiss: &mut Amiss) -> Result<(), SinkError> {
         if planned.is_empty() {
             return Ok(());
         }
-        let outcome = self.runtime.block_on(self.flush(planned, must_exist));
+        let found = Mutex::new(std::mem::take(amiss));
+        let outcome = self.runtime.block_on(self.flush(planned, must_exist, &found));
+        *amiss = found.into_inner().unwrap_or_else(PoisonError::into_inner);
         let open = u64::from(outcome.is_err());
         if self.status.open.swap(open, Ordering::Relaxed) < open {
             self.status.opened.fetch_add(1, Ordering::Relaxed);
@@ -72,7 +85,7 @@ impl AerospikeSink {
         outcome.map_err(|e| SinkError { sink: format!("aerospike {}", e.hosts), message: e.message, fatal: e.fatal })
     }
 
-    async fn flush(&self, planned: Vec<Planned>, must_exist: bool) -> Result<(), AerospikeProblem> {
+    async fn flush(&self, planned: Vec<Planned>, must_exist: bool, amiss: &Mutex<Amiss>) -> Result<(), AerospikeProblem> {
         let client = self.aerospike.client().await?;
         let size = self.aerospike.options.batch.max(1);
         let mut batches: Vec<Vec<Planned>> = vec![];
@@ -83,17 +96,17 @@ impl AerospikeSink {
         if self.status.open.load(Ordering::Relaxed) == 1 {
             // One batch to see whether it is worth sending the others.
             let first = batches.swap_remove(0);
-            self.batch(client, first, must_exist).await?;
+            self.batch(client, first, must_exist, amiss).await?;
         }
-        let sent = stream::iter(batches.into_iter().map(|batch| self.batch(client, batch, must_exist)));
+        let sent = stream::iter(batches.into_iter().map(|batch| self.batch(client, batch, must_exist, amiss)));
         sent.buffer_unordered(self.aerospike.options.in_flight.max(1)).try_collect().await
     }
 
     /// Sends a batch, and again what of it was not taken.
-    async fn batch(&self, client: &Client, mut planned: Vec<Planned>, must_exist: bool) -> Result<(), AerospikeProblem> {
+    async fn batch(&self, client: &Client, mut planned: Vec<Planned>, must_exist: bool, amiss: &Mutex<Amiss>) -> Result<(), AerospikeProblem> {
         let (mut pause, mut last) = (FIRST_PAUSE, None);
         for _ in 0..ATTEMPTS {
-            let (left, problem) = self.send(client, planned, must_exist).await?;
+            let (left, problem) = self.send(client, planned, must_exist, amiss).await?;
             if left.is_empty() {
                 return Ok(());
             }
@@ -109,25 +122,36 @@ impl AerospikeSink {
     }
 
     /// Sends a batch once; returns what of it was not taken and may be later, and why.
-    async fn send(&self, client: &Client, planned: Vec<Planned>, must_exist: bool) -> Result<(Vec<Planned>, Option<AerospikeProblem>), AerospikeProblem> {
+    async fn send(
+        &self,
+        client: &Client,
+        planned: Vec<Planned>,
+        must_exist: bool,
+        amiss: &Mutex<Amiss>,
+    ) -> Result<(Vec<Planned>, Option<AerospikeProblem>), AerospikeProblem> {
         let write = self.write_policy(must_exist);
-        let operation = |(user, operations): &Planned| Ok(BatchOperation::write(&write, self.aerospike.key(user)?, operations.clone()));
+        let operation = |planned: &Planned| Ok(BatchOperation::write(&write, self.aerospike.key(&planned.user)?, planned.operations.clone()));
         let mut sent: Vec<BatchOperation> = planned.iter().map(operation).collect::<Result<_, AerospikeProblem>>()?;
         self.status.batches.fetch_add(1, Ordering::Relaxed);
         let started = Instant::now();
         let outcome = client.batch(&self.policy(), &mut sent).await;
         metrics::histogram!("cohort_aerospike_batch_seconds").record(started.elapsed().as_secs_f64());
         let (mut left, mut problem) = (vec![], None);
+        let report = |planned: &Planned| amiss.lock().unwrap_or_else(PoisonError::into_inner).push(planned.partition, planned.user.as_bytes());
         for (operation, planned) in sent.iter().zip(planned) {
             match operation.result_code() {
                 Some(ResultCode::Ok) => {
                     self.status.records.fetch_add(1, Ordering::Relaxed);
+                    let held = operation.record().and_then(record::held);
+                    if planned.held.is_some_and(|wanted| held.is_some_and(|held| held != wanted)) {
+                        report(&planned);
+                    }
                 }
-                Some(ResultCode::KeyNotFoundError) if must_exist => {}
+                Some(ResultCode::KeyNotFoundError) if must_exist => report(&planned),
                 code => {
                     let why = operation.error().map_or_else(|| self.aerospike.problem("not answered", false), |e| self.aerospike.failed(e));
                     if code.is_some_and(is_fatal) || why.fatal {
-                        return Err(self.aerospike.problem(format!("record of {:?}: {}", planned.0, why.message), true));
+                        return Err(self.aerospike.problem(format!("record of {:?}: {}", planned.user, why.message), true));
                     }
                     problem = Some(why);
                     left.push(planned);
@@ -166,22 +190,43 @@ impl AerospikeSink {
 }
 
 impl Sink for AerospikeSink {
-    fn write(&mut self, batches: &[ResultBatch]) -> Result<(), SinkError> {
+    fn name(&self) -> &'static str {
+        "aerospike"
+    }
+
+    fn write(&mut self, batches: &[ResultBatch], amiss: &mut Amiss) -> Result<(), SinkError> {
         let mut changes: BTreeMap<&str, Change<'_>> = BTreeMap::new();
         for batch in batches {
             (0..batch.rows.len()).for_each(|row| changes.entry(batch.user(row)).or_default().add(batch, row));
         }
         let now = now();
-        self.run(changes.into_iter().map(|(user, change)| (user.to_string(), change.operations(user, now))).collect(), false)
+        let planned = changes.into_iter().map(|(user, change)| Planned {
+            partition: change.partition,
+            user: user.to_string(),
+            operations: change.operations(user, now),
+            held: change.held,
+        });
+        self.run(planned.collect(), false, amiss)
     }
 
     fn replace(&mut self, members: &MemberBatch) -> Result<(), SinkError> {
         let now = now();
-        self.run(members.iter().map(|(user, rows)| (user.to_string(), replace(user, &members.names, rows, now))).collect(), false)
+        let planned = members.iter().map(|(user, rows)| Planned {
+            partition: members.partition,
+            user: user.to_string(),
+            operations: replace(user, &members.names, rows, now),
+            held: None,
+        });
+        self.run(planned.collect(), false, &mut Amiss::default())
     }
 
-    fn touch(&mut self, members: &Touch) -> Result<(), SinkError> {
-        let user = |i: usize| String::from_utf8_lossy(members.users.get(i)).into_owned();
-        self.run((0..members.users.len()).map(|i| (user(i), touch())).collect(), true)
+    fn touch(&mut self, members: &Touch, amiss: &mut Amiss) -> Result<(), SinkError> {
+        let planned = (0..members.users.len()).map(|i| Planned {
+            partition: members.partition,
+            user: String::from_utf8_lossy(members.users.get(i)).into_owned(),
+            operations: touch(),
+            held: members.held.get(i).copied(),
+        });
+        self.run(planned.collect(), true, amiss)
     }
 }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use cohort_engine::sink::{MemberBatch, ResultBatch, SegmentName, Sink, SinkError, Touch};
+use cohort_engine::sink::{Amiss, MemberBatch, ResultBatch, SegmentName, Sink, SinkError, Touch};
 use cohort_engine::{ResultKind, ResultRow};
 use fjall::{Keyspace, OwnedWriteBatch};
 use serde::{Deserialize, Serialize};
@@ -355,11 +355,12 @@ impl Profiles {
         Changes { batch: self.store.database.batch(), moved: BTreeMap::new(), moves: Moves::default() }
     }
 
-    /// Applies results in their order; each user is read and written once.
+    /// Applies results in their order; each user is read and written once. Users whose profiles then hold another
+    /// number of segments than was counted go to `amiss`.
     ///
     /// # Errors
     /// When the store fails; then nothing was written.
-    pub fn apply(&self, batches: &[ResultBatch]) -> Result<(), EmbeddedError> {
+    pub fn apply(&self, batches: &[ResultBatch], amiss: &mut Amiss) -> Result<(), EmbeddedError> {
         let mut rows: Vec<(&[u8], &ResultBatch, usize, u32)> = Vec::with_capacity(batches.iter().map(|b| b.rows.len()).sum());
         for batch in batches {
             let numbers = self.numbers(&batch.names)?;
@@ -374,6 +375,10 @@ impl Profiles {
             rows.iter().for_each(|&(_, batch, row, name)| change(&mut new, &names, batch, row, name));
             new.partition = first.partition;
             self.renew(&mut new, now);
+            let (_, last, row, _) = rows[rows.len() - 1];
+            if last.held.get(row).is_some_and(|held| *held as usize != new.rows.len()) {
+                amiss.push(last.partition, user);
+            }
             self.put(user, &old, &new, &names, &mut changes)?;
         }
         let moves = Arc::new(std::mem::take(&mut changes.moves));
@@ -417,14 +422,20 @@ impl Profiles {
         self.commit(changes, now)
     }
 
-    /// Has the profiles of these users live on.
+    /// Has the profiles of these users live on. Users without one, or one that holds another number of segments than
+    /// was counted, go to `amiss`.
     ///
     /// # Errors
     /// When the store fails; then nothing was written.
-    pub fn keep(&self, touch: &Touch) -> Result<(), EmbeddedError> {
+    pub fn keep(&self, touch: &Touch, amiss: &mut Amiss) -> Result<(), EmbeddedError> {
         let (mut changes, now, names) = (self.changes(), (self.clock)(), self.names());
-        for user in (0..touch.users.len()).map(|i| touch.users.get(i)) {
-            let Some(old) = self.stored(user)? else { continue };
+        for (i, user) in (0..touch.users.len()).map(|i| (i, touch.users.get(i))) {
+            let old = self.stored(user)?;
+            let holds = old.as_ref().map_or(0, |old| old.rows.len());
+            if old.is_none() || touch.held.get(i).is_some_and(|held| *held as usize != holds) {
+                amiss.push(touch.partition, user);
+            }
+            let Some(old) = old else { continue };
             let kept = Stored { expires_at: now.saturating_add(self.ttl_ms), ..old.clone() };
             self.put(user, &old, &kept, &names, &mut changes)?;
         }
@@ -569,16 +580,20 @@ fn failed(error: EmbeddedError) -> SinkError {
 }
 
 impl Sink for Profiles {
-    fn write(&mut self, batches: &[ResultBatch]) -> Result<(), SinkError> {
-        self.apply(batches).map_err(failed)
+    fn name(&self) -> &'static str {
+        "embedded"
+    }
+
+    fn write(&mut self, batches: &[ResultBatch], amiss: &mut Amiss) -> Result<(), SinkError> {
+        self.apply(batches, amiss).map_err(failed)
     }
 
     fn replace(&mut self, members: &MemberBatch) -> Result<(), SinkError> {
         self.set(members).map_err(failed)
     }
 
-    fn touch(&mut self, members: &Touch) -> Result<(), SinkError> {
-        self.keep(members).map_err(failed)
+    fn touch(&mut self, members: &Touch, amiss: &mut Amiss) -> Result<(), SinkError> {
+        self.keep(members, amiss).map_err(failed)
     }
 
     fn forget(&mut self, partition: u32, before: i64) -> Result<(), SinkError> {

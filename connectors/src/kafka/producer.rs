@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use cohort_engine::sink::{DeadLetter, DeadLetterSink, ResultBatch, Sink, SinkError};
+use cohort_engine::sink::{Amiss, DeadLetter, DeadLetterSink, ResultBatch, Sink, SinkError};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -220,7 +220,11 @@ fn json(batch: &ResultBatch, row: usize, out: &mut Vec<u8>) {
 }
 
 impl Sink for ResultTopic {
-    fn write(&mut self, batches: &[ResultBatch]) -> Result<(), SinkError> {
+    fn name(&self) -> &'static str {
+        "kafka"
+    }
+
+    fn write(&mut self, batches: &[ResultBatch], _: &mut Amiss) -> Result<(), SinkError> {
         let mut values = vec![];
         for batch in batches {
             for row in 0..batch.rows.len() {

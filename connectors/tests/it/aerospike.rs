@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use cohort_connectors::aerospike::record::Profile;
 use cohort_connectors::aerospike::sink::{AerospikeSink, AerospikeStatus};
 use cohort_connectors::aerospike::{Aerospike, AerospikeOptions};
-use cohort_engine::sink::{MemberBatch, ResultBatch, SegmentName, Sink, Touch};
+use cohort_engine::sink::{Amiss, MemberBatch, ResultBatch, SegmentName, Sink, Touch};
 use cohort_engine::{ResultKind, ResultRow};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -121,7 +121,7 @@ pub(crate) fn expected(held: &BTreeMap<usize, i64>) -> (BTreeSet<String>, BTreeM
 #[test]
 fn a_record_holds_what_results_came_to() {
     on_each(|bench| {
-        bench.sink.write(&[batch(&[(1, 0, true, 100_001), (1, 1, true, 100_002), (1, 0, true, 100_003)])]).unwrap();
+        bench.sink.write(&[batch(&[(1, 0, true, 100_001), (1, 1, true, 100_002), (1, 0, true, 100_003)])], &mut Amiss::default()).unwrap();
         let profile = bench.get("u1").unwrap();
         assert_eq!(profile.user, "u1");
         assert_eq!(said(Some(profile.clone())), expected(&BTreeMap::from([(0, 100_003), (1, 100_002)])));
@@ -129,7 +129,7 @@ fn a_record_holds_what_results_came_to() {
         assert_eq!((result.qualified, result.value, result.window_start, result.window_end), (true, Some(25_000.75), 40_003, 100_003));
         assert_eq!(profile.results["rule busy"].value, None);
         assert!(profile.ttl.is_some_and(|s| (590..=600).contains(&s)), "{:?}", profile.ttl);
-        bench.sink.write(&[batch(&[(1, 0, false, 100_004)])]).unwrap();
+        bench.sink.write(&[batch(&[(1, 0, false, 100_004)])], &mut Amiss::default()).unwrap();
         assert_eq!(said(bench.get("u1")), expected(&BTreeMap::from([(1, 100_002)])), "an exit removes its segment and nothing else");
     });
 }
@@ -161,7 +161,7 @@ fn however_often_results_are_written_the_record_is_the_same() {
                             held.remove(&segment)
                         };
                     }
-                    (0..times).for_each(|_| bench.sink.write(&[batch(&results)]).unwrap());
+                    (0..times).for_each(|_| bench.sink.write(&[batch(&results)], &mut Amiss::default()).unwrap());
                 }
                 for (user, held) in held.iter() {
                     prop_assert_eq!(said(bench.get(&format!("u{user}"))), expected(held));
@@ -175,7 +175,7 @@ fn however_often_results_are_written_the_record_is_the_same() {
 #[test]
 fn memberships_are_replaced_as_a_whole() {
     on_each(|bench| {
-        bench.sink.write(&[batch(&[(1, 0, true, 100_000), (1, 1, true, 100_001)])]).unwrap();
+        bench.sink.write(&[batch(&[(1, 0, true, 100_000), (1, 1, true, 100_001)])], &mut Amiss::default()).unwrap();
         for _ in 0..2 {
             bench.sink.replace(&members(&[(1, &[1, 2]), (2, &[3]), (3, &[])], 200_000)).unwrap();
             assert_eq!(said(bench.get("u1")), expected(&BTreeMap::from([(1, 100_001), (2, 200_000)])), "what was there is kept, the rest is made");
@@ -189,11 +189,11 @@ fn memberships_are_replaced_as_a_whole() {
 fn only_records_that_are_there_live_on() {
     let double = server();
     let mut bench = bench(options(&double.address()));
-    bench.sink.write(&[batch(&[(1, 0, true, 1)])]).unwrap();
+    bench.sink.write(&[batch(&[(1, 0, true, 1)])], &mut Amiss::default()).unwrap();
     double.advance(Duration::from_secs(400));
     let mut touch = Touch::default();
     ["u1", "u2"].iter().for_each(|u| touch.users.push(u.as_bytes()));
-    bench.sink.touch(&touch).unwrap();
+    bench.sink.touch(&touch, &mut Amiss::default()).unwrap();
     double.advance(Duration::from_secs(400));
     assert_eq!(said(bench.get("u1")), expected(&BTreeMap::from([(0, 1)])));
     assert!(bench.get("u2").is_none(), "a touch makes no record");
@@ -207,7 +207,7 @@ fn what_is_refused_for_now_is_sent_again() {
     let mut bench = bench(options(&double.address()));
     double.faults().fail_every(5, code::KEY_BUSY);
     let results: Vec<One> = (0..250).map(|u| (u as u8, 0, true, 7)).collect();
-    bench.sink.write(&[batch(&results)]).unwrap();
+    bench.sink.write(&[batch(&results)], &mut Amiss::default()).unwrap();
     double.faults().clear();
     assert_eq!(double.records().len(), 250);
     let retries = bench.status.retries.load(Ordering::Relaxed);
@@ -220,18 +220,18 @@ fn a_store_that_is_away_is_tried_with_one_batch_first() {
     let double = server();
     let mut bench = bench(options(&double.address()));
     let results: Vec<One> = (0..250).map(|u| (u as u8, 0, true, 7)).collect();
-    bench.sink.write(&[batch(&results)]).unwrap();
+    bench.sink.write(&[batch(&results)], &mut Amiss::default()).unwrap();
     double.down();
     let started = Instant::now();
-    let error = bench.sink.write(&[batch(&results)]).unwrap_err();
+    let error = bench.sink.write(&[batch(&results)], &mut Amiss::default()).unwrap_err();
     assert!(!error.fatal && started.elapsed() < Duration::from_secs(30), "{error} after {:?}", started.elapsed());
     assert_eq!((bench.status.open.load(Ordering::Relaxed), bench.status.opened.load(Ordering::Relaxed)), (1, 1));
     let sent = bench.status.batches.load(Ordering::Relaxed);
-    assert!(bench.sink.write(&[batch(&results)]).is_err());
+    assert!(bench.sink.write(&[batch(&results)], &mut Amiss::default()).is_err());
     assert!(bench.status.batches.load(Ordering::Relaxed) - sent <= 5, "one batch, some times");
     double.up();
     let started = Instant::now();
-    while let Err(error) = bench.sink.write(&[batch(&results)]) {
+    while let Err(error) = bench.sink.write(&[batch(&results)], &mut Amiss::default()) {
         assert!(!error.fatal && started.elapsed() < Duration::from_secs(30), "{error}");
     }
     assert_eq!(bench.status.open.load(Ordering::Relaxed), 0);
@@ -241,13 +241,13 @@ fn a_store_that_is_away_is_tried_with_one_batch_first() {
 fn what_can_never_work_says_so() {
     let double = Server::start(Options { namespace: "segments".into(), max_record_size: 300, ..Options::default() });
     let mut small = bench(options(&double.address()));
-    let error = small.sink.write(&[batch(&[(1, 0, true, 1), (1, 1, true, 1), (1, 2, true, 1), (1, 3, true, 1)])]).unwrap_err();
+    let error = small.sink.write(&[batch(&[(1, 0, true, 1), (1, 1, true, 1), (1, 2, true, 1), (1, 3, true, 1)])], &mut Amiss::default()).unwrap_err();
     assert!(error.fatal && error.message.contains("u1"), "{error}");
     let mut lost = bench(AerospikeOptions { namespace: "other".into(), ..options(&double.address()) });
-    let error = lost.sink.write(&[batch(&[(1, 0, true, 1)])]).unwrap_err();
+    let error = lost.sink.write(&[batch(&[(1, 0, true, 1)])], &mut Amiss::default()).unwrap_err();
     assert!(error.fatal && error.message.contains("no namespace \"other\""), "{error}");
     double.configure(|o| o.nsup_period = 0);
     let mut forever = bench(options(&double.address()));
-    let error = forever.sink.write(&[batch(&[(1, 0, true, 1)])]).unwrap_err();
+    let error = forever.sink.write(&[batch(&[(1, 0, true, 1)])], &mut Amiss::default()).unwrap_err();
     assert!(error.fatal && error.message.contains("nsup-period 0"), "{error}");
 }

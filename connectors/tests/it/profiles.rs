@@ -1,13 +1,13 @@
 //! The embedded profile store against a map that does the same by hand, over random results, memberships told as a
 //! whole, touches, time, sweeps and restarts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use cohort_connectors::embedded::Store;
 use cohort_connectors::embedded::profiles::{Profile, Profiles, RuleResult};
-use cohort_engine::sink::{MemberBatch, ResultBatch, SegmentName, Touch};
+use cohort_engine::sink::{Amiss, MemberBatch, ResultBatch, SegmentName, Touch};
 use cohort_engine::{ResultKind, ResultRow};
 use proptest::prelude::*;
 
@@ -18,11 +18,12 @@ const USERS: usize = 4;
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// User, name, whether a member after it, time.
-    Results(Vec<(usize, usize, bool, i64)>),
+    /// User, name, whether a member after it, time; and how many segments each user is said to be in.
+    Results(Vec<(usize, usize, bool, i64)>, [u32; USERS]),
     /// User, and names with whether they are of a closed window.
     Members(usize, Vec<(usize, bool)>),
-    Touch(usize),
+    /// User, and how many segments they are said to be in.
+    Touch(usize, u32),
     Wait(i64),
     Sweep,
     Restart,
@@ -31,9 +32,9 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let result = (0..USERS, 0..NAMES.len(), prop::bool::weighted(0.7), 0..50i64);
     prop_oneof![
-        6 => prop::collection::vec(result, 1..12).prop_map(Step::Results),
+        6 => (prop::collection::vec(result, 1..12), prop::array::uniform4(0..4u32)).prop_map(|(results, held)| Step::Results(results, held)),
         2 => (0..USERS, prop::collection::vec((0..NAMES.len(), any::<bool>()), 0..4)).prop_map(|(u, rows)| Step::Members(u, rows)),
-        1 => (0..USERS).prop_map(Step::Touch),
+        1 => (0..USERS, 0..4u32).prop_map(|(u, held)| Step::Touch(u, held)),
         2 => (1..800i64).prop_map(Step::Wait),
         1 => Just(Step::Sweep),
         1 => Just(Step::Restart),
@@ -125,17 +126,25 @@ fn names() -> Arc<Vec<SegmentName>> {
 }
 
 /// Results in a batch or two.
-fn batches(results: &[(usize, usize, bool, i64)], names: &Arc<Vec<SegmentName>>) -> Vec<ResultBatch> {
+fn batches(results: &[(usize, usize, bool, i64)], held: &[u32; USERS], names: &Arc<Vec<SegmentName>>) -> Vec<ResultBatch> {
     let batch = |some: &[(usize, usize, bool, i64)]| {
         let mut batch = ResultBatch { names: Arc::clone(names), ..ResultBatch::default() };
         for &(user, name, member, time) in some {
             batch.users.push(format!("u{user}").as_bytes());
             batch.rows.push(row(name, ResultKind::Change, time));
             batch.member.push(member);
+            batch.held.push(held[user]);
         }
         batch
     };
     results.chunks(7).map(batch).collect()
+}
+
+/// The users of whom a store says that it holds what it should not.
+fn users(mut amiss: Amiss) -> Vec<String> {
+    let users = amiss.take(0);
+    assert!(amiss.is_empty());
+    (0..users.len()).map(|i| String::from_utf8_lossy(users.get(i)).into_owned()).collect()
 }
 
 fn run(steps: &[Step]) -> Result<(), TestCaseError> {
@@ -149,9 +158,13 @@ fn run(steps: &[Step]) -> Result<(), TestCaseError> {
     for step in steps {
         let now = time.load(Ordering::Relaxed);
         match step {
-            Step::Results(results) => {
-                profiles.apply(&batches(results, &names)).expect("results are written");
+            Step::Results(results, held) => {
+                let mut amiss = Amiss::default();
+                profiles.apply(&batches(results, held, &names), &mut amiss).expect("results are written");
                 model.results(results, now);
+                let told: BTreeSet<usize> = results.iter().map(|(user, ..)| *user).collect();
+                let holds = |user: &usize| model.0[&format!("u{user}")].1.len() as u32;
+                prop_assert_eq!(users(amiss), told.into_iter().filter(|user| holds(user) != held[*user]).map(|user| format!("u{user}")).collect::<Vec<_>>());
             }
             Step::Members(user, told) => {
                 let mut members = MemberBatch { names: Arc::clone(&names), ..MemberBatch::default() };
@@ -162,11 +175,13 @@ fn run(steps: &[Step]) -> Result<(), TestCaseError> {
                 profiles.set(&members).expect("members are written");
                 model.members(*user, told, now);
             }
-            Step::Touch(user) => {
-                let mut touch = Touch::default();
+            Step::Touch(user, held) => {
+                let (mut touch, mut amiss) = (Touch { held: vec![*held], ..Touch::default() }, Amiss::default());
                 touch.users.push(format!("u{user}").as_bytes());
-                profiles.keep(&touch).expect("members live on");
-                if let Some((expires, _)) = model.0.get_mut(&format!("u{user}")).filter(|(_, rows)| !rows.is_empty()) {
+                profiles.keep(&touch, &mut amiss).expect("members live on");
+                let known = model.0.get_mut(&format!("u{user}")).filter(|(_, rows)| !rows.is_empty());
+                prop_assert_eq!(users(amiss).is_empty(), known.as_ref().is_some_and(|(_, rows)| rows.len() as u32 == *held));
+                if let Some((expires, _)) = known {
                     *expires = now + TTL;
                 }
             }

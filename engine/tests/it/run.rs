@@ -182,8 +182,17 @@ impl Run {
         self.differ(difference)
     }
 
+    /// What sinks check their records by is how many of a user's memberships they are told of.
+    fn check_counts(&self) {
+        let (membership, program) = (self.partition.membership(), self.partition.program());
+        let mut counts = vec![0; self.partition.users().len()];
+        membership.iter().filter(|(s, ..)| !program.segments[*s as usize].hidden).for_each(|(_, user, _)| counts[user as usize] += 1);
+        assert_eq!((0..counts.len() as u32).map(|user| membership.told(user)).collect::<Vec<u32>>(), counts);
+    }
+
     /// Members of visible segments: (segment, user).
     pub fn members(&self) -> BTreeSet<(String, String)> {
+        self.check_counts();
         let name = |(s, u, _): (u32, u32, &_)| (self.partition.program().segments[s as usize].name.clone(), self.partition.users().name(u).to_string());
         self.partition.membership().iter().map(name).collect()
     }

@@ -13,7 +13,7 @@ use super::auth::Tokens;
 use super::problem::ApiResult;
 use super::status::{aerospike, checkpoint};
 
-const COUNTERS: [(&str, &str); 20] = [
+const COUNTERS: [(&str, &str); 21] = [
     ("cohort_events_total", "Events that were accepted."),
     ("cohort_bytes_total", "Bytes of records."),
     ("cohort_rekeyed_records_total", "Records that were written anew by user."),
@@ -25,6 +25,7 @@ const COUNTERS: [(&str, &str); 20] = [
     ("cohort_sink_results_total", "Results that were written."),
     ("cohort_sink_writes_total", "Writes that succeeded."),
     ("cohort_sink_retries_total", "Writes that failed and were tried again."),
+    ("cohort_sink_repaired_users_total", "Users told anew as a whole, because a sink held more or fewer segments of them than it should."),
     ("cohort_aerospike_records_total", "Records that were written."),
     ("cohort_aerospike_batches_total", "Batches of records that were sent."),
     ("cohort_aerospike_retries_total", "Records that were not taken, and sent again."),
@@ -110,6 +111,7 @@ fn observe(app: &App) {
     counter!("cohort_sink_results_total").absolute(outbox.results.load(Ordering::Relaxed));
     counter!("cohort_sink_writes_total").absolute(outbox.writes.load(Ordering::Relaxed));
     counter!("cohort_sink_retries_total").absolute(outbox.retries.load(Ordering::Relaxed));
+    counter!("cohort_sink_repaired_users_total").absolute(outbox.repaired.load(Ordering::Relaxed));
     if let Some(a) = aerospike(app) {
         counter!("cohort_aerospike_records_total").absolute(a.records);
         counter!("cohort_aerospike_batches_total").absolute(a.batches);

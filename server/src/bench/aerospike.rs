@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow, bail};
 use cohort_connectors::aerospike::sink::{AerospikeSink, AerospikeStatus};
 use cohort_connectors::aerospike::{Aerospike, AerospikeOptions};
-use cohort_engine::sink::{ResultBatch, SegmentName, Sink};
+use cohort_engine::sink::{Amiss, ResultBatch, SegmentName, Sink};
 use cohort_engine::{ResultKind, ResultRow};
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
@@ -54,7 +54,7 @@ fn way(sink: &mut AerospikeSink, what: &str, together: usize, users: u64) -> Res
     let all: Vec<u64> = (0..users.max(1)).collect();
     for some in all.chunks(together) {
         let (batch, began) = (results(some), Instant::now());
-        sink.write(&[batch]).map_err(|e| anyhow!("{e}"))?;
+        sink.write(&[batch], &mut Amiss::default()).map_err(|e| anyhow!("{e}"))?;
         latency.record(began.elapsed().as_micros() as u64)?;
     }
     let rate = all.len() as f64 / started.elapsed().as_secs_f64();

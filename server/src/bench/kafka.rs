@@ -14,7 +14,7 @@ use cohort_connectors::kafka::source::KafkaSource;
 use cohort_connectors::kafka::{KafkaOptions, Start, admin};
 use cohort_engine::Settings;
 use cohort_engine::runtime::{Parts, Runtime};
-use cohort_engine::sink::{DeadLetter, DeadLetterSink, ResultBatch, Sink, SinkError};
+use cohort_engine::sink::{Amiss, DeadLetter, DeadLetterSink, ResultBatch, Sink, SinkError};
 use cohort_engine::source::Source;
 use cohort_engine::worker::{Deployment, Programs, WorkerSettings};
 use object_store::memory::InMemory;
@@ -43,7 +43,11 @@ pub struct Params<'a> {
 struct Nowhere;
 
 impl Sink for Nowhere {
-    fn write(&mut self, _: &[ResultBatch]) -> Result<(), SinkError> {
+    fn name(&self) -> &'static str {
+        "nowhere"
+    }
+
+    fn write(&mut self, _: &[ResultBatch], _: &mut Amiss) -> Result<(), SinkError> {
         Ok(())
     }
 }
@@ -155,8 +159,8 @@ fn replay(workload: &Workload, folder: &std::path::Path) -> Result<f64> {
     report["eventsPerSecond"].as_f64().context("replay reports no rate")
 }
 
-/// Events a second of the engine, from the first that it has processed to the last, or from when its workers had last
-/// shared the partitions anew.
+/// Events a second of the engine, from when it has processed some of each partition, since its workers last shared them,
+/// to the last.
 async fn consume(program: &Arc<Program>, options: KafkaOptions, params: &Params<'_>, events: u64) -> Result<f64> {
     let source = |_| KafkaSource::join(options.clone()).map(|s| Box::new(s) as Box<dyn Source>);
     let sources = (0..params.workers).map(source).collect::<Result<Vec<_>, _>>()?;
@@ -183,19 +187,27 @@ async fn consume(program: &Arc<Program>, options: KafkaOptions, params: &Params<
     let deployment = Deployment::new(1, Arc::clone(program));
     let runtime = tokio::task::spawn_blocking(move || Runtime::start(parts, &deployment)).await?.map_err(|e| anyhow!(e))?;
     // Offsets begin at 0 here and go from worker to worker with a partition, which counts of events do not.
-    let processed = || -> u64 { runtime.workers().iter().flat_map(|w| &w.partitions).flat_map(|p| p.positions.values()).map(|o| *o as u64).sum() };
-    let shares = || -> Vec<Vec<u32>> { runtime.workers().iter().map(|w| w.partitions.iter().map(|p| p.partition).collect()).collect() };
-    // While partitions go from worker to worker nothing is read: it counts from when they stayed.
-    let (mut begun, mut shared) = ((Instant::now(), 0), vec![]);
+    let processed = || -> BTreeMap<(usize, u32), u64> {
+        let workers = runtime.workers();
+        let partitions = workers.iter().enumerate().flat_map(|(w, worker)| worker.partitions.iter().map(move |p| ((w, p.partition), p)));
+        partitions.map(|(place, p)| (place, p.positions.values().map(|o| *o as u64).sum())).collect()
+    };
+    // While partitions go from worker to worker nothing is read, and both fetch anew afterwards.
+    let (mut shared, mut begun) = (BTreeMap::new(), None);
     let limit = Instant::now() + Duration::from_secs(600);
     let rate = loop {
-        let (now, done, share) = (Instant::now(), processed(), shares());
-        if begun.1 == 0 || share != shared {
-            (begun, shared) = ((now, done), share);
-        } else if begun.1 >= events {
-            bail!("partitions went from worker to worker until the end: take more events");
+        let (now, places) = (Instant::now(), processed());
+        let done: u64 = places.values().sum();
+        if !places.keys().eq(shared.keys()) {
+            (shared, begun) = (places, None);
+        } else if let Some((start, before)) = begun {
+            if done >= events {
+                break (done - before) as f64 / (now - start).as_secs_f64();
+            }
         } else if done >= events {
-            break (done - begun.1) as f64 / (now - begun.0).as_secs_f64();
+            bail!("partitions went from worker to worker until the end: take more events");
+        } else if places.len() == params.workers as usize && places.iter().all(|(place, at)| *at > shared[place]) {
+            begun = Some((now, done));
         }
         if now > limit {
             bail!("{done} of {events} events were read");

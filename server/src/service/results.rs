@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cohort_connectors::embedded::profiles::{Moves, Profiles, place};
-use cohort_engine::sink::{ResultBatch, Sink, SinkError};
+use cohort_engine::sink::{Amiss, ResultBatch, Sink, SinkError};
 use cohort_engine::worker::Clock;
 use hdrhistogram::Histogram;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -202,7 +202,11 @@ fn shown(batch: &ResultBatch, row: usize, event: &'static str) -> SegmentResult 
 }
 
 impl Sink for Watched {
-    fn write(&mut self, batches: &[ResultBatch]) -> Result<(), SinkError> {
+    fn name(&self) -> &'static str {
+        "recent results"
+    }
+
+    fn write(&mut self, batches: &[ResultBatch], _: &mut Amiss) -> Result<(), SinkError> {
         let now = (self.clock)();
         let latency = metrics::histogram!("cohort_end_to_end_seconds");
         let mut counted = self.results.counted();

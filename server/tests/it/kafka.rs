@@ -213,7 +213,7 @@ fn text(value: &Value) -> String {
 }
 
 /// Who is in what by the store: users with a segment at least.
-fn stored(server: &Server) -> BTreeMap<String, BTreeSet<String>> {
+pub(crate) fn stored(server: &Server) -> BTreeMap<String, BTreeSet<String>> {
     let mut members = BTreeMap::new();
     for record in server.records().values() {
         let strings = |bin: &str| -> BTreeSet<String> {
@@ -231,7 +231,7 @@ fn stored(server: &Server) -> BTreeMap<String, BTreeSet<String>> {
     members
 }
 
-type Members = BTreeMap<String, BTreeSet<String>>;
+pub(crate) type Members = BTreeMap<String, BTreeSet<String>>;
 
 fn differences(expected: &Members, found: &Members) -> Vec<String> {
     let users: BTreeSet<&String> = expected.keys().chain(found.keys()).collect();
@@ -241,7 +241,7 @@ fn differences(expected: &Members, found: &Members) -> Vec<String> {
 }
 
 /// Waits until the store holds what is expected; returns how long that took.
-async fn until_equal(what: &str, expected: &Members, found: impl AsyncFn() -> Members) -> Duration {
+pub(crate) async fn until_equal(what: &str, expected: &Members, found: impl AsyncFn() -> Members) -> Duration {
     let start = Instant::now();
     loop {
         let wrong = differences(expected, &found().await);
@@ -276,11 +276,11 @@ async fn report(case: &str, fleet: &Fleet, members: &[&Live], recovery: Duration
     assert_eq!(late, 0, "{case}: no event is late, however topics and members interleave");
 }
 
-fn double() -> Server {
+pub(crate) fn double() -> Server {
     Server::start(Options { namespace: "segments".into(), ..Options::default() })
 }
 
-fn hosts(server: &Server) -> String {
+pub(crate) fn hosts(server: &Server) -> String {
     format!("sink.aerospike.hosts=\"{}\"", server.address())
 }
 

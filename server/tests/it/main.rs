@@ -17,6 +17,7 @@ mod model;
 mod oracle;
 mod oracle_gen;
 mod properties;
+mod repair;
 mod replay;
 mod retention;
 mod roles;

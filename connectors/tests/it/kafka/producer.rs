@@ -3,7 +3,7 @@
 use cohort_connectors::kafka::admin;
 use cohort_connectors::kafka::producer::{DeadLetterTopic, KafkaProducer, Outgoing, ResultTopic};
 use cohort_engine::decode::Reason;
-use cohort_engine::sink::{DeadLetter, DeadLetterSink, Sink};
+use cohort_engine::sink::{Amiss, DeadLetter, DeadLetterSink, Sink};
 use rdkafka::Message;
 use rdkafka::message::{Headers, OwnedMessage};
 use serde_json::{Value, json};
@@ -72,7 +72,7 @@ fn read(brokers: &str, topic: &str, isolation: &str) -> Vec<OwnedMessage> {
 fn results_are_json_keyed_by_user() {
     on_each("results", |brokers, topic| {
         let mut sink = ResultTopic { producer: producer(brokers, &[]), topic: topic.into() };
-        sink.write(&[batch(&[(1, 0, true, 100_001), (2, 1, false, 100_002)]), batch(&[(1, 0, false, 100_003)])]).unwrap();
+        sink.write(&[batch(&[(1, 0, true, 100_001), (2, 1, false, 100_002)]), batch(&[(1, 0, false, 100_003)])], &mut Amiss::default()).unwrap();
         let mut found: Vec<(String, Value)> = vec![];
         for message in read(brokers, topic, "read_committed") {
             let key = String::from_utf8(message.key().unwrap().to_vec()).unwrap();
@@ -147,6 +147,6 @@ fn a_broker_that_is_away_is_an_error_in_bounded_time() {
     let properties = [("message.timeout.ms", "3000")];
     let mut sink = ResultTopic { producer: producer("127.0.0.1:1", &properties), topic: "results".into() };
     let started = Instant::now();
-    let error = sink.write(&[batch(&[(1, 0, true, 1)])]).unwrap_err();
+    let error = sink.write(&[batch(&[(1, 0, true, 1)])], &mut Amiss::default()).unwrap_err();
     assert!(!error.fatal && started.elapsed() < Duration::from_secs(30), "{error} after {:?}", started.elapsed());
 }
