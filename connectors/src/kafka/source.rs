@@ -9,7 +9,8 @@
 
 use std::collections::VecDeque;
 use std::ffi::CString;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -51,8 +52,6 @@ struct Context {
     changes: Mutex<VecDeque<Change>>,
     /// Set when the consumer is closed: there is nobody left to hand partitions back.
     closing: AtomicBool,
-    commits: AtomicU64,
-    commit_error: Mutex<Option<String>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -94,11 +93,6 @@ impl ConsumerContext for Context {
         let lost = consumer.assignment_lost();
         let change = if assign { Change::Assign(places(list)) } else { Change::Revoke { from: places(list), lost } };
         lock(&self.changes).push_back(change);
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
-        *lock(&self.commit_error) = result.err().map(|e| e.to_string());
-        self.commits.fetch_add(1, Ordering::AcqRel);
     }
 }
 
@@ -485,19 +479,21 @@ impl Source for KafkaSource {
         if list.count() == 0 {
             return;
         }
-        let before = self.consumer.context().commits.load(Ordering::Acquire);
-        if let Err(error) = self.consumer.commit(&list, CommitMode::Async) {
-            tracing::warn!(%error, "kafka: commit");
+        if !wait {
+            // The client logs what the broker refuses.
+            if let Err(error) = self.consumer.commit(&list, CommitMode::Async) {
+                tracing::warn!(%error, "kafka: commit");
+            }
             return;
         }
-        let started = Instant::now();
-        while wait && self.consumer.context().commits.load(Ordering::Acquire) == before && started.elapsed() < COMMIT {
-            if self.serve(Duration::from_millis(20)).is_err() {
-                break;
-            }
-        }
-        if let Some(error) = lock(&self.consumer.context().commit_error).take() {
-            tracing::warn!(error, "kafka: commit");
+        // The client tells nobody how a commit in the background went, and one in the foreground has no time limit.
+        let (done, outcome) = sync_channel(1);
+        let consumer = Arc::clone(&self.consumer);
+        std::thread::spawn(move || _ = done.send(consumer.commit(&list, CommitMode::Sync)));
+        match outcome.recv_timeout(COMMIT) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "kafka: commit"),
+            Err(_) => tracing::warn!(after = ?COMMIT, "kafka: commit: no answer"),
         }
     }
 

@@ -72,7 +72,8 @@ pub async fn measure(params: &Params<'_>) -> Result<Value> {
     let (one, three) = (vec![format!("{name}-all")], ["orders", "activity", "installs"].map(|t| format!("{name}-{t}")).to_vec());
     let options = |topics: &[String], run: usize| KafkaOptions {
         brokers: params.brokers.into(),
-        properties: BTreeMap::new(),
+        // Workers that join one after the other hear of each other soon, and share the partitions before much is read.
+        properties: BTreeMap::from([("heartbeat.interval.ms".to_string(), "200".to_string())]),
         group_id: format!("{name}-{}-{run}", topics.len()),
         topics: topics.to_vec(),
         start: Start::Earliest,
@@ -193,7 +194,7 @@ async fn consume(program: &Arc<Program>, options: KafkaOptions, params: &Params<
         partitions.map(|(place, p)| (place, p.positions.values().map(|o| *o as u64).sum())).collect()
     };
     // While partitions go from worker to worker nothing is read, and both fetch anew afterwards.
-    let (mut shared, mut begun) = (BTreeMap::new(), None);
+    let (mut shared, mut begun): (_, Option<(Instant, u64)>) = (BTreeMap::new(), None);
     let limit = Instant::now() + Duration::from_secs(600);
     let rate = loop {
         let (now, places) = (Instant::now(), processed());

@@ -311,6 +311,7 @@ async fn memberships_equal_those_of_replay() {
     let letters = member.get("/events/dead-letters?limit=1000").await.body;
     let reasons: Vec<String> = letters.as_array().into_iter().flatten().map(|l| text(&l["reason"])).collect();
     assert_eq!(reasons, vec!["invalid_timestamp"; story.bad], "nothing is late");
+    assert_eq!(crate::repair::repaired(&member).await, 0.0, "the store held what it should all along");
 }
 
 /// Runs a story with a failure in it, and compares what the store holds in the end.
@@ -779,7 +780,7 @@ async fn memberships_live_as_long_as_the_engine() {
     until_equal("entered", &expected, async || stored(&server)).await;
     for _ in 0..14 {
         tokio::time::sleep(Duration::from_millis(500)).await;
-        assert_eq!(stored(&server), expected, "it lives on: {}", member.get("/status").await.body);
+        assert_eq!(stored(&server), expected, "it lives on: {}\n{}", member.get("/status").await.body, member.said());
         assert_eq!(member.segments_of("stays").await, ["big"]);
     }
     member.kill();
