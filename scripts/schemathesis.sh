@@ -33,7 +33,7 @@ cd "$folder" || exit 1
   --checks not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance \
   --exclude-path /api/v1/results/stream --max-examples "${SCHEMATHESIS_EXAMPLES:-20}" --request-timeout 10 --seed 1 >"$folder/report" 2>&1
 outcome=$?
-tail -${SCHEMATHESIS_LINES:-40} "$folder/report"
+tail -n "${SCHEMATHESIS_LINES:-40}" "$folder/report"
 if grep -q panicked "$folder/log"; then
   cat "$folder/log"
   exit 1

@@ -43,6 +43,9 @@ COHORT=$(cd "${CARGO_TARGET_DIR:-target}" && pwd)/release/cohort
 export COHORT
 step "ui in a browser" scripts/ui.sh e2e
 
+# The image, the stack around it, the chart and the unit, without running them; and all shell scripts.
+step "deploy" scripts/deploy-check.sh
+
 # The API against its own document.
 step "schemathesis" scripts/schemathesis.sh
 
