@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use figment::providers::{Env, Format, Serialized, Toml};
-use figment::value::Dict;
+use figment::value::{Dict, Value};
 use figment::{Figment, Profile};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -532,6 +532,13 @@ fn not_tables(layer: &Figment, tables: &[String], place: &str) -> Vec<String> {
     tables.iter().filter_map(wrong).collect()
 }
 
+/// What looks like a number or the like where the configuration has a text, as a password of digits does.
+fn as_text(defaults: &Figment, key: &str, text: &str) -> Option<(String, Value)> {
+    let is_text = defaults.find_value(key).is_ok_and(|default| default.as_str().is_some());
+    let is_read_as_text = text.parse::<Value>().is_ok_and(|value| value.as_str().is_some());
+    (is_text && !is_read_as_text).then(|| (key.to_string(), text.to_string().into()))
+}
+
 impl Config {
     /// Reads the layers. `flags` are dotted keys with their values.
     ///
@@ -553,9 +560,12 @@ impl Config {
         }
         // COHORT_TOKEN and the like are secrets by their own names, not keys.
         let environment = Env::prefixed("COHORT_").split("__").filter(|key| key == "data" || key.as_str().contains('.'));
+        let texts: Vec<(String, Value)> = environment.iter().filter_map(|(key, text)| as_text(&defaults, key.as_str(), &text)).collect();
         layers = add(layers, Figment::from(environment), " in the environment");
-        for (key, value) in flags {
-            let value: figment::value::Value = value.parse().unwrap_or_else(|_: std::convert::Infallible| value.clone().into());
+        layers = texts.into_iter().fold(layers, Figment::merge);
+        for (key, text) in flags {
+            let value: Value = text.parse().unwrap_or_else(|_: std::convert::Infallible| text.clone().into());
+            let value = as_text(&defaults, key, text).map_or(value, |(_, text)| text);
             layers = add(layers, Figment::from((key.as_str(), value)), " on the command line");
         }
         if !wrong.is_empty() {

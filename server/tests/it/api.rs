@@ -593,6 +593,22 @@ async fn every_metric_says_what_it_is() {
     assert_eq!(types.difference(&helps).collect::<Vec<_>>(), Vec::<&String>::new());
 }
 
+/// A text that looks like a number, as a password may.
+#[test]
+fn texts_of_digits_are_texts() {
+    let shown = |set: &[&str], env: &[(&str, &str)]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cohort"));
+        let output = command.arg("config").args(set.iter().flat_map(|s| ["--set", s])).envs(env.iter().copied()).output().expect("it runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr))
+    };
+    for (set, env) in [(&["sink.aerospike.set=007"][..], &[][..]), (&[], &[("COHORT_SINK__AEROSPIKE__SET", "007")]), (&["sink.aerospike.set=\"007\""], &[])] {
+        let (status, said) = shown(set, env);
+        assert!(status == Some(0) && said.contains("set = \"007\""), "{said}");
+    }
+    let (status, said) = shown(&["time.out_of_orderness=5"], &[]);
+    assert!(status == Some(2) && said.contains("time.out_of_orderness on the command line: \"5\" is not a length of time"), "{said}");
+}
+
 #[test]
 fn a_wrong_table_is_named() {
     let data = tempfile::tempdir().expect("a folder");
