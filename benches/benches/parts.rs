@@ -10,7 +10,7 @@ use cohort_compiler::{CompileCache, CompileOptions, Program, SourceKind, SourceT
 use cohort_engine::decode::json::{JsonDecoder, split_lines};
 use cohort_engine::decode::{EventBatch, Topics};
 use cohort_engine::events::projection;
-use cohort_engine::having::ViewIndex;
+use cohort_engine::having::{Listed, ViewIndex};
 use cohort_engine::{Late, Partition, Settings};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
@@ -117,8 +117,8 @@ fn parts(c: &mut Criterion) {
         });
     });
     group.finish();
-    let thresholds: Vec<(u32, Threshold)> =
-        (0..10_000).map(|i| (i, Threshold { view: View::Sum(0), compare: Compare::Gt, value: f64::from(i), tolerance: 0.0 })).collect();
+    let threshold = |i: u32| Threshold { view: View::Sum(0), compare: Compare::Gt, value: f64::from(i), tolerance: 0.0 };
+    let thresholds: Vec<(Listed, Threshold)> = (0..10_000).map(|i| (Listed { segment: i, own_value: true }, threshold(i))).collect();
     let index = ViewIndex::build(&thresholds);
     c.bench_function("one crossing among 10,000 thresholds", |b| {
         b.iter(|| {

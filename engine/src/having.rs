@@ -50,94 +50,155 @@ fn near(x: f64, centre: f64, tolerance: f64) -> bool {
     (x - centre).abs().total_cmp(&tolerance).is_lt()
 }
 
+/// A segment in an index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listed {
+    /// Its id.
+    pub segment: u32,
+    /// Whether its value is the view that its threshold is on.
+    pub own_value: bool,
+}
+
 /// All thresholds on one view.
 #[derive(Debug, Clone)]
 pub struct ViewIndex {
     /// The view.
     pub view: View,
-    /// Lower bounds in rising order; a value passes those before its cut.
-    lower: Vec<Bound>,
-    /// Upper bounds in rising order; a value passes those from its cut on.
-    upper: Vec<Bound>,
-    equal: Vec<Centre>,
-    unequal: Vec<Centre>,
+    /// Lower bounds: a value passes those before its cut.
+    lower: Ranked<Listed>,
+    /// Upper bounds: a value passes those from its cut on.
+    upper: Ranked<Listed>,
+    equal: Ranked<Centre>,
+    unequal: Ranked<Centre>,
     widest: f64,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Bound {
-    at: f64,
-    /// Whether the value at the threshold itself is on the side of smaller values.
-    above: bool,
-    segment: u32,
+/// A number as an integer of the same place in IEEE total order.
+#[inline]
+fn rank(x: f64) -> i64 {
+    let bits = x.to_bits() as i64;
+    bits ^ ((bits >> 63) as u64 >> 1) as i64
 }
 
-impl Bound {
+/// Items by rank, in rising order. Ranks are cut into buckets of equal width, some for each item; a table says where
+/// each begins, so that a search looks at hardly more than one item, and has no branch that cannot be foretold.
+#[derive(Debug, Clone)]
+struct Ranked<T> {
+    ranks: Vec<i64>,
+    items: Vec<T>,
+    /// For each bucket, the number of items in those before it; and for one after the last.
+    table: Vec<u32>,
+    /// Width of a bucket, as a power of two.
+    shift: u32,
+}
+
+impl<T: Copy> Ranked<T> {
+    fn new(mut items: Vec<(i64, T)>) -> Self {
+        items.sort_by_key(|(rank, _)| *rank);
+        let (ranks, items): (Vec<i64>, Vec<T>) = items.into_iter().unzip();
+        let (first, last) = (ranks.first().copied().unwrap_or(0), ranks.last().copied().unwrap_or(0));
+        let span = last.wrapping_sub(first) as u64;
+        let wanted = (items.len() as u64 * 2).next_power_of_two();
+        let shift = (u64::BITS - span.leading_zeros()).saturating_sub(wanted.trailing_zeros());
+        let mut table = vec![0; (span >> shift) as usize + 2];
+        ranks.iter().for_each(|rank| table[(rank.wrapping_sub(first) as u64 >> shift) as usize + 1] += 1);
+        (1..table.len()).for_each(|i| table[i] += table[i - 1]);
+        Ranked { ranks, items, table, shift }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.ranks.is_empty()
+    }
+
+    /// How many items have this rank or a lesser one.
     #[inline]
-    fn is_below(&self, x: f64) -> bool {
-        match self.at.total_cmp(&x) {
-            std::cmp::Ordering::Less => true,
-            std::cmp::Ordering::Equal => !self.above,
-            std::cmp::Ordering::Greater => false,
+    fn cut(&self, rank: i64) -> usize {
+        let (Some(&first), Some(&last)) = (self.ranks.first(), self.ranks.last()) else { return 0 };
+        if rank < first {
+            return 0;
         }
+        if rank >= last {
+            return self.ranks.len();
+        }
+        let bucket = (rank.wrapping_sub(first) as u64 >> self.shift) as usize;
+        let (from, to) = (self.table[bucket] as usize, self.table[bucket + 1] as usize);
+        from + self.ranks[from..to].partition_point(|bound| *bound <= rank)
+    }
+
+    /// The items from a cut on, with their ranks.
+    fn from(&self, cut: usize) -> impl Iterator<Item = (i64, T)> {
+        self.ranks[cut..].iter().copied().zip(self.items[cut..].iter().copied())
+    }
+
+    /// The items before a cut, from the last to the first.
+    fn before(&self, cut: usize) -> impl Iterator<Item = (i64, T)> {
+        self.ranks[..cut].iter().copied().zip(self.items[..cut].iter().copied()).rev()
     }
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Centre {
     threshold: Threshold,
-    segment: u32,
+    listed: Listed,
+}
+
+/// What [`ViewIndex::build`] gathers for a view: with the ranks of the least values at or beyond a bound.
+struct Gathered {
+    view: View,
+    lower: Vec<(i64, Listed)>,
+    upper: Vec<(i64, Listed)>,
+    equal: Vec<(i64, Centre)>,
+    unequal: Vec<(i64, Centre)>,
+}
+
+impl Gathered {
+    fn add(&mut self, listed: Listed, threshold: Threshold) {
+        let (at, after) = (rank(threshold.value), rank(threshold.value).saturating_add(1));
+        match threshold.compare {
+            Compare::Gt => self.lower.push((after, listed)),
+            Compare::Gte => self.lower.push((at, listed)),
+            Compare::Lt => self.upper.push((at, listed)),
+            Compare::Lte => self.upper.push((after, listed)),
+            Compare::Eq => self.equal.push((at, Centre { threshold, listed })),
+            Compare::Neq => self.unequal.push((at, Centre { threshold, listed })),
+        }
+    }
+
+    fn index(self) -> ViewIndex {
+        let widest = self.equal.iter().chain(&self.unequal).map(|(_, c)| c.threshold.tolerance).fold(0.0, f64::max);
+        ViewIndex {
+            view: self.view,
+            lower: Ranked::new(self.lower),
+            upper: Ranked::new(self.upper),
+            equal: Ranked::new(self.equal),
+            unequal: Ranked::new(self.unequal),
+            widest,
+        }
+    }
 }
 
 impl ViewIndex {
     /// Indexes the thresholds of segments, one [`ViewIndex`] for each view.
-    pub fn build(thresholds: &[(u32, Threshold)]) -> Vec<ViewIndex> {
-        let mut indexes: Vec<ViewIndex> = vec![];
-        for &(segment, t) in thresholds {
-            let i = indexes.iter().position(|x| x.view == t.view).unwrap_or_else(|| {
-                indexes.push(ViewIndex { view: t.view, lower: vec![], upper: vec![], equal: vec![], unequal: vec![], widest: 0.0 });
-                indexes.len() - 1
+    pub fn build(thresholds: &[(Listed, Threshold)]) -> Vec<ViewIndex> {
+        let mut views: Vec<Gathered> = vec![];
+        for &(listed, t) in thresholds {
+            let i = views.iter().position(|x| x.view == t.view).unwrap_or_else(|| {
+                views.push(Gathered { view: t.view, lower: vec![], upper: vec![], equal: vec![], unequal: vec![] });
+                views.len() - 1
             });
-            indexes[i].insert(segment, t);
+            views[i].add(listed, t);
         }
-        for index in &mut indexes {
-            let order = |a: &Bound, b: &Bound| a.at.total_cmp(&b.at).then(a.above.cmp(&b.above));
-            index.lower.sort_by(order);
-            index.upper.sort_by(order);
-            index.equal.sort_by(|a, b| a.threshold.value.total_cmp(&b.threshold.value));
-            index.unequal.sort_by(|a, b| a.threshold.value.total_cmp(&b.threshold.value));
-        }
-        indexes
+        views.into_iter().map(Gathered::index).collect()
     }
 
-    fn insert(&mut self, segment: u32, t: Threshold) {
-        let bound = |above| Bound { at: t.value, above, segment };
-        match t.compare {
-            Compare::Gt => self.lower.push(bound(true)),
-            Compare::Gte => self.lower.push(bound(false)),
-            Compare::Lt => self.upper.push(bound(false)),
-            Compare::Lte => self.upper.push(bound(true)),
-            Compare::Eq => self.equal.push(Centre { threshold: t, segment }),
-            Compare::Neq => self.unequal.push(Centre { threshold: t, segment }),
-        }
-        self.widest = self.widest.max(t.tolerance);
-    }
-
-    /// How many bounds lie below `x` (at `x` itself: those whose `above` is false).
+    /// The centres that a value may be as near to as their tolerance.
     #[inline]
-    fn cut(bounds: &[Bound], x: f64) -> usize {
-        bounds.partition_point(|b| b.is_below(x))
-    }
-
-    fn near_range<'a>(&self, centres: &'a [Centre], x: f64) -> &'a [Centre] {
-        if centres.is_empty() {
-            return centres;
-        }
+    fn near(&self, centres: &Ranked<Centre>, x: f64) -> impl Iterator<Item = Centre> {
         // Somewhat wider than the tolerance, as each candidate is tested exactly.
         let slack = self.widest * 2.0 + x.abs() * 1e-12;
-        let from = centres.partition_point(|c| c.threshold.value < x - slack);
-        let to = centres.partition_point(|c| c.threshold.value <= x + slack);
-        if from < to { &centres[from..to] } else { &[] }
+        let (least, greatest) = if slack.is_finite() { (rank(x - slack), rank(x + slack)) } else { (i64::MIN, i64::MAX) };
+        let from = if centres.is_empty() { 0 } else { centres.cut(least.saturating_sub(1)) };
+        centres.from(from).take_while(move |(rank, _)| *rank <= greatest).map(|(_, centre)| centre)
     }
 
     /// Whether a value that grows as events come can only begin to qualify, and never cease to: lower bounds
@@ -149,34 +210,25 @@ impl ViewIndex {
 
     /// Whether a value, or one that rounding makes a little greater, passes the least lower bound.
     pub fn reaches(&self, value: Option<f64>) -> bool {
-        value.zip(self.lower.first()).is_some_and(|(x, least)| least.is_below(x + x.abs() * 1e-9))
+        value.zip(self.lower.ranks.first()).is_some_and(|(x, least)| *least <= rank(x + x.abs() * 1e-9))
     }
 
     /// Calls `f` for each segment that a value qualifies for.
     #[inline]
-    pub fn qualified(&self, value: Option<f64>, mut f: impl FnMut(u32)) {
+    pub fn qualified(&self, value: Option<f64>, mut f: impl FnMut(Listed)) {
         let Some(x) = value else { return };
-        if !self.lower.is_empty() {
-            self.lower[..Self::cut(&self.lower, x)].iter().for_each(|b| f(b.segment));
-        }
-        if !self.upper.is_empty() {
-            self.upper[Self::cut(&self.upper, x)..].iter().for_each(|b| f(b.segment));
-        }
-        for c in self.near_range(&self.equal, x) {
+        self.lower.items[..self.lower.cut(rank(x))].iter().for_each(|b| f(*b));
+        self.upper.items[self.upper.cut(rank(x))..].iter().for_each(|b| f(*b));
+        for c in self.near(&self.equal, x).chain(self.unequal.items.iter().copied()) {
             if passes(&c.threshold, value) {
-                f(c.segment);
-            }
-        }
-        for c in &self.unequal {
-            if passes(&c.threshold, value) {
-                f(c.segment);
+                f(c.listed);
             }
         }
     }
 
     /// Calls `f(segment, qualifies now)` for each segment whose outcome differs between two values.
     #[inline]
-    pub fn flips(&self, old: Option<f64>, new: Option<f64>, mut f: impl FnMut(u32, bool)) {
+    pub fn flips(&self, old: Option<f64>, new: Option<f64>, mut f: impl FnMut(Listed, bool)) {
         let (Some(a), Some(b)) = (old, new) else {
             self.qualified(old, |s| f(s, false));
             self.qualified(new, |s| f(s, true));
@@ -185,26 +237,27 @@ impl ViewIndex {
         if a.to_bits() == b.to_bits() {
             return;
         }
+        let (from, to) = (rank(a), rank(b));
         for (bounds, rising) in [(&self.lower, true), (&self.upper, false)] {
             if bounds.is_empty() {
                 continue;
             }
             // Few bounds, mostly none, lie between: one search, and a walk from there.
-            let from = Self::cut(bounds, a);
-            if a.total_cmp(&b).is_lt() {
-                bounds[from..].iter().take_while(|bound| bound.is_below(b)).for_each(|x| f(x.segment, rising));
+            let cut = bounds.cut(from);
+            if from < to {
+                bounds.from(cut).take_while(|(bound, _)| *bound <= to).for_each(|(_, x)| f(x, rising));
             } else {
-                bounds[..from].iter().rev().take_while(|bound| !bound.is_below(b)).for_each(|x| f(x.segment, !rising));
+                bounds.before(cut).take_while(|(bound, _)| *bound > to).for_each(|(_, x)| f(x, !rising));
             }
         }
         for centres in [&self.equal, &self.unequal] {
-            for (here, other) in [(a, b), (b, a)] {
-                for c in self.near_range(centres, here) {
+            for (here, seen) in [(a, None), (b, Some(a))] {
+                for c in self.near(centres, here) {
                     let (was, is) = (passes(&c.threshold, old), passes(&c.threshold, new));
                     // A centre near both values is met twice; it is reported the first time.
-                    let repeated = here == b && self.near_range(centres, other).iter().any(|o| o.segment == c.segment);
+                    let repeated = seen.is_some_and(|seen| self.near(centres, seen).any(|o| o.listed == c.listed));
                     if was != is && !repeated {
-                        f(c.segment, is);
+                        f(c.listed, is);
                     }
                 }
             }
@@ -225,27 +278,55 @@ mod tests {
         })
     }
 
+    /// Numbers of all sizes, some of which meet.
+    fn wide() -> impl Strategy<Value = f64> {
+        prop_oneof![
+            (-4i32..4).prop_map(f64::from),
+            any::<f64>(),
+            prop::sample::select(vec![f64::INFINITY, f64::NEG_INFINITY, 0.0, -0.0, f64::MIN_POSITIVE, f64::MAX, f64::MIN]),
+            (1_500i32..20_000).prop_map(f64::from),
+        ]
+    }
+
+    fn wide_threshold() -> impl Strategy<Value = Threshold> {
+        let compare = prop::sample::select(vec![Compare::Gt, Compare::Gte, Compare::Lt, Compare::Lte, Compare::Eq, Compare::Neq]);
+        let tolerance = prop::sample::select(vec![0.0, 0.0, 1e-6, 0.5]);
+        (compare, wide(), tolerance).prop_map(|(compare, value, tolerance)| Threshold { view: View::Sum(0), compare, value, tolerance })
+    }
+
     fn number() -> impl Strategy<Value = Option<f64>> {
         prop::option::weighted(0.9, (-10i32..10).prop_map(|v| f64::from(v) / 4.0))
+    }
+
+    fn agrees(ts: &[Threshold], a: Option<f64>, b: Option<f64>) -> Result<(), TestCaseError> {
+        let listed: Vec<_> = ts.iter().enumerate().map(|(i, t)| (Listed { segment: i as u32, own_value: i % 2 == 0 }, *t)).collect();
+        let (mut got, mut flipped) = (vec![], vec![]);
+        for index in ViewIndex::build(&listed) {
+            index.qualified(b, |s| got.push(s.segment));
+            index.flips(a, b, |s, now| flipped.push((s.segment, now)));
+        }
+        got.sort_unstable();
+        flipped.sort_unstable();
+        let want: Vec<u32> = listed.iter().filter(|(_, t)| passes(t, b)).map(|(s, _)| s.segment).collect();
+        let changed = listed.iter().filter(|(_, t)| passes(t, a) != passes(t, b)).map(|(s, t)| (s.segment, passes(t, b)));
+        prop_assert_eq!(got, want);
+        // A segment may leave and enter in one flip from null; its last state counts.
+        prop_assert_eq!(flipped, changed.collect::<Vec<(u32, bool)>>());
+        Ok(())
     }
 
     proptest! {
         #[test]
         fn index_agrees_with_each_threshold(ts in prop::collection::vec(threshold(), 0..20), a in number(), b in number()) {
-            let listed: Vec<_> = ts.iter().enumerate().map(|(i, t)| (i as u32, *t)).collect();
-            let mut got = vec![];
-            let mut flipped = vec![];
-            for index in ViewIndex::build(&listed) {
-                index.qualified(b, |s| got.push(s));
-                index.flips(a, b, |s, now| flipped.push((s, now)));
+            agrees(&ts, a, b)?;
+        }
+
+        #[test]
+        fn index_agrees_with_thresholds_far_apart(ts in prop::collection::vec(wide_threshold(), 0..200), a in wide(), b in wide(), at in any::<prop::sample::Index>()) {
+            agrees(&ts, Some(a), Some(b))?;
+            if !ts.is_empty() {
+                agrees(&ts, Some(a), Some(at.get(&ts).value))?;
             }
-            got.sort_unstable();
-            flipped.sort_unstable();
-            let want: Vec<u32> = listed.iter().filter(|(_, t)| passes(t, b)).map(|(s, _)| *s).collect();
-            let changed: Vec<(u32, bool)> = listed.iter().filter(|(_, t)| passes(t, a) != passes(t, b)).map(|(s, t)| (*s, passes(t, b))).collect();
-            prop_assert_eq!(got, want);
-            // A segment may leave and enter in one flip from null; its last state counts.
-            prop_assert_eq!(flipped, changed);
         }
     }
 }

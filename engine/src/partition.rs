@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use cohort_compiler::emit::Emit;
-use cohort_compiler::program::{Derived, MatchBy, Program, SegmentKind};
+use cohort_compiler::program::{Derived, MatchBy, Program, Segment, SegmentKind};
 use cohort_compiler::window::WindowSpec;
 use datafusion::arrow::array::RecordBatch;
 use rustc_hash::FxHashMap;
@@ -62,9 +62,35 @@ struct OpenWindow {
     newest: i64,
 }
 
+/// What results need to know of a segment, side by side for all segments.
+#[derive(Debug, Clone, Copy)]
+struct Facts {
+    /// How long a membership outlasts the window that it is by, ms.
+    held: i64,
+    /// Whether sinks hear nothing of it.
+    hidden: bool,
+    /// Whether a derived segment matches its windows.
+    is_read: bool,
+    /// Whether a derived segment matches its members.
+    members_are_read: bool,
+}
+
+impl Facts {
+    fn of(segment: &Segment) -> Self {
+        let by_user = matches!(&segment.kind, SegmentKind::Derived(d) if d.by == MatchBy::User);
+        Facts {
+            held: if by_user { segment.retain_ms } else { segment.hold_ms.max(segment.retain_ms) },
+            hidden: segment.hidden,
+            is_read: !segment.readers.is_empty(),
+            members_are_read: !segment.member_readers.is_empty(),
+        }
+    }
+}
+
 /// The state of one partition.
 pub struct Partition {
     program: Arc<Program>,
+    facts: Vec<Facts>,
     settings: Settings,
     families: Vec<FamilyState>,
     users: Users,
@@ -122,6 +148,7 @@ impl Partition {
             derived_open: OpenGroups::default(),
             stale: BTreeSet::new(),
             has_member_readers: program.segments.iter().any(|s| !s.member_readers.is_empty()),
+            facts: program.segments.iter().map(Facts::of).collect(),
             ids: vec![],
             lists: vec![],
             changes: Changes::default(),
@@ -300,7 +327,7 @@ impl Partition {
     /// Emits transitions, and empties `changes`.
     fn emit_changes(&mut self, changes: &mut Changes, out: &mut Vec<ResultRow>) -> Result<(), EngineError> {
         let Changes { rows, opened, tracked } = changes;
-        out.extend(rows.drain(..).filter(|r| !self.program.segments[r.segment as usize].hidden));
+        out.extend(rows.drain(..).filter(|r| !self.facts[r.segment as usize].hidden));
         for some in opened.chunks(Membership::TOGETHER) {
             self.membership.warm(some.iter().map(|&(segment, user, _)| (segment, user)));
             some.iter().for_each(|&(segment, user, more)| self.open(segment, user, more));
@@ -514,7 +541,9 @@ impl Partition {
             family.close(&self.users, horizon, &mut all, &mut changes)?;
         }
         out.append(&mut changes.rows);
-        all.sort_by_key(|f| f.end);
+        if !all.is_sorted_by_key(|f| f.end) {
+            all.sort_by_key(|f| f.end);
+        }
         let mut finals = all.as_slice();
         loop {
             let next = finals.first().map(|f| f.end).into_iter().chain(self.membership.next_due()).min();
@@ -552,9 +581,8 @@ impl Partition {
     }
 
     fn emit_final(&mut self, f: &Final, touched: &mut BTreeSet<(u32, u32)>, out: &mut Vec<ResultRow>) {
-        let program = &self.program;
-        let segment = &program.segments[f.segment as usize];
-        if !segment.hidden {
+        let facts = self.facts[f.segment as usize];
+        if !facts.hidden {
             out.push(ResultRow {
                 segment: f.segment,
                 user: f.user,
@@ -566,9 +594,9 @@ impl Partition {
                 window_end: f.end,
             });
         }
-        let until = f.end.saturating_add(segment.hold_ms.max(segment.retain_ms));
+        let until = f.end.saturating_add(facts.held);
         self.membership.qualified(f.segment, f.user, (f.start, f.end), f.value, f.was_open, Some(until));
-        if !segment.member_readers.is_empty() {
+        if facts.members_are_read {
             touched.insert((f.segment, f.user));
             self.stale.insert((f.segment, f.user));
         }
@@ -578,15 +606,12 @@ impl Partition {
     }
 
     fn expire(&mut self, time: i64, segment: u32, user: u32, touched: &mut BTreeSet<(u32, u32)>, out: &mut Vec<ResultRow>) {
-        let s = &self.program.segments[segment as usize];
-        let by_user = matches!(&s.kind, SegmentKind::Derived(d) if d.by == MatchBy::User);
-        let held = if by_user { s.retain_ms } else { s.hold_ms.max(s.retain_ms) };
-        let (hidden, read) = (s.hidden, !s.member_readers.is_empty());
+        let Facts { held, hidden, members_are_read, .. } = self.facts[segment as usize];
         let Some(ended) = self.membership.end(segment, user, |closed_end| closed_end.saturating_add(held) == time) else { return };
         if let Some(member) = ended.filter(|_| !hidden) {
             out.push(exit(segment, user, time, &member));
         }
-        if read {
+        if members_are_read {
             touched.insert((segment, user));
             self.stale.insert((segment, user));
         }
@@ -596,7 +621,7 @@ impl Partition {
     fn derived_finals(&mut self, base: &[Final], out: &mut Vec<ResultRow>) -> Result<Vec<Final>, EngineError> {
         let program = Arc::clone(&self.program);
         let mut read: FxHashMap<u32, BTreeMap<Key, Option<f64>>> = FxHashMap::default();
-        for f in base.iter().filter(|f| !program.segments[f.segment as usize].readers.is_empty()) {
+        for f in base.iter().filter(|f| self.facts[f.segment as usize].is_read) {
             read.entry(f.segment).or_default().insert((f.user, f.start, f.end), f.value);
         }
         let mut finals = vec![];

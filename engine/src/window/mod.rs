@@ -28,7 +28,7 @@ use crate::aggregate::fixed::{self, ArgumentColumn};
 use crate::aggregate::general::General;
 use crate::error::EngineError;
 use crate::evaluate::evaluate;
-use crate::having::{ViewIndex, passes, view};
+use crate::having::{Listed, ViewIndex, passes, view};
 use crate::result::{ResultKind, ResultRow};
 use crate::state::Rows;
 use crate::users::Users;
@@ -184,13 +184,13 @@ impl FamilyState {
         segments.sort_by_key(|s| s.id);
         let tumbling = matches!(family.window, WindowSpec::Tumble { .. });
         let threshold = |s: &FamilySegment| match s.having {
-            Having::Threshold(t) if s.is_simple() => Some((s.id, t)),
+            Having::Threshold(t) if s.is_simple() => Some((Listed { segment: s.id, own_value: matches!(s.value, Value::View(v) if v == t.view) }, t)),
             _ => None,
         };
         let sessions = matches!(family.window, WindowSpec::Session { .. });
         let is_quick = |s: &FamilySegment| !sessions && s.is_simple() && s.emit == Emit::Changes && !s.tracked;
-        let all: Vec<(u32, Threshold)> = segments.iter().filter_map(threshold).collect();
-        let quick: Vec<(u32, Threshold)> = segments.iter().filter(|s| is_quick(s)).filter_map(threshold).collect();
+        let all: Vec<(Listed, Threshold)> = segments.iter().filter_map(threshold).collect();
+        let quick: Vec<(Listed, Threshold)> = segments.iter().filter(|s| is_quick(s)).filter_map(threshold).collect();
         let first_segment = segments.iter().map(|s| s.id).min().unwrap_or(0);
         let span = segments.iter().map(|s| s.id - first_segment + 1).max().unwrap_or(0) as usize;
         let (mut values, mut emits_changes) = (vec![None; span], vec![false; span]);
@@ -436,6 +436,11 @@ impl FamilyState {
 
     fn value_view(&self, segment: u32) -> Option<View> {
         self.values[(segment - self.first_segment) as usize]
+    }
+
+    /// The value of a simple segment for a group's slots.
+    fn value_of(&self, segment: u32, slots: &[u64]) -> Option<f64> {
+        self.value_view(segment).and_then(|v| view(v, slots))
     }
 
     fn emits_changes(&self, segment: u32) -> bool {

@@ -291,7 +291,7 @@ impl FamilyState {
             self.open_windows(user, &mut groups, &mut windows);
             for g in 0..groups.len() {
                 for index in &self.quick {
-                    index.qualified(view(index.view, groups.slots_of(g)), |segment| qualified.push((segment, g)));
+                    index.qualified(view(index.view, groups.slots_of(g)), |listed| qualified.push((listed.segment, g)));
                 }
             }
             let mut segments: Vec<u32> = qualified.iter().map(|(segment, _)| *segment).chain(self.open.segments_of(user).iter().copied()).collect();
@@ -477,8 +477,8 @@ impl FamilyState {
             for index in &self.simple {
                 let value = |slots: Option<&[u64]>| slots.and_then(|s| view(index.view, s));
                 let sliding = &mut self.sliding.simple;
-                index.flips(value(had.then_some(&was)), value(g.map(|g| groups.slots_of(g))), |segment, qualifies| {
-                    let members = sliding.entry(segment).or_default();
+                index.flips(value(had.then_some(&was)), value(g.map(|g| groups.slots_of(g))), |listed, qualifies| {
+                    let members = sliding.entry(listed.segment).or_default();
                     if qualifies {
                         members.insert(user);
                     } else {

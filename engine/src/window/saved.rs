@@ -259,8 +259,8 @@ impl FamilyState {
         for g in 0..groups.len() {
             let (user, sliding) = (groups.users[g], &mut self.sliding.simple);
             for index in &self.simple {
-                index.qualified(view(index.view, groups.slots_of(g)), |segment| {
-                    sliding.entry(segment).or_default().insert(user);
+                index.qualified(view(index.view, groups.slots_of(g)), |listed| {
+                    sliding.entry(listed.segment).or_default().insert(user);
                 });
             }
         }

@@ -176,9 +176,8 @@ impl FamilyState {
         for index in &self.simple {
             for g in 0..groups.len() {
                 let slots = groups.slots_of(g);
-                index.qualified(view(index.view, slots), |segment| {
-                    let value = self.value_view(segment).and_then(|v| view(v, slots));
-                    finals.push(final_of(&groups, g, segment, value));
+                index.qualified(view(index.view, slots), |listed| {
+                    finals.push(final_of(&groups, g, listed.segment, self.value_of(listed.segment, slots)));
                 });
             }
         }

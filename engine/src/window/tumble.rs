@@ -41,13 +41,15 @@ impl FamilyState {
             let (was, now) = (&self.was[i * width..][..width], self.rows.slots(row));
             for index in &self.quick {
                 let before = if self.was_new[i] { None } else { view(index.view, was) };
-                index.flips(before, view(index.view, now), |segment, qualified| {
+                let after = view(index.view, now);
+                index.flips(before, after, |listed, qualified| {
+                    let segment = listed.segment;
                     changes.rows.push(ResultRow {
                         segment,
                         user: r.user,
                         kind: ResultKind::Change,
                         qualified,
-                        value: self.value_view(segment).and_then(|v| view(v, now)),
+                        value: if listed.own_value { after } else { self.value_of(segment, now) },
                         timestamp: r.newest,
                         window_start: r.start,
                         window_end: r.start + size,
@@ -129,13 +131,15 @@ impl FamilyState {
             self.prefetch_ahead(rows, i);
             let (r, slots) = (self.rows.row(row), self.rows.slots(row));
             for index in &self.simple {
-                index.qualified(view(index.view, slots), |segment| {
+                let value = view(index.view, slots);
+                index.qualified(value, |listed| {
+                    let segment = listed.segment;
                     finals.push(Final {
                         segment,
                         user: r.user,
                         start: r.start,
                         end: r.start + size,
-                        value: self.value_view(segment).and_then(|v| view(v, slots)),
+                        value: if listed.own_value { value } else { self.value_of(segment, slots) },
                         was_open: self.emits_changes(segment),
                     });
                 });
