@@ -45,9 +45,9 @@ fn key(segment: u32, user: u32) -> u64 {
 }
 
 impl Membership {
-    /// No memberships yet; `hidden` says of which segments sinks hear nothing.
-    pub fn new(hidden: Vec<bool>) -> Self {
-        Membership { hidden, ..Membership::default() }
+    /// Says of which segments sinks hear nothing. Segments that have members keep what was said of them.
+    pub fn hide(&mut self, hidden: Vec<bool>) {
+        self.hidden = hidden;
     }
 
     /// How many memberships are worth warming at a time.

@@ -134,11 +134,11 @@ impl Partition {
     /// A partition without state.
     pub fn new(program: Arc<Program>, settings: Settings) -> Self {
         let families: Vec<FamilyState> = (0..program.families.len()).map(|i| FamilyState::new(&program, i)).collect();
-        Partition {
+        let mut partition = Partition {
             overlaps: families.iter().any(FamilyState::overlaps),
             families,
             users: Users::default(),
-            membership: Membership::new(program.segments.iter().map(|s| s.hidden).collect()),
+            membership: Membership::default(),
             newest: None,
             passed: i64::MIN,
             epoch: 1,
@@ -146,8 +146,8 @@ impl Partition {
             tracked: FxHashMap::default(),
             derived_open: OpenGroups::default(),
             stale: BTreeSet::new(),
-            has_member_readers: program.segments.iter().any(|s| !s.member_readers.is_empty()),
-            facts: program.segments.iter().map(Facts::of).collect(),
+            has_member_readers: false,
+            facts: vec![],
             ids: vec![],
             lists: vec![],
             changes: Changes::default(),
@@ -157,7 +157,16 @@ impl Partition {
             watched: None,
             program,
             settings,
-        }
+        };
+        partition.note_facts();
+        partition
+    }
+
+    /// Notes what results need to know of the program's segments.
+    fn note_facts(&mut self) {
+        self.facts = self.program.segments.iter().map(Facts::of).collect();
+        self.has_member_readers = self.facts.iter().any(|f| f.members_are_read);
+        self.membership.hide(self.facts.iter().map(|f| f.hidden).collect());
     }
 
     /// The watermark: the largest event time less `out_of_orderness`, or the time that passed while the partition

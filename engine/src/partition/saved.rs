@@ -231,9 +231,9 @@ impl Partition {
                 self.families.push(next);
             }
         }
-        self.has_member_readers = program.segments.iter().any(|s| !s.member_readers.is_empty());
         self.overlaps = self.families.iter().any(FamilyState::overlaps);
         self.program = program;
+        self.note_facts();
         finals.iter().for_each(|f| self.emit_final(f, &mut touched, &mut rows));
         self.emit_changes(&mut changes, &mut rows)?;
         self.check_memory()?;
