@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::checkpoint::{Checkpoint, CheckpointStore};
 use crate::decode::TextBuffer;
-use crate::sink::{Amiss, DeadLetter, DeadLetterSink, Lease, MemberBatch, ResultBatch, Sink, SinkError, Touch};
+use crate::sink::{Amiss, DeadLetter, DeadLetterSink, Lease, MemberBatch, Persist, ResultBatch, Sink, SinkError, Touch};
 use crate::source::Positions;
 use crate::worker::Clock;
 
@@ -105,8 +105,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// What the thread that publishes checkpoints is handed.
 enum Publish {
-    Checkpoint(Box<Checkpoint>, Lease),
-    Done(SyncSender<()>),
+    Checkpoint(Box<Checkpoint>, Lease, Vec<Persist>),
+    Done(SyncSender<()>, Vec<Persist>),
 }
 
 /// The thread's belongings.
@@ -220,9 +220,13 @@ impl Outbox {
             }
             Outgoing::Touch(touch) => self.each_sink(|sink, amiss| if touch.lease.holds() { sink.touch(&touch, amiss) } else { Ok(()) }),
             Outgoing::Forget(partition, before, lease) => self.each_sink(|sink, _| if lease.holds() { sink.forget(partition, before) } else { Ok(()) }),
-            Outgoing::Checkpoint(checkpoint, lease) => publish.send(Publish::Checkpoint(checkpoint, lease)).is_ok(),
-            Outgoing::Done(done) => publish.send(Publish::Done(done)).is_ok(),
+            Outgoing::Checkpoint(checkpoint, lease) => publish.send(Publish::Checkpoint(checkpoint, lease, self.persists())).is_ok(),
+            Outgoing::Done(done) => publish.send(Publish::Done(done, self.persists())).is_ok(),
         }
+    }
+
+    fn persists(&self) -> Vec<Persist> {
+        self.sinks.iter().filter_map(|sink| sink.persist()).collect()
     }
 
     fn keep(&mut self, letters: &[DeadLetter]) -> bool {
@@ -282,13 +286,29 @@ impl Publisher {
     fn run(&self) {
         for item in &self.from {
             match item {
-                Publish::Checkpoint(checkpoint, lease) if lease.holds() => self.publish(&checkpoint),
-                Publish::Checkpoint(..) => {}
-                Publish::Done(done) => {
+                Publish::Checkpoint(checkpoint, lease, persists) => {
+                    if lease.holds() && self.persist(persists) {
+                        self.publish(&checkpoint);
+                    }
+                }
+                Publish::Done(done, persists) => {
+                    self.persist(persists);
                     let _ = done.try_send(());
                 }
             }
         }
+    }
+
+    /// Has sinks make what they were given outlive the process; where one cannot, no checkpoint may say that it does.
+    fn persist(&self, persists: Vec<Persist>) -> bool {
+        persists.into_iter().all(|persist| {
+            let outcome = persist();
+            if let Err(error) = &outcome {
+                tracing::error!(%error, "checkpoint");
+                *lock(&self.status.checkpoint_error) = Some(error.to_string());
+            }
+            outcome.is_ok()
+        })
     }
 
     /// A checkpoint that cannot be written is left out: the one before stays in force, and the next is tried.

@@ -144,17 +144,26 @@ pub struct SinkError {
     pub fatal: bool,
 }
 
+/// Makes what a sink was given outlive the process; for another thread than the sink's.
+pub type Persist = Box<dyn FnOnce() -> Result<(), SinkError> + Send>;
+
 /// What takes results. Only its own thread uses it.
 pub trait Sink: Send {
     /// What it is called in logs.
     fn name(&self) -> &'static str;
 
-    /// Writes results so that they outlive the process. Writing the same results again changes nothing. Users whose
+    /// Writes results so that they outlive the process, at the latest by [`Sink::persist`]. Writing the same results again changes nothing. Users whose
     /// records then hold anything but what [`ResultBatch::held`] says go to `amiss`.
     ///
     /// # Errors
     /// When not all could be written; they are then all written again.
     fn write(&mut self, batches: &[ResultBatch], amiss: &mut Amiss) -> Result<(), SinkError>;
+
+    /// What has to be done before a checkpoint may be published that covers what the sink was given so far; none where
+    /// that outlives the process already.
+    fn persist(&self) -> Option<Persist> {
+        None
+    }
 
     /// Makes these the memberships of their users, whatever they were. Sinks that keep none need not do anything.
     ///

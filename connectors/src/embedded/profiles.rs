@@ -1,19 +1,25 @@
 //! The embedded profile store: for each user, the segments they are in and the results behind that, with a time
 //! to live. Results come in through [`Sink`]; look-ups, from many threads, go through clones.
 //!
-//! Beside the profiles stand an index of each segment's members, their number, and what happened minute by minute;
-//! all are written together. What is stored of a profile are numbers only ([`Names`]).
+//! Beside the profiles stand an index of each segment's members, their number, and what happened minute by minute.
+//! What is stored of a profile are numbers only ([`Names`]). Changes wait in memory ([`behind`]) and are written together,
+//! each profile once: before a checkpoint is published, when they have waited for some seconds, when they are many, and
+//! before members are listed.
 
-use std::collections::hash_map::DefaultHasher;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::hash::{Hash, Hasher};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+mod behind;
 
-use cohort_engine::sink::{Amiss, MemberBatch, ResultBatch, SegmentName, Sink, SinkError, Touch};
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::BuildHasher;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use cohort_engine::sink::{Amiss, MemberBatch, Persist, ResultBatch, SegmentName, Sink, SinkError, Touch};
 use cohort_engine::{ResultKind, ResultRow};
-use fjall::{Keyspace, OwnedWriteBatch};
+use fjall::Keyspace;
+use rustc_hash::{FxBuildHasher, FxHashSet};
 use serde::{Deserialize, Serialize};
 
+use self::behind::Behind;
 use super::names::Names;
 use super::{EmbeddedError, Store, corrupt, joined};
 
@@ -21,6 +27,8 @@ use super::{EmbeddedError, Store, corrupt, joined};
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
 const MINUTE: i64 = 60_000;
+/// Users whose profiles are changed before a look-up may come between.
+const TOGETHER: usize = 512;
 /// How long what happened minute by minute is kept.
 const ACTIVITY_KEPT: i64 = 24 * 60 * MINUTE;
 
@@ -92,7 +100,27 @@ fn head(key: &[u8], value: &[u8]) -> Result<Head, EmbeddedError> {
     postcard::take_from_bytes(value).map(|(head, _)| head).map_err(|e| corrupt("profiles", key, e))
 }
 
+/// Calls `moved(number of a segment, whether the user entered it)` for what differs between two profiles of a user.
+fn difference(old: &Stored, new: &Stored, names: &Names, mut moved: impl FnMut(u32, bool)) {
+    let is_in = |stored: &Stored, row: &Row| stored.find(names.segment_of(row.name), names).is_ok();
+    new.rows.iter().filter(|row| !is_in(old, row)).for_each(|row| moved(names.segment_of(row.name), true));
+    old.rows.iter().filter(|row| !is_in(new, row)).for_each(|row| moved(names.segment_of(row.name), false));
+}
+
+fn activity_key(segment: &str, time: i64) -> Vec<u8> {
+    joined(segment.as_bytes(), &(time.max(0) as u64).to_be_bytes())
+}
+
 impl Stored {
+    fn head(&self) -> Head {
+        Head { expires_at: self.expires_at, last_updated: self.last_updated, partition: self.partition }
+    }
+
+    /// The profile; none without rows.
+    fn filled(self) -> Option<Self> {
+        Some(self).filter(|stored| !stored.rows.is_empty())
+    }
+
     /// The row of a segment, or where it would be.
     fn find(&self, segment: u32, names: &Names) -> Result<usize, usize> {
         self.rows.binary_search_by_key(&segment, |row| names.segment_of(row.name))
@@ -127,8 +155,8 @@ pub struct Activity {
 /// Who entered and exited by a write of results.
 #[derive(Debug, Default)]
 pub struct Moves {
-    entered: HashSet<u64>,
-    exited: HashSet<u64>,
+    entered: FxHashSet<u64>,
+    exited: FxHashSet<u64>,
 }
 
 impl Moves {
@@ -140,9 +168,7 @@ impl Moves {
 
 /// A number for a user's place in a segment.
 pub fn place(segment: &str, user: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (segment, user).hash(&mut hasher);
-    hasher.finish()
+    FxBuildHasher.hash_one((segment, user))
 }
 
 /// The profile store; clones share it. Only one of them writes.
@@ -163,6 +189,12 @@ pub struct Profiles {
     numbered: Arc<Mutex<Numbered>>,
     /// What the last write of results changed.
     moves: Arc<Mutex<Arc<Moves>>>,
+    /// What is not in the database yet.
+    behind: Arc<Mutex<Behind>>,
+    /// Held while changes are written.
+    writing: Arc<Mutex<()>>,
+    /// Whether a thread is about to write them.
+    is_asked: Arc<AtomicBool>,
     ttl_ms: i64,
     clock: Clock,
 }
@@ -170,13 +202,8 @@ pub struct Profiles {
 /// The names of a batch, and the number of each.
 type Numbered = (Arc<Vec<SegmentName>>, Arc<[u32]>);
 
-/// Changes that are written together.
-struct Changes {
-    batch: OwnedWriteBatch,
-    /// Number of a segment → users entered and exited.
-    moved: BTreeMap<u32, (u64, u64)>,
-    moves: Moves,
-}
+/// Number of a segment → users entered and exited.
+type Moved = BTreeMap<u32, (u64, u64)>;
 
 impl Profiles {
     /// The profiles of a store; they expire `ttl_ms` after their last write.
@@ -186,17 +213,21 @@ impl Profiles {
     pub fn open(store: &Store, ttl_ms: i64, clock: Clock) -> Result<Self, EmbeddedError> {
         // What older versions wrote is told anew by the engine as it starts.
         ["profiles.2", "members.2", "sizes.2", "activity.2"].into_iter().try_for_each(|name| store.forget(name))?;
-        let named = store.keyspace("names")?;
+        let (named, sizes) = (store.keyspace("names")?, store.keyspace("sizes.3")?);
+        let behind = Behind::new(behind::sizes(&sizes)?);
         Ok(Profiles {
             store: store.clone(),
             profiles: store.keyspace("profiles.3")?,
             members: store.keyspace("members.3")?,
-            sizes: store.keyspace("sizes.3")?,
+            sizes,
             activity: store.keyspace("activity.3")?,
             names: Arc::new(RwLock::new(Arc::new(Names::open(&named)?))),
             named,
             numbered: Arc::default(),
             moves: Arc::default(),
+            behind: Arc::new(Mutex::new(behind)),
+            writing: Arc::default(),
+            is_asked: Arc::default(),
             ttl_ms,
             clock,
         })
@@ -212,8 +243,22 @@ impl Profiles {
     }
 
     fn stored(&self, user: &[u8]) -> Result<Option<Stored>, EmbeddedError> {
+        let known = self.behind().get(user).cloned();
+        known.map_or_else(|| self.in_database(user), |known| Ok(known.filled()))
+    }
+
+    fn in_database(&self, user: &[u8]) -> Result<Option<Stored>, EmbeddedError> {
         let Some(value) = self.profiles.get(user)? else { return Ok(None) };
         self.whole(user, &value).map(Some)
+    }
+
+    /// What a user's profile is, with the changes that wait.
+    fn current(&self, behind: &Behind, user: &[u8]) -> Result<Option<Stored>, EmbeddedError> {
+        behind.get(user).map_or_else(|| self.in_database(user), |known| Ok(known.clone().filled()))
+    }
+
+    fn behind(&self) -> MutexGuard<'_, Behind> {
+        self.behind.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads a profile. Names are stored before what uses them.
@@ -273,6 +318,7 @@ impl Profiles {
         // The key right after that of `after`.
         let after = after.map(|user| joined(segment.as_bytes(), &[user.as_bytes(), b"\0"].concat()));
         let from = after.unwrap_or_default().max(joined(segment.as_bytes(), start.as_bytes()));
+        self.flush()?;
         let (mut found, now) = (vec![], (self.clock)());
         for guard in self.members.range(from..) {
             let key = guard.key()?;
@@ -291,6 +337,7 @@ impl Profiles {
     /// # Errors
     /// When the store fails.
     pub fn users(&self, start: &str, limit: usize, seen: usize) -> Result<Vec<(String, usize)>, EmbeddedError> {
+        self.flush()?;
         let (mut found, now) = (vec![], (self.clock)());
         for guard in self.profiles.prefix(start.as_bytes()).take(seen) {
             let (key, value) = guard.into_inner()?;
@@ -305,26 +352,13 @@ impl Profiles {
     }
 
     /// Number of members of a segment, with those whose profiles expired a moment ago.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn size(&self, segment: &str) -> Result<u64, EmbeddedError> {
-        let Some(value) = self.sizes.get(segment)? else { return Ok(0) };
-        postcard::from_bytes(&value).map_err(|e| corrupt("sizes", segment.as_bytes(), e))
+    pub fn size(&self, segment: &str) -> u64 {
+        self.behind().sizes.get(segment).copied().unwrap_or(0)
     }
 
     /// Number of members of every segment that has any.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn sizes(&self) -> Result<BTreeMap<String, u64>, EmbeddedError> {
-        let mut sizes = BTreeMap::new();
-        for guard in self.sizes.iter() {
-            let (key, value) = guard.into_inner()?;
-            let size = postcard::from_bytes(&value).map_err(|e| corrupt("sizes", &key, e))?;
-            sizes.insert(String::from_utf8_lossy(&key).into_owned(), size);
-        }
-        Ok(sizes)
+    pub fn sizes(&self) -> BTreeMap<String, u64> {
+        self.behind().sizes.iter().map(|(segment, size)| (segment.to_string(), *size)).collect()
     }
 
     /// What happened to a segment minute by minute, of the minutes in which anything did.
@@ -332,27 +366,30 @@ impl Profiles {
     /// # Errors
     /// When the store fails.
     pub fn activity(&self, segment: &str, from: i64, to: i64) -> Result<Vec<Activity>, EmbeddedError> {
-        let key = |time: i64| joined(segment.as_bytes(), &(time.max(0) as u64).to_be_bytes());
+        let key = |time: i64| activity_key(segment, time);
         let values = self.activity.range(key(from)..key(to)).map(|guard| {
             let (key, value) = guard.into_inner()?;
-            postcard::from_bytes(&value).map_err(|e| corrupt("activity", &key, e))
+            let activity: Activity = postcard::from_bytes(&value).map_err(|e| corrupt("activity", &key, e))?;
+            Ok((activity.minute, activity))
         });
-        values.collect()
+        let mut minutes = values.collect::<Result<BTreeMap<i64, Activity>, EmbeddedError>>()?;
+        minutes.extend(self.behind().activity(segment, from, to));
+        Ok(minutes.into_values().collect())
     }
 
     /// All profiles that have not expired, in the order of user ids.
-    pub fn scan(&self) -> impl Iterator<Item = Result<(String, Profile), EmbeddedError>> + use<> {
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn scan(&self) -> Result<impl Iterator<Item = Result<(String, Profile), EmbeddedError>> + use<>, EmbeddedError> {
+        self.flush()?;
         let (now, profiles) = ((self.clock)(), self.clone());
         let read = move |guard: fjall::Guard| {
             let (key, value) = guard.into_inner()?;
             let profile = profiles.whole(&key, &value)?.profile(&profiles.names());
             Ok((String::from_utf8_lossy(&key).into_owned(), profile))
         };
-        self.profiles.iter().map(read).filter(move |read| read.as_ref().map_or(true, |(_, p): &(String, Profile)| p.expires_at > now))
-    }
-
-    fn changes(&self) -> Changes {
-        Changes { batch: self.store.database.batch(), moved: BTreeMap::new(), moves: Moves::default() }
+        Ok(self.profiles.iter().map(read).filter(move |read| read.as_ref().map_or(true, |(_, p): &(String, Profile)| p.expires_at > now)))
     }
 
     /// Applies results in their order; each user is read and written once. Users whose profiles then hold another
@@ -367,24 +404,35 @@ impl Profiles {
             rows.extend((0..batch.rows.len()).map(|row| (batch.users.get(row), batch, row, numbers[batch.rows[row].segment as usize])));
         }
         rows.sort_by_key(|(user, ..)| *user);
-        let (mut changes, now, names) = (self.changes(), (self.clock)(), self.names());
-        for rows in rows.chunk_by(|a, b| a.0 == b.0) {
-            let (user, first, ..) = rows[0];
-            let old = self.stored(user)?.unwrap_or_default();
-            let mut new = if old.expires_at > now { old.clone() } else { Stored::default() };
-            rows.iter().for_each(|&(_, batch, row, name)| change(&mut new, &names, batch, row, name));
-            new.partition = first.partition;
-            self.renew(&mut new, now);
-            let (_, last, row, _) = rows[rows.len() - 1];
-            if last.held.get(row).is_some_and(|held| *held as usize != new.rows.len()) {
-                amiss.push(last.partition, user);
+        let (mut moves, now, names) = (Moves::default(), (self.clock)(), self.names());
+        let users: Vec<&[(&[u8], &ResultBatch, usize, u32)]> = rows.chunk_by(|a, b| a.0 == b.0).collect();
+        for some in users.chunks(TOGETHER) {
+            let (mut behind, mut moved) = (self.behind(), Moved::new());
+            for rows in some {
+                let (user, first, ..) = rows[0];
+                let old = self.current(&behind, user)?.unwrap_or_default();
+                let mut new = if old.expires_at > now { old.clone() } else { Stored::default() };
+                rows.iter().for_each(|&(_, batch, row, name)| change(&mut new, &names, batch, row, name));
+                new.partition = first.partition;
+                self.renew(&mut new, now);
+                let (_, last, row, _) = rows[rows.len() - 1];
+                if last.held.get(row).is_some_and(|held| *held as usize != new.rows.len()) {
+                    amiss.push(last.partition, user);
+                }
+                difference(&old, &new, &names, |segment, entered| {
+                    let place = place(names.segment(segment), user);
+                    if entered {
+                        moves.entered.insert(place)
+                    } else {
+                        moves.exited.insert(place)
+                    };
+                });
+                behind.put(user, &old, new, &names, &mut moved);
             }
-            self.put(user, &old, &new, &names, &mut changes)?;
+            self.count(&mut behind, moved, &names, now)?;
         }
-        let moves = Arc::new(std::mem::take(&mut changes.moves));
-        self.commit(changes, now)?;
-        *self.moves.lock().unwrap_or_else(PoisonError::into_inner) = moves;
-        Ok(())
+        *self.moves.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(moves);
+        self.keep_up()
     }
 
     /// Who entered and exited by the last write of results.
@@ -402,24 +450,29 @@ impl Profiles {
     /// When the store fails; then nothing was written.
     pub fn set(&self, members: &MemberBatch) -> Result<(), EmbeddedError> {
         let numbers = self.numbers(&members.names)?;
-        let (mut changes, now, names) = (self.changes(), (self.clock)(), self.names());
-        for (user, rows) in members.iter() {
-            let old = self.stored(user.as_bytes())?.unwrap_or_default();
-            let mut new = Stored { partition: members.partition, ..Stored::default() };
-            for row in rows {
-                let name = numbers[row.segment as usize];
-                let before = old.find(names.segment_of(name), &names).ok().map(|i| old.rows[i]);
-                let before = before.filter(|r| r.name == name && r.qualified && (row.kind == ResultKind::Change || r.timestamp >= row.timestamp));
-                let kept = before.unwrap_or_else(|| Row { qualified: true, ..stored_row(row, name, row.timestamp) });
-                match new.find(names.segment_of(name), &names) {
-                    Ok(i) => new.rows[i] = kept,
-                    Err(i) => new.rows.insert(i, kept),
+        let (now, names) = ((self.clock)(), self.names());
+        let users: Vec<(&str, &[ResultRow])> = members.iter().collect();
+        for some in users.chunks(TOGETHER) {
+            let (mut behind, mut moved) = (self.behind(), Moved::new());
+            for (user, rows) in some {
+                let old = self.current(&behind, user.as_bytes())?.unwrap_or_default();
+                let mut new = Stored { partition: members.partition, ..Stored::default() };
+                for row in *rows {
+                    let name = numbers[row.segment as usize];
+                    let before = old.find(names.segment_of(name), &names).ok().map(|i| old.rows[i]);
+                    let before = before.filter(|r| r.name == name && r.qualified && (row.kind == ResultKind::Change || r.timestamp >= row.timestamp));
+                    let kept = before.unwrap_or_else(|| Row { qualified: true, ..stored_row(row, name, row.timestamp) });
+                    match new.find(names.segment_of(name), &names) {
+                        Ok(i) => new.rows[i] = kept,
+                        Err(i) => new.rows.insert(i, kept),
+                    }
                 }
+                self.renew(&mut new, now);
+                behind.put(user.as_bytes(), &old, new, &names, &mut moved);
             }
-            self.renew(&mut new, now);
-            self.put(user.as_bytes(), &old, &new, &names, &mut changes)?;
+            self.count(&mut behind, moved, &names, now)?;
         }
-        self.commit(changes, now)
+        self.keep_up()
     }
 
     /// Has the profiles of these users live on. Users without one, or one that holds another number of segments than
@@ -428,18 +481,22 @@ impl Profiles {
     /// # Errors
     /// When the store fails; then nothing was written.
     pub fn keep(&self, touch: &Touch, amiss: &mut Amiss) -> Result<(), EmbeddedError> {
-        let (mut changes, now, names) = (self.changes(), (self.clock)(), self.names());
-        for (i, user) in (0..touch.users.len()).map(|i| (i, touch.users.get(i))) {
-            let old = self.stored(user)?;
-            let holds = old.as_ref().map_or(0, |old| old.rows.len());
-            if old.is_none() || touch.held.get(i).is_some_and(|held| *held as usize != holds) {
-                amiss.push(touch.partition, user);
+        let (now, names) = ((self.clock)(), self.names());
+        let users: Vec<usize> = (0..touch.users.len()).collect();
+        for some in users.chunks(TOGETHER) {
+            let mut behind = self.behind();
+            for (i, user) in some.iter().map(|&i| (i, touch.users.get(i))) {
+                let old = self.current(&behind, user)?;
+                let holds = old.as_ref().map_or(0, |old| old.rows.len());
+                if old.is_none() || touch.held.get(i).is_some_and(|held| *held as usize != holds) {
+                    amiss.push(touch.partition, user);
+                }
+                let Some(old) = old else { continue };
+                let kept = Stored { expires_at: now.saturating_add(self.ttl_ms), ..old.clone() };
+                behind.put(user, &old, kept, &names, &mut Moved::new());
             }
-            let Some(old) = old else { continue };
-            let kept = Stored { expires_at: now.saturating_add(self.ttl_ms), ..old.clone() };
-            self.put(user, &old, &kept, &names, &mut changes)?;
         }
-        self.commit(changes, now)
+        self.keep_up()
     }
 
     /// Forgets the profiles of a partition that were last written before a time.
@@ -448,70 +505,14 @@ impl Profiles {
     /// When the store fails.
     pub fn forget_older(&self, partition: u32, before: i64) -> Result<(), EmbeddedError> {
         const STEP: usize = 10_000;
-        let (now, mut from) = ((self.clock)(), Some(vec![]));
-        while let Some(start) = from.take() {
-            let (mut changes, mut seen) = (self.changes(), 0);
-            for guard in self.profiles.range(start..).take(STEP) {
-                let (key, value) = guard.into_inner()?;
-                let about = head(&key, &value)?;
-                if about.partition == partition && about.last_updated < before {
-                    self.put(&key, &self.whole(&key, &value)?, &Stored::default(), &self.names(), &mut changes)?;
-                }
-                seen += 1;
-                if seen == STEP {
-                    from = Some([&*key, b"\0".as_slice()].concat());
-                }
+        self.flush()?;
+        let mut after = None;
+        loop {
+            after = self.forget_some(after.as_deref(), STEP, |about| about.partition == partition && about.last_updated < before)?;
+            if after.is_none() {
+                return Ok(());
             }
-            self.commit(changes, now)?;
         }
-        Ok(())
-    }
-
-    /// Notes a profile, and what it changes of the members of segments.
-    fn put(&self, user: &[u8], old: &Stored, new: &Stored, names: &Names, changes: &mut Changes) -> Result<(), EmbeddedError> {
-        let is_in = |stored: &Stored, row: &Row| stored.find(names.segment_of(row.name), names).is_ok();
-        for number in new.rows.iter().filter(|row| !is_in(old, row)).map(|row| names.segment_of(row.name)) {
-            let segment = names.segment(number);
-            changes.batch.insert(&self.members, joined(segment.as_bytes(), user), "");
-            changes.moved.entry(number).or_default().0 += 1;
-            changes.moves.entered.insert(place(segment, user));
-        }
-        for number in old.rows.iter().filter(|row| !is_in(new, row)).map(|row| names.segment_of(row.name)) {
-            let segment = names.segment(number);
-            changes.batch.remove(&self.members, joined(segment.as_bytes(), user));
-            changes.moved.entry(number).or_default().1 += 1;
-            changes.moves.exited.insert(place(segment, user));
-        }
-        if new.rows.is_empty() {
-            changes.batch.remove(&self.profiles, user);
-        } else {
-            changes.batch.insert(&self.profiles, user, postcard::to_stdvec(new).map_err(|e| corrupt("profiles", user, e))?);
-        }
-        Ok(())
-    }
-
-    /// Writes changes, with what they come to for each segment.
-    fn commit(&self, changes: Changes, now: i64) -> Result<(), EmbeddedError> {
-        let Changes { mut batch, moved, .. } = changes;
-        let (minute, names) = (now - now.rem_euclid(MINUTE), self.names());
-        for (number, (entered, exited)) in moved {
-            let segment = &**names.segment(number);
-            let failed = |e| corrupt("activity", segment.as_bytes(), e);
-            let size = (self.size(segment)? + entered).saturating_sub(exited);
-            if size == 0 {
-                batch.remove(&self.sizes, segment);
-            } else {
-                batch.insert(&self.sizes, segment, postcard::to_stdvec(&size).map_err(failed)?);
-            }
-            let key = joined(segment.as_bytes(), &(minute.max(0) as u64).to_be_bytes());
-            let before: Activity = match self.activity.get(&key)? {
-                Some(value) => postcard::from_bytes(&value).map_err(|e| corrupt("activity", &key, e))?,
-                None => Activity { minute, ..Activity::default() },
-            };
-            let activity = Activity { minute, entered: before.entered + entered, exited: before.exited + exited, size };
-            batch.insert(&self.activity, key, postcard::to_stdvec(&activity).map_err(failed)?);
-        }
-        Ok(batch.commit()?)
     }
 
     /// Forgets what has expired among the next `step` profiles after `after`, and old activity when it begins anew.
@@ -520,22 +521,37 @@ impl Profiles {
     /// # Errors
     /// When the store fails.
     pub fn expire(&self, after: Option<&str>, step: usize) -> Result<Option<String>, EmbeddedError> {
-        let (now, mut changes) = ((self.clock)(), self.changes());
+        let now = (self.clock)();
         if after.is_none() {
             self.forget_activity(now)?;
         }
-        let from = after.map_or_else(Vec::new, |user| [user.as_bytes(), b"\0"].concat());
-        let (mut last, mut seen) = (None, 0);
+        let last = self.forget_some(after.map(str::as_bytes), step, |about| about.expires_at <= now)?;
+        Ok(last.map(|user| String::from_utf8_lossy(&user).into_owned()))
+    }
+
+    /// Forgets some of the next `step` profiles of the database after a user. Returns the last of them; none at the end.
+    fn forget_some(&self, after: Option<&[u8]>, step: usize, is_over: impl Fn(Head) -> bool) -> Result<Option<Vec<u8>>, EmbeddedError> {
+        let from = after.map_or_else(Vec::new, |user| [user, b"\0"].concat());
+        let (mut last, mut seen, mut over) = (None, 0, vec![]);
         for guard in self.profiles.range(from..).take(step) {
             let (key, value) = guard.into_inner()?;
-            if head(&key, &value)?.expires_at <= now {
-                self.put(&key, &self.whole(&key, &value)?, &Stored::default(), &self.names(), &mut changes)?;
+            if is_over(head(&key, &value)?) {
+                over.push(key.to_vec());
             }
             seen += 1;
-            last = Some(String::from_utf8_lossy(&key).into_owned());
+            last = Some(key);
         }
-        self.commit(changes, now)?;
-        Ok(last.filter(|_| seen == step))
+        let (now, names) = ((self.clock)(), self.names());
+        for some in over.chunks(TOGETHER) {
+            let (mut behind, mut moved) = (self.behind(), Moved::new());
+            for user in some {
+                // What came since may have renewed it.
+                let Some(old) = self.current(&behind, user)?.filter(|old| is_over(old.head())) else { continue };
+                behind.put(user, &old, Stored::default(), &names, &mut moved);
+            }
+            self.count(&mut behind, moved, &names, now)?;
+        }
+        Ok(last.filter(|_| seen == step).map(|key| key.to_vec()))
     }
 
     fn forget_activity(&self, now: i64) -> Result<(), EmbeddedError> {
@@ -590,6 +606,11 @@ impl Sink for Profiles {
 
     fn replace(&mut self, members: &MemberBatch) -> Result<(), SinkError> {
         self.set(members).map_err(failed)
+    }
+
+    fn persist(&self) -> Option<Persist> {
+        let profiles = self.clone();
+        Some(Box::new(move || profiles.flush().map_err(failed)))
     }
 
     fn touch(&mut self, members: &Touch, amiss: &mut Amiss) -> Result<(), SinkError> {

@@ -267,7 +267,7 @@ fn measure(graph: &mut Graph, program: &Program, scan: Measured, families: &[Mea
 
 /// Results since the start, and members now.
 fn measure_segments(graph: &mut Graph, app: &App, program: &Program) {
-    let (results, sizes) = (app.results.of_segments(), app.profiles.sizes().unwrap_or_default());
+    let (results, sizes) = (app.results.of_segments(), app.profiles.sizes());
     let segments = program.segments.iter().enumerate().filter(|(_, s)| !s.hidden);
     let measured: FxHashMap<String, Measured> = segments
         .map(|(i, s)| {

@@ -132,7 +132,7 @@ fn observe(app: &App) {
         gauge!("cohort_rekey_lag_records").set(rekey.lag.load(Ordering::Relaxed) as f64);
     }
     gauge!("cohort_log_bytes").set(app.log.bytes() as f64);
-    for (segment, size) in app.profiles.sizes().unwrap_or_default().into_iter().take(1000) {
+    for (segment, size) in app.profiles.sizes().into_iter().take(1000) {
         gauge!("cohort_segment_members", "segment" => segment).set(size as f64);
     }
 }

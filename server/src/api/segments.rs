@@ -267,7 +267,7 @@ impl Segment {
         form.shift_remove("name");
         form.insert("type".into(), json!(Kind::of(stored)));
         let sql = own.or_else(|| compiled.map(|c| c.sql.clone())).unwrap_or_else(|| generated_sql(stored));
-        let size = app.profiles.size(&stored.name)?;
+        let size = app.profiles.size(&stored.name);
         let (entered, exited, trend) = movement(app, &stored.name, size)?;
         Ok(Segment {
             id: stored.id.clone(),
@@ -399,7 +399,7 @@ fn page(app: &App, filter: &Filter, size: usize) -> ApiResult<Page> {
     match filter.sort {
         Some(Sort::Name) => found.sort_by_cached_key(|s| (s.name.to_lowercase(), s.name.clone())),
         Some(Sort::Size) => {
-            let sizes = app.profiles.sizes()?;
+            let sizes = app.profiles.sizes();
             found.sort_by_key(|s| sizes.get(&s.name).copied().unwrap_or(0));
         }
         Some(Sort::UpdatedAt) => found.sort_by_key(|s| s.updated_at),
@@ -718,7 +718,7 @@ pub async fn stats(State(app): State<App>, Path(id): Path<String>) -> ApiResult<
     let now = (app.clock)();
     let minutes = app.profiles.activity(&stored.name, now - 86_400_000, now + 60_000)?;
     let minutes = minutes.into_iter().map(|a| Minute { minute: a.minute, entered: a.entered, exited: a.exited, size: a.size }).collect();
-    Ok(Json(Stats { size: app.profiles.size(&stored.name)?, freshness: freshness(&app), minutes }))
+    Ok(Json(Stats { size: app.profiles.size(&stored.name), freshness: freshness(&app), minutes }))
 }
 
 /// All versions of a segment, newest first.

@@ -194,7 +194,7 @@ impl Service {
         let profiles: Vec<_> = match (user, segment) {
             (Some(user), _) => self.profiles.get(&user)?.map(|p| (user, p)).into_iter().collect(),
             (None, Some(segment)) => self.profiles.members(&segment, None, MAX_READ)?,
-            (None, None) => self.profiles.scan().take(MAX_READ).collect::<Result<_, _>>()?,
+            (None, None) => self.profiles.scan()?.take(MAX_READ).collect::<Result<_, _>>()?,
         };
         let rows: Vec<_> = profiles
             .iter()

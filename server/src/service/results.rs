@@ -222,13 +222,18 @@ impl Sink for Watched {
         drop(counted);
         let rows = batches.iter().flat_map(|b| (0..b.rows.len()).map(move |row| (b, row)));
         let events = events(batches, &self.profiles.moves());
-        let rows: Vec<SegmentResult> = rows.zip(events).map(|((batch, row), event)| shown(batch, row, event)).collect();
+        // Without listeners only the newest are of use.
+        let listened_to = self.results.sender.receiver_count() > 0;
+        let unseen = if listened_to { 0 } else { events.len().saturating_sub(KEPT) };
+        let rows: Vec<SegmentResult> = rows.zip(events).skip(unseen).map(|((batch, row), event)| shown(batch, row, event)).collect();
         let mut recent = self.results.recent.lock().unwrap_or_else(PoisonError::into_inner);
         recent.extend(rows.iter().skip(rows.len().saturating_sub(KEPT)).cloned());
         let excess = recent.len().saturating_sub(KEPT);
         recent.drain(..excess);
         drop(recent);
-        let _ = self.results.sender.send(Arc::new(rows));
+        if listened_to {
+            let _ = self.results.sender.send(Arc::new(rows));
+        }
         Ok(())
     }
 }

@@ -13,6 +13,11 @@ use crate::service::Service;
 /// Events that may wait when they come as fast as they are read.
 pub const WAITING: u64 = 200_000;
 
+/// Events that are made beforehand.
+const TEMPLATES: u64 = 500_000;
+/// How far events of one append lie apart, ms.
+const SPREAD: i64 = 10;
+
 /// A thread that appends events of the present at a rate.
 pub struct Feeder {
     rate: Arc<AtomicU64>,
@@ -41,7 +46,8 @@ impl Feeder {
     }
 }
 
-fn feed(service: &Service, users: u64, mut seed: u64, rate: &AtomicU64, stop: &AtomicBool) {
+fn feed(service: &Service, users: u64, seed: u64, rate: &AtomicU64, stop: &AtomicBool) {
+    let (mut templates, mut at) = (templates(users, seed), 0);
     let (mut next, mut owed) = (Instant::now(), 0.0);
     while !stop.load(Ordering::Relaxed) {
         let rate = rate.load(Ordering::Relaxed);
@@ -60,20 +66,48 @@ fn feed(service: &Service, users: u64, mut seed: u64, rate: &AtomicU64, stop: &A
             owed -= events as f64;
             events
         };
-        seed += 1;
-        append(service, events, users, seed);
+        let mut left = events as usize;
+        while left > 0 && !templates.is_empty() {
+            let some = left.min(templates.len() - at);
+            append(service, &mut templates[at..at + some]);
+            at = (at + some) % templates.len();
+            left -= some;
+        }
     }
 }
 
-fn append(service: &Service, events: u64, users: u64, seed: u64) {
-    let now = (service.clock)();
-    let mut generator = Generator::new(GeneratorConfig { events, users, seed, from_ms: now - 10, span_ms: 10, disorder_ms: 0, ..GeneratorConfig::default() });
-    let mut made = Vec::with_capacity(events as usize);
+/// An event to append again and again, at other times.
+struct Template {
+    topic: &'static str,
+    user: String,
+    payload: Vec<u8>,
+    /// Where the digits of its timestamp are.
+    digits: std::ops::Range<usize>,
+}
+
+/// Events made beforehand, so that making them is no part of what is measured.
+fn templates(users: u64, seed: u64) -> Vec<Template> {
+    const AT: i64 = 1_700_000_000_000;
+    let config = GeneratorConfig { events: TEMPLATES, users, seed, from_ms: AT, span_ms: 1, disorder_ms: 0, ..GeneratorConfig::default() };
+    let (mut generator, mut made) = (Generator::new(config), vec![]);
     while let Some(event) = generator.next_event() {
-        let topic = event.topic().name();
-        made.push((topic, serde_json::to_vec(&event).unwrap_or_default(), event.user_id));
+        let payload = serde_json::to_vec(&event).unwrap_or_default();
+        let digits = AT.to_string();
+        if let Some(at) = memchr::memmem::find(&payload, digits.as_bytes()) {
+            made.push(Template { topic: event.topic().name(), digits: at..at + digits.len(), user: event.user_id, payload });
+        }
     }
-    let records: Vec<Record<'_>> = made.iter().map(|(topic, payload, user)| Record { topic, user: user.as_bytes(), payload }).collect();
+    made
+}
+
+/// Appends the next events, at most all of them once, as of the present.
+fn append(service: &Service, next: &mut [Template]) {
+    let (now, events) = ((service.clock)(), next.len() as i64);
+    for (i, template) in next.iter_mut().enumerate() {
+        let time = (now - SPREAD + i as i64 * SPREAD / events).to_string();
+        template.payload[template.digits.clone()].copy_from_slice(time.as_bytes());
+    }
+    let records: Vec<Record<'_>> = next.iter().map(|t| Record { topic: t.topic, user: t.user.as_bytes(), payload: &t.payload }).collect();
     if let Err(error) = service.log.append(&records, now) {
         tracing::error!(%error, "the log takes no events");
     }

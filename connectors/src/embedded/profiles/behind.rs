@@ -1,0 +1,272 @@
+//! Changes of profiles that are in memory and not in the database yet. A user whose profile changes again and again is
+//! written once. Those that wait (fresh) become those that are written, and then those that were written last, which
+//! stay at hand: most users whose profiles change were met before. Look-ups see the newest of them.
+//!
+//! What waits is lost with the process; the engine tells everybody's memberships anew when it starts.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use fjall::{Keyspace, OwnedWriteBatch};
+use rustc_hash::FxHashMap;
+
+use super::{Activity, MINUTE, Moved, Names, Profiles, Row, Stored, activity_key, difference};
+use crate::embedded::{EmbeddedError, corrupt, joined};
+
+/// Bytes of changes beyond which they are written; at twice as many, who changes profiles waits for that.
+const FULL: usize = 128 << 20;
+/// How long changes wait at most, about.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Profiles that the database takes at a time.
+const CHUNK: usize = 256;
+
+/// Users with their profiles; one without rows is no more.
+#[derive(Default)]
+struct Generation {
+    profiles: FxHashMap<Box<[u8]>, Stored>,
+    bytes: usize,
+}
+
+impl Generation {
+    fn put(&mut self, user: &[u8], stored: Stored) {
+        let size = |rows: usize| user.len() + size_of::<(Box<[u8]>, Stored)>() + rows * size_of::<Row>();
+        self.bytes += size(stored.rows.len());
+        let rows = if let Some(old) = self.profiles.get_mut(user) {
+            std::mem::replace(old, stored).rows.len()
+        } else {
+            self.profiles.insert(user.into(), stored);
+            return;
+        };
+        self.bytes -= size(rows);
+    }
+}
+
+/// What is not in the database yet, and what was put there last.
+pub(super) struct Behind {
+    fresh: Generation,
+    writing: Arc<Generation>,
+    written: Arc<Generation>,
+    /// Since when there are fresh ones.
+    since: Option<Instant>,
+    /// Segment → number of members.
+    pub(super) sizes: BTreeMap<Arc<str>, u64>,
+    /// Segment and minute → what happened, and whether the database has that.
+    activity: BTreeMap<(Arc<str>, i64), (Activity, bool)>,
+    /// Why the last write in the background failed.
+    failed: Option<EmbeddedError>,
+}
+
+/// Reads the number of members of each segment.
+pub(super) fn sizes(stored: &Keyspace) -> Result<BTreeMap<Arc<str>, u64>, EmbeddedError> {
+    let mut sizes = BTreeMap::new();
+    for guard in stored.iter() {
+        let (key, value) = guard.into_inner()?;
+        let size = postcard::from_bytes(&value).map_err(|e| corrupt("sizes", &key, e))?;
+        sizes.insert(String::from_utf8_lossy(&key).into(), size);
+    }
+    Ok(sizes)
+}
+
+impl Behind {
+    /// Nothing waits.
+    pub(super) fn new(sizes: BTreeMap<Arc<str>, u64>) -> Self {
+        Behind { fresh: Generation::default(), writing: Arc::default(), written: Arc::default(), since: None, sizes, activity: BTreeMap::new(), failed: None }
+    }
+
+    /// A user's profile, if it is known without the database.
+    pub(super) fn get(&self, user: &[u8]) -> Option<&Stored> {
+        let known = self.fresh.profiles.get(user).or_else(|| self.writing.profiles.get(user));
+        known.or_else(|| self.written.profiles.get(user))
+    }
+
+    /// Changes a profile, and counts whom that moves.
+    pub(super) fn put(&mut self, user: &[u8], old: &Stored, new: Stored, names: &Names, moved: &mut Moved) {
+        difference(old, &new, names, |segment, entered| {
+            let (entries, exits) = moved.entry(segment).or_default();
+            *if entered { entries } else { exits } += 1;
+        });
+        self.fresh.put(user, new);
+        self.since.get_or_insert_with(Instant::now);
+    }
+
+    /// What happened to a segment, as far as it is at hand.
+    pub(super) fn activity(&self, segment: &str, from: i64, to: i64) -> BTreeMap<i64, Activity> {
+        let range = (segment.into(), from)..(segment.into(), to.max(from));
+        self.activity.range(range).map(|((_, minute), (activity, _))| (*minute, *activity)).collect()
+    }
+
+    fn is_due(&self) -> bool {
+        self.fresh.bytes > FULL || self.since.is_some_and(|since| since.elapsed() > PATIENCE)
+    }
+}
+
+impl Profiles {
+    /// Brings sizes and activity up to date.
+    pub(super) fn count(&self, behind: &mut Behind, moved: Moved, names: &Names, now: i64) -> Result<(), EmbeddedError> {
+        let minute = now - now.rem_euclid(MINUTE);
+        for (number, (entered, exited)) in moved {
+            let segment = names.segment(number);
+            let size = (behind.sizes.get(segment).copied().unwrap_or(0) + entered).saturating_sub(exited);
+            if size == 0 {
+                behind.sizes.remove(segment);
+            } else {
+                behind.sizes.insert(Arc::clone(segment), size);
+            }
+            let place = (Arc::clone(segment), minute);
+            let before = match behind.activity.get(&place) {
+                Some((activity, _)) => *activity,
+                None => self.activity_in_database(segment, minute)?.unwrap_or_default(),
+            };
+            let activity = Activity { minute, entered: before.entered + entered, exited: before.exited + exited, size };
+            behind.activity.insert(place, (activity, false));
+        }
+        Ok(())
+    }
+
+    fn activity_in_database(&self, segment: &str, minute: i64) -> Result<Option<Activity>, EmbeddedError> {
+        let key = activity_key(segment, minute);
+        let value = self.activity.get(&key)?;
+        value.map(|value| postcard::from_bytes(&value).map_err(|e| corrupt("activity", &key, e))).transpose()
+    }
+
+    /// Has changes written in the background when it is time, and waits for that when they are too many.
+    pub(super) fn keep_up(&self) -> Result<(), EmbeddedError> {
+        let mut behind = self.behind();
+        if let Some(error) = behind.failed.take() {
+            return Err(error);
+        }
+        let (is_due, is_overfull) = (behind.is_due(), behind.fresh.bytes > 2 * FULL);
+        drop(behind);
+        if is_overfull {
+            return self.flush();
+        }
+        if is_due && !self.is_asked.swap(true, Ordering::AcqRel) {
+            let profiles = self.clone();
+            std::thread::spawn(move || {
+                let failed = profiles.flush().err();
+                profiles.behind().failed = failed;
+                profiles.is_asked.store(false, Ordering::Release);
+            });
+        }
+        Ok(())
+    }
+
+    /// Writes all changes so far to the database.
+    ///
+    /// # Errors
+    /// When the database fails; they then wait again.
+    pub fn flush(&self) -> Result<(), EmbeddedError> {
+        let _alone = self.writing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let (profiles, activity) = {
+            let mut behind = self.behind();
+            behind.since = None;
+            behind.writing = Arc::new(std::mem::take(&mut behind.fresh));
+            let unwritten = behind.activity.iter_mut().filter(|(_, (_, is_written))| !is_written);
+            let activity: Vec<((Arc<str>, i64), Activity)> = unwritten
+                .map(|(place, (activity, is_written))| {
+                    *is_written = true;
+                    (place.clone(), *activity)
+                })
+                .collect();
+            (Arc::clone(&behind.writing), activity)
+        };
+        if profiles.profiles.is_empty() && activity.is_empty() {
+            return Ok(());
+        }
+        let started = Instant::now();
+        let outcome = self.write(&profiles, &activity);
+        tracing::debug!(profiles = profiles.profiles.len(), bytes = profiles.bytes, took = ?started.elapsed(), "profiles written");
+        let mut behind = self.behind();
+        match outcome {
+            Ok(()) => behind.settle((self.clock)()),
+            Err(_) => behind.take_back(&activity),
+        }
+        outcome
+    }
+
+    fn write(&self, generation: &Generation, activity: &[((Arc<str>, i64), Activity)]) -> Result<(), EmbeddedError> {
+        let names = self.names();
+        let mut profiles: Vec<(&[u8], &Stored)> = generation.profiles.iter().map(|(user, stored)| (&**user, stored)).collect();
+        profiles.sort_unstable_by_key(|(user, _)| *user);
+        for some in profiles.chunks(CHUNK) {
+            let (mut batch, mut moved) = (self.store.database.batch(), Moved::new());
+            for (user, stored) in some {
+                self.write_one(user, stored, &names, &mut batch, &mut moved)?;
+            }
+            self.write_sizes(moved, &names, &mut batch)?;
+            batch.commit()?;
+        }
+        let mut batch = self.store.database.batch();
+        for ((segment, minute), activity) in activity {
+            let value = postcard::to_stdvec(activity).map_err(|e| corrupt("activity", segment.as_bytes(), e))?;
+            batch.insert(&self.activity, activity_key(segment, *minute), value);
+        }
+        Ok(batch.commit()?)
+    }
+
+    /// A profile, and what it changes of the members of segments.
+    fn write_one(&self, user: &[u8], new: &Stored, names: &Names, batch: &mut OwnedWriteBatch, moved: &mut Moved) -> Result<(), EmbeddedError> {
+        let old = self.in_database(user)?.unwrap_or_default();
+        difference(&old, new, names, |segment, entered| {
+            let (entries, exits) = moved.entry(segment).or_default();
+            *if entered { entries } else { exits } += 1;
+            let key = joined(names.segment(segment).as_bytes(), user);
+            if entered {
+                batch.insert(&self.members, key, "");
+            } else {
+                batch.remove(&self.members, key);
+            }
+        });
+        if !new.rows.is_empty() {
+            let value = postcard::to_stdvec(new).map_err(|e| corrupt("profiles", user, e))?;
+            batch.insert(&self.profiles, user, value);
+        } else if !old.rows.is_empty() {
+            batch.remove(&self.profiles, user);
+        }
+        Ok(())
+    }
+
+    /// The sizes of segments, as the database has their members.
+    fn write_sizes(&self, moved: Moved, names: &Names, batch: &mut OwnedWriteBatch) -> Result<(), EmbeddedError> {
+        for (number, (entered, exited)) in moved {
+            let segment = &**names.segment(number);
+            let failed = |e| corrupt("sizes", segment.as_bytes(), e);
+            let before: u64 = self.sizes.get(segment)?.map_or(Ok(0), |value| postcard::from_bytes(&value).map_err(failed))?;
+            match (before + entered).saturating_sub(exited) {
+                0 => batch.remove(&self.sizes, segment),
+                size => batch.insert(&self.sizes, segment, postcard::to_stdvec(&size).map_err(failed)?),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Behind {
+    /// What was being written is.
+    fn settle(&mut self, now: i64) {
+        let written = std::mem::take(&mut self.writing);
+        if !written.profiles.is_empty() {
+            self.written = written;
+        }
+        let this_minute = now - now.rem_euclid(MINUTE);
+        self.activity.retain(|(_, minute), (_, is_written)| !*is_written || *minute >= this_minute);
+    }
+
+    /// What could not be written waits again, unless it changed since.
+    fn take_back(&mut self, activity: &[((Arc<str>, i64), Activity)]) {
+        let failed = std::mem::take(&mut self.writing);
+        for (user, stored) in &failed.profiles {
+            if !self.fresh.profiles.contains_key(user) {
+                self.fresh.put(user, stored.clone());
+            }
+        }
+        self.since.get_or_insert_with(Instant::now);
+        for (place, _) in activity {
+            if let Some((_, is_written)) = self.activity.get_mut(place) {
+                *is_written = false;
+            }
+        }
+    }
+}
