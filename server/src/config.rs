@@ -104,6 +104,9 @@ pub struct Tls {
 pub struct Server {
     /// Address to listen on.
     pub listen: SocketAddr,
+    /// Address to speak PostgreSQL's protocol on; none by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub postgres: Option<SocketAddr>,
     /// Who may do what; without tokens everyone may do everything.
     pub tokens: Vec<Token>,
     /// HTTPS.
@@ -446,6 +449,7 @@ impl Default for Config {
             data: "./cohort-data".into(),
             server: Server {
                 listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+                postgres: None,
                 tokens: vec![],
                 tls: None,
                 cors: vec![],
@@ -593,6 +597,9 @@ impl Config {
         let s = &self.server;
         let open = !s.listen.ip().is_loopback() && s.tokens.is_empty();
         check(open, format!("server.listen: {} can be reached from elsewhere, which needs server.tokens", s.listen));
+        if let Some(address) = s.postgres.filter(|a| !a.ip().is_loopback() && s.tokens.is_empty()) {
+            check(true, format!("server.postgres: {address} can be reached from elsewhere, which needs server.tokens"));
+        }
         check(self.source.partitions == 0, "source.partitions: must be at least 1".into());
         check(self.source.partitions > 1024, "source.partitions: must be at most 1024".into());
         check(self.source.topics.is_empty(), "source.topics: name at least one topic".into());

@@ -7,6 +7,7 @@ mod commands;
 mod config;
 mod generate;
 mod memory;
+mod postgres;
 mod service;
 mod telemetry;
 

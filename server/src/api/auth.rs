@@ -35,21 +35,31 @@ impl Tokens {
         Ok(Tokens { known: tokens.iter().map(read).collect::<Result<_, String>>()? })
     }
 
-    /// Who sent this `Authorization` header. Every token is compared, in constant time.
+    /// Who calls without a token, where there are none.
+    pub fn anyone(&self) -> Option<Caller> {
+        self.known.is_empty().then(|| Caller { name: "local".into(), role: Role::Admin })
+    }
+
+    /// Whose secret this is. Every token is compared, in constant time.
+    pub fn holder(&self, secret: &str) -> Option<Caller> {
+        let mut found = None;
+        for (caller, known) in &self.known {
+            if bool::from(known.ct_eq(secret.as_bytes())) {
+                found = Some(caller);
+            }
+        }
+        found.cloned()
+    }
+
+    /// Who sent this `Authorization` header.
     pub fn caller(&self, authorization: Option<&str>) -> Result<Caller, Problem> {
-        if self.known.is_empty() {
-            return Ok(Caller { name: "local".into(), role: Role::Admin });
+        if let Some(anyone) = self.anyone() {
+            return Ok(anyone);
         }
         let refuse = |detail: &str| Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail);
         let given = authorization.ok_or_else(|| refuse("this service needs a token").hint("send Authorization: Bearer TOKEN"))?;
         let Some(("Bearer" | "bearer", token)) = given.split_once(' ') else { return Err(refuse("Authorization is not a bearer token")) };
-        let mut found = None;
-        for (caller, secret) in &self.known {
-            if bool::from(secret.ct_eq(token.trim().as_bytes())) {
-                found = Some(caller);
-            }
-        }
-        found.cloned().ok_or_else(|| refuse("the token is not known"))
+        self.holder(token.trim()).ok_or_else(|| refuse("the token is not known"))
     }
 }
 

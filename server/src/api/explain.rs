@@ -157,7 +157,7 @@ pub struct Plan {
     summary: String,
     /// The plan as text, unless it is asked for as JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
-    plan: Option<String>,
+    pub plan: Option<String>,
     /// Nodes and edges, for drawing.
     #[serde(skip_serializing_if = "Option::is_none")]
     graph: Option<PlanGraph>,

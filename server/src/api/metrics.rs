@@ -13,7 +13,7 @@ use super::auth::Tokens;
 use super::problem::ApiResult;
 use super::status::{aerospike, checkpoint};
 
-const COUNTERS: [(&str, &str); 21] = [
+const COUNTERS: [(&str, &str); 22] = [
     ("cohort_events_total", "Events that were accepted."),
     ("cohort_bytes_total", "Bytes of records."),
     ("cohort_rekeyed_records_total", "Records that were written anew by user."),
@@ -34,10 +34,11 @@ const COUNTERS: [(&str, &str); 21] = [
     ("cohort_rules_feed_errors_total", "Times that the feed of rules could not be read or taken over."),
     ("cohort_http_events_rejected_total", "Records that came over HTTP and were not accepted."),
     ("cohort_http_requests_total", "Requests, by route and status."),
-    ("cohort_http_requests_total", "Requests, by route and status."),
+    ("cohort_postgres_connections_total", "Connections of PostgreSQL's clients, by what became of them."),
+    ("cohort_postgres_statements_total", "Statements of PostgreSQL's clients, by whether they went well."),
 ];
 
-const GAUGES: [(&str, &str); 15] = [
+const GAUGES: [(&str, &str); 16] = [
     ("cohort_consumer_lag", "Records that are not read yet."),
     ("cohort_watermark_lag_seconds", "How far the watermark lies behind the clock."),
     ("cohort_state_groups", "Groups of a user and a window or pane."),
@@ -52,6 +53,7 @@ const GAUGES: [(&str, &str); 15] = [
     ("cohort_segments", "Segments, whether they run or not."),
     ("cohort_segment_members", "Members of a segment."),
     ("cohort_log_bytes", "Bytes of events in the embedded log."),
+    ("cohort_postgres_connections", "Clients of PostgreSQL's protocol that are connected."),
     ("cohort_rekey_lag_records", "Records of topics that are not written anew by user yet."),
 ];
 

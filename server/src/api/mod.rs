@@ -130,10 +130,9 @@ pub fn document() -> utoipa::openapi::OpenApi {
 }
 
 /// Everything that the service answers.
-pub fn router(service: &App, tokens: Tokens, recorded: metrics_exporter_prometheus::PrometheusHandle) -> Router {
+pub fn router(service: &App, tokens: Arc<Tokens>, recorded: metrics_exporter_prometheus::PrometheusHandle) -> Router {
     let (api, document) = api().split_for_parts();
     let config = &service.config.server;
-    let tokens = Arc::new(tokens);
     let timeout = config.request_timeout.duration();
     let api = api
         .route(

@@ -56,6 +56,9 @@ pub struct Problem {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub segments: Vec<String>,
+    /// PostgreSQL's code of the problem, where its kind does not say it.
+    #[serde(skip)]
+    pub sqlstate: Option<&'static str>,
 }
 
 /// What handlers return.
@@ -78,6 +81,7 @@ impl Problem {
             hint: None,
             errors: vec![],
             segments: vec![],
+            sqlstate: None,
         }
     }
 

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::{Extension, Json};
 use cohort_compiler::Diagnostics;
-use cohort_compiler::statement::{self, Statement};
+use cohort_compiler::statement::{self, Piece, Statement};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
@@ -32,13 +32,13 @@ pub struct Done {
     /// The statement.
     statement: String,
     /// `created`, `replaced`, `exists`, `dropped`, `absent`, `paused`, `resumed`, `rows` or `plan`.
-    outcome: String,
+    pub outcome: String,
     /// The segment that it concerns.
     #[serde(skip_serializing_if = "Option::is_none")]
-    segment: Option<String>,
+    pub segment: Option<String>,
     /// Rows, for SELECT and SHOW; the plan, for EXPLAIN.
     #[serde(skip_serializing_if = "Option::is_none")]
-    result: Option<Outcome>,
+    pub result: Option<Outcome>,
 }
 
 /// What a statement found.
@@ -63,8 +63,7 @@ pub async fn run(State(app): State<App>, Extension(caller): Extension<Caller>, B
     let mut results = vec![];
     let pieces = statement::pieces(&input.sql).map_err(|f| Problem::from(Diagnostics(vec![f.in_file("sql")])))?;
     for piece in pieces {
-        let is_query = matches!(piece.word.as_str(), "SELECT" | "WITH" | "VALUES" | "(");
-        let done = if is_query { select(&app, &piece.text).await } else { statement(&app, &caller, &piece.text).await };
+        let done = if is_query(&piece) { select(&app, &piece.text).await } else { statement(&app, &caller, &piece.text).await };
         results.push(done.map_err(|problem| after(problem.shifted(piece.at), results.len()))?);
     }
     if results.is_empty() {
@@ -72,6 +71,14 @@ pub async fn run(State(app): State<App>, Extension(caller): Extension<Caller>, B
     }
     Ok(Json(Outcomes { results }))
 }
+
+/// Whether a statement is a SELECT.
+pub fn is_query(piece: &Piece) -> bool {
+    matches!(piece.word.as_str(), "SELECT" | "WITH" | "VALUES" | "(")
+}
+
+/// What SHOW SEGMENTS selects.
+pub const SHOW_SEGMENTS: &str = "SELECT name, active, emit, \"window\", sql FROM segments ORDER BY name";
 
 fn after(problem: Problem, done: usize) -> Problem {
     if done == 0 {
@@ -85,7 +92,8 @@ async fn select(app: &App, text: &str) -> ApiResult<Done> {
     Ok(Done { statement: text.trim().into(), outcome: "rows".into(), segment: None, result: Some(Outcome::Table(table)) })
 }
 
-async fn statement(app: &App, caller: &Caller, text: &str) -> ApiResult<Done> {
+/// Runs one statement that is no SELECT.
+pub async fn statement(app: &App, caller: &Caller, text: &str) -> ApiResult<Done> {
     let (mut statements, findings) = statement::parse(text);
     if !findings.is_empty() {
         return Err(Diagnostics(findings.into_iter().map(|f| f.in_file("sql")).collect()).into());
@@ -133,7 +141,7 @@ async fn statement(app: &App, caller: &Caller, text: &str) -> ApiResult<Done> {
             Ok(done(if active { "resumed" } else { "paused" }, Some(name), None))
         }
         Statement::Show => {
-            let table = app.select("SELECT name, active, emit, \"window\", sql FROM segments ORDER BY name").await?;
+            let table = app.select(SHOW_SEGMENTS).await?;
             Ok(done("rows", None, Some(Outcome::Table(table))))
         }
         Statement::Explain { .. } => {

@@ -11,12 +11,14 @@ use cohort_connectors::embedded::log::Record;
 use cohort_connectors::kafka::admin;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use serde_json::json;
+use tokio::sync::watch;
 
 use crate::api;
 use crate::api::auth::Tokens;
 use crate::catalog::Edit;
 use crate::config::{Config, SourceKind, Telemetry, Tls};
 use crate::generate::{Generator, GeneratorConfig};
+use crate::postgres;
 use crate::service::connect::kafka_options;
 use crate::service::{Service, system_clock};
 use crate::telemetry::{self, LogFormat};
@@ -121,7 +123,7 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
 const DEMO_PARTITIONS: u32 = 4;
 
 async fn serve(mut config: Config, demo: Option<(u64, u64)>) -> Result<()> {
-    let tokens = Tokens::new(&config.server.tokens).map_err(|e| super::Usage(format!("server.tokens: {e}")))?;
+    let tokens = Arc::new(Tokens::new(&config.server.tokens).map_err(|e| super::Usage(format!("server.tokens: {e}")))?);
     let metrics = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0])?
         .install_recorder()
@@ -131,6 +133,10 @@ async fn serve(mut config: Config, demo: Option<(u64, u64)>) -> Result<()> {
     // Bound before anything else, so that an address in use is found at once.
     let listener = std::net::TcpListener::bind(server.listen).with_context(|| format!("server.listen: {}", server.listen))?;
     let address = listener.local_addr()?;
+    let postgres = match server.postgres {
+        Some(address) => Some(tokio::net::TcpListener::bind(address).await.with_context(|| format!("server.postgres: {address}"))?),
+        None => None,
+    };
     let scheme = if server.tls.is_some() { "https" } else { "http" };
     if config.server.advertise.is_empty() {
         config.server.advertise = format!("{scheme}://{address}");
@@ -140,10 +146,20 @@ async fn serve(mut config: Config, demo: Option<(u64, u64)>) -> Result<()> {
         None => None,
     };
     let service = Service::start(config, system_clock()).await?;
-    let router = api::router(&service, tokens, metrics);
+    let router = api::router(&service, Arc::clone(&tokens), metrics);
     let handle = Handle::new();
-    tokio::spawn(stop_on_signal(handle.clone()));
-    tokio::spawn(stop_on_failure(Arc::downgrade(&service), handle.clone()));
+    let (stopping, stop) = watch::channel(false);
+    let ends = Ends { http: handle.clone(), postgres: stopping.clone() };
+    tokio::spawn(stop_on_signal(ends.clone()));
+    tokio::spawn(stop_on_failure(Arc::downgrade(&service), ends));
+    let postgres = match postgres {
+        Some(listener) => {
+            eprintln!("cohort speaks PostgreSQL on {}", listener.local_addr()?);
+            let tls = tls.as_ref().map(RustlsConfig::get_inner);
+            Some(tokio::spawn(postgres::serve(listener, postgres::Options { app: Arc::clone(&service), tokens, tls, stop })))
+        }
+        None => None,
+    };
     eprintln!("cohort listens on {scheme}://{address} (API {scheme}://{address}/docs)");
     if let Some((rate, users)) = demo {
         sample_segments(&service).await?;
@@ -156,20 +172,39 @@ async fn serve(mut config: Config, demo: Option<(u64, u64)>) -> Result<()> {
         None => axum_server::from_tcp(listener)?.handle(handle).serve(app).await,
     };
     let failure = service.runtime.failure();
+    let _ = stopping.send(true);
+    if let Some(postgres) = postgres {
+        postgres.await.context("postgres")?;
+    }
     service.stop().await;
     served.context("server")?;
     failure.map_or(Ok(()), |why| Err(anyhow!("stopped: {why}")))
 }
 
+/// What to tell that the service stops.
+#[derive(Clone)]
+struct Ends {
+    http: Handle<std::net::SocketAddr>,
+    postgres: watch::Sender<bool>,
+}
+
+impl Ends {
+    /// Takes no more requests; those that run have a moment to end.
+    fn stop(&self) {
+        let _ = self.postgres.send(true);
+        self.http.graceful_shutdown(Some(Duration::from_secs(2)));
+    }
+}
+
 /// Ends the server when a sink says that it can never take results: what is not written is read again at the next
 /// start.
-async fn stop_on_failure(service: std::sync::Weak<Service>, handle: Handle<std::net::SocketAddr>) {
+async fn stop_on_failure(service: std::sync::Weak<Service>, ends: Ends) {
     loop {
         tokio::time::sleep(Duration::from_millis(500)).await;
         let Some(service) = service.upgrade() else { return };
         if let Some(why) = service.runtime.failure() {
             tracing::error!(why, "stopping");
-            handle.graceful_shutdown(Some(Duration::from_secs(2)));
+            ends.stop();
             return;
         }
     }
@@ -184,7 +219,7 @@ async fn certificate(files: &Tls) -> Result<RustlsConfig> {
 }
 
 /// Ends the server on Ctrl-C and SIGTERM: requests have a moment to end.
-async fn stop_on_signal(handle: Handle<std::net::SocketAddr>) {
+async fn stop_on_signal(ends: Ends) {
     let interrupt = tokio::signal::ctrl_c();
     #[cfg(unix)]
     {
@@ -197,7 +232,7 @@ async fn stop_on_signal(handle: Handle<std::net::SocketAddr>) {
     #[cfg(not(unix))]
     let _ = interrupt.await;
     tracing::info!("stopping");
-    handle.graceful_shutdown(Some(Duration::from_secs(2)));
+    ends.stop();
 }
 
 const SAMPLES: &str = include_str!("../../../queries/demo.sql");

@@ -1,25 +1,29 @@
 //! SELECT over what the service knows: memberships, results, segments, and the newest events of each stream.
 //! Read-only, with limits of rows, time and memory.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cohort_compiler::catalog::BOUNDLESS;
 use datafusion::arrow::array::{ArrayRef, BooleanArray, Float64Array, MapBuilder, RecordBatch, StringArray, StringBuilder, TimestampMillisecondArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use datafusion::arrow::error::ArrowError;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{DataFusionError, ScalarValue};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{DFSchema, DataFusionError, ScalarValue, SchemaError};
 use datafusion::datasource::TableType;
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::logical_expr::registry::FunctionRegistry;
-use datafusion::logical_expr::{BinaryExpr, Expr, Operator, TableProviderFilterPushDown};
+use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator, TableProviderFilterPushDown};
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
-use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
+use datafusion::sql::parser::Statement as Parsed;
+use datafusion::sql::sqlparser::ast;
 use futures::StreamExt;
 use serde_json::{Map, Value};
 use tokio::runtime::Handle;
@@ -33,7 +37,10 @@ use crate::api::segments::blocking;
 pub const MAX_ROWS: usize = 10_000;
 /// Rows read of a table, at most.
 const MAX_READ: usize = 200_000;
-const MAX_TIME: Duration = Duration::from_secs(10);
+/// Time for an answer, at most.
+pub const MAX_TIME: Duration = Duration::from_secs(10);
+/// Parameters of a query, at most.
+const MAX_PARAMETERS: usize = 1_000;
 /// How long after that an operator may take to let go.
 const GRACE: Duration = Duration::from_millis(200);
 /// Queries that run at the same time, at most; others wait.
@@ -51,6 +58,51 @@ pub struct Table {
     pub rows: Vec<Map<String, Value>>,
     /// Whether there are more rows than are shown.
     pub truncated: bool,
+}
+
+/// The answer to a SELECT as Arrow has it.
+pub struct Rows {
+    /// The columns.
+    pub schema: SchemaRef,
+    /// The rows.
+    pub batches: Vec<RecordBatch>,
+    /// Whether there are more rows than are shown.
+    pub truncated: bool,
+}
+
+/// What a SELECT would answer with, and what it must be given.
+pub struct Shape {
+    /// The columns of the answer.
+    pub schema: SchemaRef,
+    /// The types of `$1`, `$2`, … where they can be told.
+    pub parameters: Vec<Option<DataType>>,
+}
+
+/// A SELECT with what it is asked with.
+pub struct Select {
+    /// The query.
+    pub sql: String,
+    /// The values of `$1`, `$2`, …
+    pub parameters: Vec<ScalarValue>,
+    /// How long it may take.
+    pub limit: Duration,
+    /// What it may name beside the tables of the service.
+    pub dialect: Option<Arc<dyn Dialect>>,
+}
+
+/// What an endpoint has beside the tables and functions of the service.
+pub trait Dialect: Send + Sync {
+    /// Adds tables and functions.
+    ///
+    /// # Errors
+    /// When they cannot be added.
+    fn prepare(&self, context: &SessionContext) -> datafusion::common::Result<()>;
+
+    /// Brings a query into the form that DataFusion understands.
+    ///
+    /// # Errors
+    /// When the query names what is not there.
+    fn rewrite(&self, query: &mut ast::Statement) -> datafusion::common::Result<()>;
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -71,6 +123,11 @@ const TABLES: [(&str, Kind); 7] = [
     ("activity_events", Kind::Events(Some("activity_events"))),
     ("install_events", Kind::Events(Some("install_events"))),
 ];
+
+/// The tables of the service, with their columns.
+pub fn tables() -> Vec<(&'static str, SchemaRef)> {
+    TABLES.iter().map(|(name, kind)| (*name, schema(*kind))).collect()
+}
 
 struct Known {
     service: Arc<Service>,
@@ -297,28 +354,73 @@ impl Service {
         Ok(found)
     }
 
-    /// Runs a SELECT, on a thread of its own: an operator that computes for long without a pause holds nobody else up.
+    /// The answer to a SELECT, rows by the names of columns.
     pub async fn select(self: &Arc<Self>, sql: &str) -> ApiResult<Table> {
-        let slow = || {
-            let detail = format!("the query ran longer than {} s", MAX_TIME.as_secs());
-            Problem::new(axum::http::StatusCode::REQUEST_TIMEOUT, "query-too-slow", detail)
+        let select = Select { sql: sql.to_string(), parameters: vec![], limit: MAX_TIME, dialect: None };
+        let work = |service: Arc<Self>| async move {
+            let plan = service.plan(&select).await?;
+            names_differ(plan.schema())?;
+            collect(plan).await?.table()
         };
-        let until = tokio::time::Instant::now() + MAX_TIME;
-        let turn = tokio::time::timeout_at(until, RUNNING.acquire()).await.map_err(|_| slow())?.map_err(|e| Problem::internal(&e))?;
-        let (service, sql, runtime) = (Arc::clone(self), sql.to_string(), Handle::current());
-        let work = blocking(move || {
-            let _turn = turn;
-            runtime.block_on(tokio::time::timeout_at(until, service.answer(&sql)))
-        });
-        let answer = tokio::time::timeout_at(until + GRACE, work).await.map_err(|_| slow())?;
-        answer?.map_err(|_| slow())?
+        self.limited(MAX_TIME, work).await
     }
 
-    async fn answer(self: &Arc<Self>, sql: &str) -> ApiResult<Table> {
+    /// The answer to a SELECT.
+    pub async fn rows(self: &Arc<Self>, select: Select) -> ApiResult<Rows> {
+        self.limited(select.limit, |service| async move { collect(service.plan(&select).await?).await }).await
+    }
+
+    /// What a SELECT would answer with, without running it.
+    pub async fn shape(self: &Arc<Self>, select: Select) -> ApiResult<Shape> {
+        let limit = select.limit;
+        let work = |service: Arc<Self>| async move {
+            let plan = service.plan(&select).await?;
+            let types = parameter_types(plan.logical_plan()).map_err(|e| refused(&e))?;
+            let number = |id: &str| id.strip_prefix('$').and_then(|n| n.parse::<usize>().ok()).filter(|n| (1..=MAX_PARAMETERS).contains(n));
+            let mut parameters = vec![];
+            for (id, kind) in types {
+                let n = number(&id).ok_or_else(|| Problem::bad_request(format!("{id} is no parameter")).hint(format!("$1 to ${MAX_PARAMETERS}")))?;
+                parameters.resize(parameters.len().max(n), None);
+                parameters[n - 1] = kind;
+            }
+            Ok(Shape { schema: Arc::new(plan.schema().as_arrow().clone()), parameters })
+        };
+        self.limited(limit, work).await
+    }
+
+    /// Works on a thread of its own: an operator that computes for long without a pause holds nobody else up. It ends when nobody waits for it any more.
+    async fn limited<T, F>(self: &Arc<Self>, limit: Duration, work: impl FnOnce(Arc<Self>) -> F + Send + 'static) -> ApiResult<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = ApiResult<T>>,
+    {
+        let limit = limit.min(MAX_TIME);
+        let slow = move || {
+            let detail = format!("the query ran longer than {} s", limit.as_secs_f64());
+            Problem::new(axum::http::StatusCode::REQUEST_TIMEOUT, "query-too-slow", detail)
+        };
+        let until = tokio::time::Instant::now() + limit;
+        let turn = tokio::time::timeout_at(until, RUNNING.acquire()).await.map_err(|_| slow())?.map_err(|e| Problem::internal(&e))?;
+        let (service, runtime) = (Arc::clone(self), Handle::current());
+        let (_waiting, given_up) = tokio::sync::oneshot::channel::<()>();
+        let work = blocking(move || {
+            let _turn = turn;
+            runtime.block_on(async {
+                tokio::select! {
+                    answer = tokio::time::timeout_at(until, work(service)) => answer.map_err(|_| slow())?,
+                    _ = given_up => Err(slow()),
+                }
+            })
+        });
+        tokio::time::timeout_at(until + GRACE, work).await.map_err(|_| slow())??
+    }
+
+    /// A session that knows the tables of the service, and nothing whose memory cannot be bounded.
+    fn context(self: &Arc<Self>) -> datafusion::common::Result<SessionContext> {
         let config = SessionConfig::new().with_target_partitions(1).set_bool("datafusion.sql_parser.collect_spans", true);
         let no_spill = DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled);
         let runtime = RuntimeEnvBuilder::new().with_memory_limit(MAX_MEMORY, 1.0).with_disk_manager_builder(no_spill).build_arc();
-        let context = SessionContext::new_with_config_rt(config, runtime.map_err(|e| Problem::internal(&e))?);
+        let context = SessionContext::new_with_config_rt(config, runtime?);
         for function in BOUNDLESS.iter().flat_map(|name| context.udf(name)) {
             function.aliases().iter().map(String::as_str).chain([function.name()]).for_each(|name| context.deregister_udf(name));
         }
@@ -326,25 +428,92 @@ impl Service {
         context.deregister_udtf("generate_series");
         for (name, kind) in TABLES {
             let table = Known { service: Arc::clone(self), kind, schema: schema(kind) };
-            context.register_table(name, Arc::new(table)).map_err(|e| Problem::internal(&e))?;
+            context.register_table(name, Arc::new(table))?;
         }
-        let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-        let plan = context.sql_with_options(sql, read_only).await.map_err(|e| refused(&e))?;
-        let columns: Vec<String> = plan.schema().fields().iter().map(|f| f.name().clone()).collect();
-        if let Some(twice) = columns.iter().enumerate().find(|(i, name)| columns[..*i].contains(name)).map(|(_, name)| name) {
-            let problem = Problem::new(axum::http::StatusCode::BAD_REQUEST, "invalid-query", format!("two columns are named {twice}"));
+        Ok(context)
+    }
+
+    async fn plan(self: &Arc<Self>, select: &Select) -> ApiResult<DataFrame> {
+        let context = self.context().map_err(|e| Problem::internal(&e))?;
+        if let Some(dialect) = &select.dialect {
+            dialect.prepare(&context).map_err(|e| Problem::internal(&e))?;
+        }
+        let plan = async {
+            let state = context.state();
+            let mut statement = state.sql_to_statement(&select.sql, &state.config_options().sql_parser.dialect)?;
+            if let (Some(dialect), Parsed::Statement(query)) = (&select.dialect, &mut statement) {
+                dialect.rewrite(query)?;
+            }
+            let plan = state.statement_to_plan(statement).await?;
+            SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false).verify_plan(&plan)?;
+            let plan = if select.parameters.is_empty() { plan } else { plan.with_param_values(select.parameters.clone())? };
+            Ok(DataFrame::new(state, plan))
+        };
+        plan.await.map_err(|e| refused(&e))
+    }
+}
+
+/// The types of parameters: of what they are compared with, of what they are cast to, or of numbers of rows.
+fn parameter_types(plan: &LogicalPlan) -> datafusion::common::Result<HashMap<String, Option<DataType>>> {
+    let mut types = plan.get_parameter_types()?;
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::Limit(limit) = node {
+            for expr in [&limit.skip, &limit.fetch].into_iter().flatten() {
+                if let Expr::Placeholder(placeholder) = &**expr {
+                    types.entry(placeholder.id.clone()).or_default().get_or_insert(DataType::Int64);
+                }
+            }
+        }
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                if let Expr::Cast(cast) = expr
+                    && let Expr::Placeholder(placeholder) = &*cast.expr
+                {
+                    types.entry(placeholder.id.clone()).or_default().get_or_insert_with(|| cast.field.data_type().clone());
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok(types)
+}
+
+/// Rows by column name need names that differ.
+fn names_differ(schema: &DFSchema) -> ApiResult<()> {
+    let mut columns: Vec<&str> = vec![];
+    for field in schema.fields() {
+        if columns.contains(&field.name().as_str()) {
+            let problem = Problem::new(axum::http::StatusCode::BAD_REQUEST, "invalid-query", format!("two columns are named {}", field.name()));
             return Err(problem.hint("rows are by column name: give one of them another name with AS"));
         }
-        let plan = yielding(plan.create_physical_plan().await.map_err(|e| refused(&e))?)?;
-        let mut stream = execute_stream(plan, context.task_ctx()).map_err(|e| refused(&e))?;
-        let (mut rows, mut truncated) = (vec![], false);
-        while !truncated && let Some(batch) = stream.next().await {
-            let batch = batch.map_err(|e| refused(&e))?;
-            let room = MAX_ROWS - rows.len();
-            truncated = batch.num_rows() > room;
-            rows.extend(json_rows(&batch.slice(0, batch.num_rows().min(room)))?);
+        columns.push(field.name());
+    }
+    Ok(())
+}
+
+async fn collect(plan: DataFrame) -> ApiResult<Rows> {
+    let schema = Arc::new(plan.schema().as_arrow().clone());
+    let context = Arc::new(plan.task_ctx());
+    let plan = yielding(plan.create_physical_plan().await.map_err(|e| refused(&e))?)?;
+    let mut stream = execute_stream(plan, context).map_err(|e| refused(&e))?;
+    let (mut batches, mut room, mut truncated) = (vec![], MAX_ROWS, false);
+    while !truncated && let Some(batch) = stream.next().await {
+        let batch = batch.map_err(|e| refused(&e))?;
+        truncated = batch.num_rows() > room;
+        let batch = batch.slice(0, batch.num_rows().min(room));
+        room -= batch.num_rows();
+        batches.push(batch);
+    }
+    Ok(Rows { schema, batches, truncated })
+}
+
+impl Rows {
+    fn table(self) -> ApiResult<Table> {
+        let mut rows = vec![];
+        for batch in &self.batches {
+            rows.extend(json_rows(batch)?);
         }
-        Ok(Table { columns, rows, truncated })
+        Ok(Table { columns: self.schema.fields().iter().map(|f| f.name().clone()).collect(), rows, truncated: self.truncated })
     }
 }
 
@@ -370,5 +539,29 @@ fn refused(error: &DataFusionError) -> Problem {
     let span = error.diagnostic().and_then(|d| d.span);
     let problem = Problem::new(axum::http::StatusCode::BAD_REQUEST, "invalid-query", cohort_compiler::bind::plain_message(error));
     let names = TABLES.map(|(name, _)| name).join(", ");
-    Problem { line: span.map(|s| s.start.line), column: span.map(|s| s.start.column), hint: Some(format!("SELECT reads {names}")), ..problem }
+    let (line, column) = (span.map(|s| s.start.line), span.map(|s| s.start.column));
+    Problem { line, column, hint: Some(format!("SELECT reads {names}")), sqlstate: Some(sqlstate(error)), ..problem }
+}
+
+/// PostgreSQL's code of an error.
+fn sqlstate(error: &DataFusionError) -> &'static str {
+    match error.find_root() {
+        DataFusionError::SQL(..) => "42601",
+        DataFusionError::SchemaError(e, _) => match **e {
+            SchemaError::FieldNotFound { .. } => "42703",
+            SchemaError::AmbiguousReference { .. } => "42702",
+            _ => "42701",
+        },
+        DataFusionError::NotImplemented(_) => "0A000",
+        DataFusionError::ArrowError(e, _) => match **e {
+            ArrowError::DivideByZero => "22012",
+            ArrowError::CastError(_) | ArrowError::ParseError(_) => "22P02",
+            ArrowError::ArithmeticOverflow(_) => "22003",
+            _ => "42000",
+        },
+        DataFusionError::Plan(text) if text.starts_with("table '") || text.starts_with("Table not found") => "42P01",
+        DataFusionError::Plan(text) if text.starts_with("column '") => "42703",
+        DataFusionError::Plan(text) if text.starts_with("Invalid function") => "42883",
+        _ => "42000",
+    }
 }

@@ -16,6 +16,7 @@ mod live;
 mod model;
 mod oracle;
 mod oracle_gen;
+mod postgres;
 mod properties;
 mod repair;
 mod replay;

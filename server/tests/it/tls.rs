@@ -10,7 +10,7 @@ const EXTENSIONS: &str = "[req]\ndistinguished_name = name\nx509_extensions = ex
                           [extensions]\nbasicConstraints = critical, CA:FALSE\nsubjectAltName = DNS:localhost, IP:127.0.0.1\n";
 
 /// A certificate of its own for localhost and its key, as files; none without the openssl command.
-fn certificate(folder: &Path, name: &str) -> Option<(PathBuf, PathBuf)> {
+pub fn certificate(folder: &Path, name: &str) -> Option<(PathBuf, PathBuf)> {
     let (config, certificate, key) = (folder.join("openssl.cnf"), folder.join(format!("{name}.pem")), folder.join(format!("{name}-key.pem")));
     std::fs::write(&config, EXTENSIONS).expect("a file");
     let mut openssl = Command::new("openssl");

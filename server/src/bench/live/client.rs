@@ -24,7 +24,7 @@ impl Client {
     /// Serves the API of a service, and connects to it.
     pub fn serve(service: &Arc<Service>) -> Result<Self> {
         let tokens = Tokens::new(&[]).map_err(anyhow::Error::msg)?;
-        let router = api::router(service, tokens, PrometheusBuilder::new().build_recorder().handle());
+        let router = api::router(service, Arc::new(tokens), PrometheusBuilder::new().build_recorder().handle());
         let listener = std::net::TcpListener::bind("127.0.0.1:0").context("loopback")?;
         let base = format!("http://{}/api/v1", listener.local_addr()?);
         let server = axum_server::from_tcp(listener)?;
