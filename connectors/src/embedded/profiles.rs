@@ -202,6 +202,9 @@ pub struct Profiles {
 /// The names of a batch, and the number of each.
 type Numbered = (Arc<Vec<SegmentName>>, Arc<[u32]>);
 
+/// A result: its user, its batch, its row there, and the number of its name.
+type UserRow<'a> = (&'a [u8], &'a ResultBatch, usize, u32);
+
 /// Number of a segment → users entered and exited.
 type Moved = BTreeMap<u32, (u64, u64)>;
 
@@ -398,14 +401,14 @@ impl Profiles {
     /// # Errors
     /// When the store fails; then nothing was written.
     pub fn apply(&self, batches: &[ResultBatch], amiss: &mut Amiss) -> Result<(), EmbeddedError> {
-        let mut rows: Vec<(&[u8], &ResultBatch, usize, u32)> = Vec::with_capacity(batches.iter().map(|b| b.rows.len()).sum());
+        let mut rows: Vec<UserRow<'_>> = Vec::with_capacity(batches.iter().map(|b| b.rows.len()).sum());
         for batch in batches {
             let numbers = self.numbers(&batch.names)?;
             rows.extend((0..batch.rows.len()).map(|row| (batch.users.get(row), batch, row, numbers[batch.rows[row].segment as usize])));
         }
         rows.sort_by_key(|(user, ..)| *user);
         let (mut moves, now, names) = (Moves::default(), (self.clock)(), self.names());
-        let users: Vec<&[(&[u8], &ResultBatch, usize, u32)]> = rows.chunk_by(|a, b| a.0 == b.0).collect();
+        let users: Vec<&[UserRow<'_>]> = rows.chunk_by(|a, b| a.0 == b.0).collect();
         for some in users.chunks(TOGETHER) {
             let (mut behind, mut moved) = (self.behind(), Moved::new());
             for rows in some {
