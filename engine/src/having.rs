@@ -197,8 +197,7 @@ impl ViewIndex {
         // Somewhat wider than the tolerance, as each candidate is tested exactly.
         let slack = self.widest * 2.0 + x.abs() * 1e-12;
         let (least, greatest) = if slack.is_finite() { (rank(x - slack), rank(x + slack)) } else { (i64::MIN, i64::MAX) };
-        let from = if centres.is_empty() { 0 } else { centres.cut(least.saturating_sub(1)) };
-        centres.from(from).take_while(move |(rank, _)| *rank <= greatest).map(|(_, centre)| centre)
+        centres.from(centres.cut(least.saturating_sub(1))).take_while(move |(rank, _)| *rank <= greatest).map(|(_, centre)| centre)
     }
 
     /// Whether a value that grows as events come can only begin to qualify, and never cease to: lower bounds
@@ -219,11 +218,10 @@ impl ViewIndex {
         let Some(x) = value else { return };
         self.lower.items[..self.lower.cut(rank(x))].iter().for_each(|b| f(*b));
         self.upper.items[self.upper.cut(rank(x))..].iter().for_each(|b| f(*b));
-        for c in self.near(&self.equal, x).chain(self.unequal.items.iter().copied()) {
-            if passes(&c.threshold, value) {
-                f(c.listed);
-            }
+        if !self.equal.is_empty() {
+            self.near(&self.equal, x).filter(|c| passes(&c.threshold, value)).for_each(|c| f(c.listed));
         }
+        self.unequal.items.iter().filter(|c| passes(&c.threshold, value)).for_each(|c| f(c.listed));
     }
 
     /// Calls `f(segment, qualifies now)` for each segment whose outcome differs between two values.
@@ -250,7 +248,7 @@ impl ViewIndex {
                 bounds.before(cut).take_while(|(bound, _)| *bound > to).for_each(|(_, x)| f(x, !rising));
             }
         }
-        for centres in [&self.equal, &self.unequal] {
+        for centres in [&self.equal, &self.unequal].into_iter().filter(|centres| !centres.is_empty()) {
             for (here, seen) in [(a, None), (b, Some(a))] {
                 for c in self.near(centres, here) {
                     let (was, is) = (passes(&c.threshold, old), passes(&c.threshold, new));

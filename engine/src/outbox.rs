@@ -106,7 +106,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 /// What the thread that publishes checkpoints is handed.
 enum Publish {
     Checkpoint(Box<Checkpoint>, Lease, Vec<Persist>),
-    Done(SyncSender<()>, Vec<Persist>),
+    Done(SyncSender<()>),
 }
 
 /// The thread's belongings.
@@ -221,7 +221,19 @@ impl Outbox {
             Outgoing::Touch(touch) => self.each_sink(|sink, amiss| if touch.lease.holds() { sink.touch(&touch, amiss) } else { Ok(()) }),
             Outgoing::Forget(partition, before, lease) => self.each_sink(|sink, _| if lease.holds() { sink.forget(partition, before) } else { Ok(()) }),
             Outgoing::Checkpoint(checkpoint, lease) => publish.send(Publish::Checkpoint(checkpoint, lease, self.persists())).is_ok(),
-            Outgoing::Done(done) => publish.send(Publish::Done(done, self.persists())).is_ok(),
+            Outgoing::Done(done) => {
+                self.settle();
+                publish.send(Publish::Done(done)).is_ok()
+            }
+        }
+    }
+
+    /// Has sinks make what they were given outlive the process at once.
+    fn settle(&mut self) {
+        for sink in &mut self.sinks {
+            if let Err(error) = sink.settle() {
+                tracing::error!(%error, "sink");
+            }
         }
     }
 
@@ -291,8 +303,7 @@ impl Publisher {
                         self.publish(&checkpoint);
                     }
                 }
-                Publish::Done(done, persists) => {
-                    self.persist(persists);
+                Publish::Done(done) => {
                     let _ = done.try_send(());
                 }
             }

@@ -165,6 +165,14 @@ pub trait Sink: Send {
         None
     }
 
+    /// Does at once what [`Sink::persist`] would do in time: somebody waits.
+    ///
+    /// # Errors
+    /// When it cannot be done; what was given since the last checkpoint may then be lost with the process.
+    fn settle(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
     /// Makes these the memberships of their users, whatever they were. Sinks that keep none need not do anything.
     ///
     /// # Errors

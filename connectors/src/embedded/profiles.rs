@@ -10,7 +10,7 @@ mod behind;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use cohort_engine::sink::{Amiss, MemberBatch, Persist, ResultBatch, SegmentName, Sink, SinkError, Touch};
@@ -195,6 +195,8 @@ pub struct Profiles {
     writing: Arc<Mutex<()>>,
     /// Whether a thread is about to write them.
     is_asked: Arc<AtomicBool>,
+    /// How many wait until they are written.
+    hurry: Arc<AtomicUsize>,
     ttl_ms: i64,
     clock: Clock,
 }
@@ -231,6 +233,7 @@ impl Profiles {
             behind: Arc::new(Mutex::new(behind)),
             writing: Arc::default(),
             is_asked: Arc::default(),
+            hurry: Arc::default(),
             ttl_ms,
             clock,
         })
@@ -613,7 +616,11 @@ impl Sink for Profiles {
 
     fn persist(&self) -> Option<Persist> {
         let profiles = self.clone();
-        Some(Box::new(move || profiles.flush().map_err(failed)))
+        Some(Box::new(move || profiles.flush_gently().map_err(failed)))
+    }
+
+    fn settle(&mut self) -> Result<(), SinkError> {
+        self.flush().map_err(failed)
     }
 
     fn touch(&mut self, members: &Touch, amiss: &mut Amiss) -> Result<(), SinkError> {

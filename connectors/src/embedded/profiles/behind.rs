@@ -145,7 +145,7 @@ impl Profiles {
         if is_due && !self.is_asked.swap(true, Ordering::AcqRel) {
             let profiles = self.clone();
             std::thread::spawn(move || {
-                let failed = profiles.flush().err();
+                let failed = profiles.flush_gently().err();
                 profiles.behind().failed = failed;
                 profiles.is_asked.store(false, Ordering::Release);
             });
@@ -153,11 +153,23 @@ impl Profiles {
         Ok(())
     }
 
-    /// Writes all changes so far to the database.
+    /// Writes all changes so far to the database, as fast as can be: somebody waits.
     ///
     /// # Errors
     /// When the database fails; they then wait again.
     pub fn flush(&self) -> Result<(), EmbeddedError> {
+        self.hurry.fetch_add(1, Ordering::AcqRel);
+        let outcome = self.flush_gently();
+        self.hurry.fetch_sub(1, Ordering::AcqRel);
+        outcome
+    }
+
+    /// Writes all changes so far to the database, in no more than half of the time of a core, so that results go on
+    /// meanwhile; unless somebody waits.
+    ///
+    /// # Errors
+    /// When the database fails; they then wait again.
+    pub(super) fn flush_gently(&self) -> Result<(), EmbeddedError> {
         let _alone = self.writing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let (profiles, activity) = {
             let mut behind = self.behind();
@@ -191,12 +203,16 @@ impl Profiles {
         let mut profiles: Vec<(&[u8], &Stored)> = generation.profiles.iter().map(|(user, stored)| (&**user, stored)).collect();
         profiles.sort_unstable_by_key(|(user, _)| *user);
         for some in profiles.chunks(CHUNK) {
+            let started = Instant::now();
             let (mut batch, mut moved) = (self.store.database.batch(), Moved::new());
             for (user, stored) in some {
                 self.write_one(user, stored, &names, &mut batch, &mut moved)?;
             }
             self.write_sizes(moved, &names, &mut batch)?;
             batch.commit()?;
+            if self.hurry.load(Ordering::Acquire) == 0 {
+                std::thread::sleep(started.elapsed());
+            }
         }
         let mut batch = self.store.database.batch();
         for ((segment, minute), activity) in activity {
