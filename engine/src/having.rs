@@ -71,6 +71,8 @@ pub struct ViewIndex {
     equal: Ranked<Centre>,
     unequal: Ranked<Centre>,
     widest: f64,
+    /// Where what a value qualifies for changes, each with whether anything may qualify from there on.
+    cuts: Ranked<bool>,
 }
 
 /// A number as an integer of the same place in IEEE total order.
@@ -78,6 +80,11 @@ pub struct ViewIndex {
 fn rank(x: f64) -> i64 {
     let bits = x.to_bits() as i64;
     bits ^ ((bits >> 63) as u64 >> 1) as i64
+}
+
+/// The number of a [`rank`].
+fn unrank(rank: i64) -> f64 {
+    f64::from_bits((rank ^ ((rank >> 63) as u64 >> 1) as i64) as u64)
 }
 
 /// Items by rank, in rising order. Ranks are cut into buckets of equal width, some for each item; a table says where
@@ -136,6 +143,23 @@ impl<T: Copy> Ranked<T> {
     }
 }
 
+/// Where a centre's values begin and where they have ended, as ranks; none if there are no such values.
+fn ends(t: &Threshold) -> impl Iterator<Item = i64> + use<> {
+    let (centre, equal) = (rank(t.value), Threshold { compare: Compare::Eq, ..*t });
+    let is_in = |rank: i64| passes(&equal, Some(unrank(rank)));
+    // From the centre on, values are near first and then no more: the first that is not is found by halving.
+    let end = |far: i64| {
+        let (mut near, mut far) = (centre, far);
+        while near.abs_diff(far) > 1 {
+            let middle = ((i128::from(near) + i128::from(far)) / 2) as i64;
+            *(if is_in(middle) { &mut near } else { &mut far }) = middle;
+        }
+        (near, far)
+    };
+    let found = is_in(centre).then(|| [end(rank(f64::NEG_INFINITY).saturating_sub(1)).0, end(rank(f64::INFINITY).saturating_add(1)).1]);
+    found.into_iter().flatten()
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Centre {
     threshold: Threshold,
@@ -164,9 +188,24 @@ impl Gathered {
         }
     }
 
+    /// Where what a value qualifies for changes.
+    fn cuts(&self) -> Ranked<bool> {
+        let bounds = self.lower.iter().chain(&self.upper).map(|(rank, _)| *rank);
+        let centres = self.equal.iter().chain(&self.unequal).flat_map(|(_, centre)| ends(&centre.threshold));
+        let mut cuts: Vec<i64> = bounds.chain(centres).collect();
+        cuts.sort_unstable();
+        cuts.dedup();
+        let (least, greatest) = (self.lower.iter().map(|x| x.0).min(), self.upper.iter().map(|x| x.0).max());
+        let several = !self.equal.is_empty() || !self.unequal.is_empty();
+        let some = |cut: i64| several || least.is_some_and(|least| least <= cut) || greatest.is_some_and(|greatest| cut < greatest);
+        Ranked::new(cuts.into_iter().map(|cut| (cut, some(cut))).collect())
+    }
+
     fn index(self) -> ViewIndex {
         let widest = self.equal.iter().chain(&self.unequal).map(|(_, c)| c.threshold.tolerance).fold(0.0, f64::max);
+        let cuts = self.cuts();
         ViewIndex {
+            cuts,
             view: self.view,
             lower: Ranked::new(self.lower),
             upper: Ranked::new(self.upper),
@@ -222,6 +261,25 @@ impl ViewIndex {
             self.near(&self.equal, x).filter(|c| passes(&c.threshold, value)).for_each(|c| f(c.listed));
         }
         self.unequal.items.iter().filter(|c| passes(&c.threshold, value)).for_each(|c| f(c.listed));
+    }
+
+    /// Whether a value may qualify for something.
+    #[inline]
+    pub fn some(&self, value: Option<f64>) -> bool {
+        let Some(x) = value else { return false };
+        match self.cuts.cut(rank(x)) {
+            0 => !self.upper.is_empty() || !self.unequal.is_empty(),
+            cut => self.cuts.items[cut - 1],
+        }
+    }
+
+    /// Whether what two values qualify for may differ: false only if [`ViewIndex::flips`] has nothing to say.
+    #[inline]
+    pub fn crosses(&self, old: Option<f64>, new: Option<f64>) -> bool {
+        match (old, new) {
+            (Some(a), Some(b)) => a.to_bits() != b.to_bits() && self.cuts.cut(rank(a)) != self.cuts.cut(rank(b)),
+            _ => self.some(old) || self.some(new),
+        }
     }
 
     /// Calls `f(segment, qualifies now)` for each segment whose outcome differs between two values.
@@ -302,6 +360,12 @@ mod tests {
         for index in ViewIndex::build(&listed) {
             index.qualified(b, |s| got.push(s.segment));
             index.flips(a, b, |s, now| flipped.push((s.segment, now)));
+            let (mut some, mut flips) = (false, false);
+            index.qualified(b, |_| some = true);
+            index.flips(a, b, |_, _| flips = true);
+            prop_assert!(index.some(b) >= some, "{:?} qualifies for something", b);
+            prop_assert!(index.crosses(a, b) >= flips, "{:?} to {:?} changes something", a, b);
+            prop_assert!(!index.crosses(b, b) || b.is_none());
         }
         got.sort_unstable();
         flipped.sort_unstable();
@@ -311,6 +375,28 @@ mod tests {
         // A segment may leave and enter in one flip from null; its last state counts.
         prop_assert_eq!(flipped, changed.collect::<Vec<(u32, bool)>>());
         Ok(())
+    }
+
+    #[test]
+    fn values_between_two_thresholds_cross_nothing() {
+        let at = |compare, value| (Listed { segment: 0, own_value: true }, Threshold { view: View::Sum(0), compare, value, tolerance: 0.0 });
+        let equal = |value, tolerance| (Listed { segment: 0, own_value: true }, Threshold { view: View::Sum(0), compare: Compare::Eq, value, tolerance });
+        let index = &ViewIndex::build(&[at(Compare::Gte, 5.0), at(Compare::Gt, 10.0), equal(20.0, 0.5)])[0];
+        let crossings = [
+            (0.0, 4.9, false),
+            (4.9, 5.0, true),
+            (5.0, 10.0, false),
+            (10.0, 10.1, true),
+            (11.0, 19.5, false),
+            (11.0, 19.6, true),
+            (19.6, 20.4, false),
+            (20.4, 20.5, true),
+        ];
+        for (a, b, crosses) in crossings {
+            assert_eq!((index.crosses(Some(a), Some(b)), index.crosses(Some(b), Some(a))), (crosses, crosses), "{a} to {b}");
+        }
+        let only_low = &ViewIndex::build(&[at(Compare::Gte, 5.0)])[0];
+        assert!(!only_low.crosses(None, Some(4.0)) && only_low.crosses(None, Some(5.0)));
     }
 
     proptest! {

@@ -25,14 +25,59 @@ pub struct Member {
     pub open: u32,
 }
 
-const NOT: Member = Member { closed_end: NEVER, closed_start: NEVER, closed_value: None, open: 0 };
+/// A membership in three words, as two of them with their keys then share a cache line.
+#[derive(Debug, Clone, Copy)]
+struct Packed {
+    closed_end: i64,
+    /// The value's bits, or [`NO_VALUE`].
+    value: u64,
+    /// Milliseconds from the closed window's start to its end, and (the lower [`OPEN_BITS`]) open windows.
+    span_and_open: u64,
+}
+
+/// A NaN that no arithmetic makes.
+const NO_VALUE: u64 = 0x7ff8_6e6f_7661_6c75;
+/// Enough for a user's open windows, and to leave 34 years for a closed one, which only a session could exceed.
+const OPEN_BITS: u32 = 24;
+const MOST_OPEN: u64 = (1 << OPEN_BITS) - 1;
+const NOT: Packed = Packed { closed_end: NEVER, value: NO_VALUE, span_and_open: 0 };
+
+impl Packed {
+    fn close(&mut self, (start, end): (i64, i64), value: Option<f64>) {
+        let span = (end.saturating_sub(start).max(0) as u64).min(u64::MAX >> OPEN_BITS);
+        self.closed_end = end;
+        self.value = value.map_or(NO_VALUE, f64::to_bits);
+        self.span_and_open = span << OPEN_BITS | self.open();
+    }
+
+    fn open(&self) -> u64 {
+        self.span_and_open & MOST_OPEN
+    }
+
+    fn add_open(&mut self, more: i32) {
+        let open = self.open().saturating_add_signed(i64::from(more)).min(MOST_OPEN);
+        self.span_and_open = self.span_and_open & !MOST_OPEN | open;
+    }
+
+    fn unpacked(&self) -> Member {
+        let span = (self.span_and_open >> OPEN_BITS) as i64;
+        Member {
+            closed_end: self.closed_end,
+            closed_start: if self.closed_end == NEVER { NEVER } else { self.closed_end - span },
+            closed_value: (self.value != NO_VALUE).then(|| f64::from_bits(self.value)),
+            open: self.open() as u32,
+        }
+    }
+}
 
 /// All memberships of one partition.
 #[derive(Debug, Default)]
 pub struct Membership {
-    members: FxHashMap<u64, Member>,
+    members: FxHashMap<u64, Packed>,
     /// When memberships through closed windows end: time → (segment, user).
     due: BTreeMap<i64, Vec<(u32, u32)>>,
+    /// The list of `due` that was added to last, taken out; mostly the next is added to the same.
+    current_due: (i64, Vec<(u32, u32)>),
     scheduled: usize,
     /// For each user, the number of segments that they are in and that are told to sinks.
     told: Vec<u32>,
@@ -57,13 +102,13 @@ impl Membership {
     /// side instead of one after the other.
     #[inline]
     pub fn warm(&self, some: impl Iterator<Item = (u32, u32)>) {
-        let known = some.filter(|&(segment, user)| self.members.get(&key(segment, user)).is_some_and(|m| m.open != u32::MAX)).count();
+        let known = some.filter(|&(segment, user)| self.members.get(&key(segment, user)).is_some_and(|m| m.closed_end != i64::MAX)).count();
         std::hint::black_box(known);
     }
 
     /// The membership of a user in a segment, if any.
-    pub fn get(&self, segment: u32, user: u32) -> Option<&Member> {
-        self.members.get(&key(segment, user))
+    pub fn get(&self, segment: u32, user: u32) -> Option<Member> {
+        self.members.get(&key(segment, user)).map(Packed::unpacked)
     }
 
     /// Whether a user is a member through a closed window.
@@ -78,13 +123,13 @@ impl Membership {
             Entry::Occupied(entry) => entry,
             Entry::Vacant(_) if more <= 0 => return,
             Entry::Vacant(entry) => {
-                entry.insert(Member { open: more.unsigned_abs(), ..NOT });
+                entry.insert(Packed { span_and_open: u64::from(more.unsigned_abs()), ..NOT });
                 return self.count(segment, user, 1);
             }
         };
         let member = entry.get_mut();
-        member.open = member.open.saturating_add_signed(more);
-        if member.open == 0 && member.closed_end == NEVER {
+        member.add_open(more);
+        if member.open() == 0 && member.closed_end == NEVER {
             entry.remove();
             self.count(segment, user, -1);
         }
@@ -117,15 +162,16 @@ impl Membership {
             Entry::Vacant(entry) => (entry.insert(NOT), true),
         };
         if window.1 >= member.closed_end {
-            (member.closed_start, member.closed_end, member.closed_value) = (window.0, window.1, value);
+            member.close(window, value);
         }
-        member.open -= u32::from(was_open && member.open > 0);
+        if was_open {
+            member.add_open(-1);
+        }
         if is_new {
             self.count(segment, user, 1);
         }
         if let Some(until) = until {
-            self.due.entry(until).or_default().push((segment, user));
-            self.scheduled += 1;
+            self.schedule(until, segment, user);
         }
     }
 
@@ -140,40 +186,58 @@ impl Membership {
             return None;
         }
         member.closed_end = NEVER;
-        if member.open > 0 {
+        if member.open() > 0 {
             return Some(None);
         }
         entry.remove();
         self.count(segment, user, -1);
-        Some(Some(ended))
+        Some(Some(ended.unpacked()))
     }
 
     /// Has a membership looked at again at `time`.
+    #[inline]
     pub fn schedule(&mut self, time: i64, segment: u32, user: u32) {
-        self.due.entry(time).or_default().push((segment, user));
+        if self.current_due.0 != time {
+            self.settle_due();
+            self.current_due = (time, self.due.remove(&time).unwrap_or_default());
+        }
+        self.current_due.1.push((segment, user));
         self.scheduled += 1;
+    }
+
+    /// Puts the list that was added to last among the others.
+    fn settle_due(&mut self) {
+        let (time, some) = std::mem::replace(&mut self.current_due, (NEVER, vec![]));
+        if !some.is_empty() {
+            self.due.insert(time, some);
+        }
     }
 
     /// The earliest time at which a membership may end.
     pub fn next_due(&self) -> Option<i64> {
-        self.due.keys().next().copied()
+        let current = (!self.current_due.1.is_empty()).then_some(self.current_due.0);
+        self.due.keys().next().copied().into_iter().chain(current).min()
     }
 
     /// Takes the memberships to look at, at `time`.
     pub fn take_due(&mut self, time: i64) -> Vec<(u32, u32)> {
+        self.settle_due();
         let due = self.due.remove(&time).unwrap_or_default();
         self.scheduled -= due.len();
         due
     }
 
-    /// When memberships are to be looked at: (time, segment, user), in the order of time.
+    /// When memberships are to be looked at: (time, segment, user).
     pub fn due(&self) -> impl Iterator<Item = (i64, u32, u32)> + '_ {
-        self.due.iter().flat_map(|(time, some)| some.iter().map(move |&(segment, user)| (*time, segment, user)))
+        self.due
+            .iter()
+            .chain([(&self.current_due.0, &self.current_due.1)])
+            .flat_map(|(time, some)| some.iter().map(move |&(segment, user)| (*time, segment, user)))
     }
 
     /// All members: (segment, user, membership).
-    pub fn iter(&self) -> impl Iterator<Item = (u32, u32, &Member)> {
-        self.members.iter().map(|(k, m)| ((k >> 32) as u32, *k as u32, m))
+    pub fn iter(&self) -> impl Iterator<Item = (u32, u32, Member)> {
+        self.members.iter().map(|(k, m)| ((k >> 32) as u32, *k as u32, m.unpacked()))
     }
 
     /// Number of memberships.
@@ -188,6 +252,6 @@ impl Membership {
 
     /// Bytes in use.
     pub fn size(&self) -> usize {
-        self.members.capacity() * (size_of::<Member>() + 9) + self.scheduled * 8 + self.due.len() * 64 + self.told.capacity() * 4
+        self.members.capacity() * (size_of::<Packed>() + 9) + self.scheduled * 8 + self.due.len() * 64 + self.told.capacity() * 4
     }
 }

@@ -2,8 +2,8 @@
 //! [`Partition::process`]; [`Partition::advance`] closes windows as time passes; [`Partition::finish`]
 //! ends bounded input. Results come out in order.
 //!
-//! Within a batch: users are interned, conditions evaluated once, each event routed to its families, and
-//! at the end the touched groups are compared and derived segments brought up to date.
+//! Within a batch: users are interned, conditions evaluated once, each event queued at its families; then one family
+//! after the other takes its queue, and at the end the touched groups are compared and derived segments brought up to date.
 
 mod derived;
 pub mod saved;
@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use cohort_compiler::program::{MatchBy, Program, Segment, SegmentKind};
+use cohort_compiler::program::{Action, MatchBy, Program, Segment, SegmentKind};
 use cohort_compiler::window::WindowSpec;
 use datafusion::arrow::array::RecordBatch;
 use rustc_hash::FxHashMap;
@@ -28,7 +28,7 @@ use crate::result::{ResultKind, ResultRow};
 use crate::state::LAST_EPOCH;
 use crate::users::Users;
 use crate::window::pane::OpenGroups;
-use crate::window::{Arrival, Changes, FamilyState, FamilyStats, Final};
+use crate::window::{Arrivals, Changes, FamilyState, FamilyStats, Final, Queued};
 
 /// Settings of time, in milliseconds, and of memory, in bytes.
 #[derive(Debug, Clone, Copy)]
@@ -47,10 +47,6 @@ impl Default for Settings {
     }
 }
 
-/// How many events ahead groups are fetched from memory, and how many ahead of that where they are.
-const NEAR: usize = 6;
-const FAR: usize = 14;
-
 /// A window in which a group qualifies.
 #[derive(Debug, Clone, Copy)]
 struct OpenWindow {
@@ -59,6 +55,17 @@ struct OpenWindow {
     value: Option<f64>,
     /// Newest contributing event.
     newest: i64,
+}
+
+/// Where an event of one list of a router goes.
+#[derive(Debug, Clone, Copy)]
+struct Step {
+    /// Index into the program's families.
+    family: u32,
+    /// A condition that is not in the router's table: index into the program's masks.
+    mask: Option<u32>,
+    /// Index into the family's actions.
+    action: u32,
 }
 
 /// What results need to know of a segment, side by side for all segments.
@@ -90,6 +97,8 @@ impl Facts {
 pub struct Partition {
     program: Arc<Program>,
     facts: Vec<Facts>,
+    /// For each router, for each of its lists.
+    steps: Vec<Vec<Vec<Step>>>,
     settings: Settings,
     families: Vec<FamilyState>,
     users: Users,
@@ -109,6 +118,12 @@ pub struct Partition {
     ids: Vec<u32>,
     /// For each router, the list of actions of each event of the batch.
     lists: Vec<Vec<u32>>,
+    /// For each event of the batch, up to when windows were closed when it came.
+    horizons: Vec<i64>,
+    /// Families with events of the batch, those whose queue is not empty among them.
+    busy: Vec<u32>,
+    /// The least time at which a window of a family with overlapping windows may end, as far as its events are known.
+    due: i64,
     /// Room for the transitions of a batch and the finals of a close, kept from one to the next.
     changes: Changes,
     finals: Vec<Final>,
@@ -148,8 +163,12 @@ impl Partition {
             stale: BTreeSet::new(),
             has_member_readers: false,
             facts: vec![],
+            steps: vec![],
             ids: vec![],
             lists: vec![],
+            horizons: vec![],
+            busy: vec![],
+            due: i64::MIN,
             changes: Changes::default(),
             finals: vec![],
             arguments: vec![],
@@ -158,12 +177,16 @@ impl Partition {
             program,
             settings,
         };
-        partition.note_facts();
+        partition.note_program();
         partition
     }
 
-    /// Notes what results need to know of the program's segments.
-    fn note_facts(&mut self) {
+    /// Notes what events and results need to know of the program.
+    fn note_program(&mut self) {
+        self.families.iter_mut().for_each(FamilyState::forget_actions);
+        let mut step = |a: &Action| Step { family: a.family, mask: a.mask, action: self.families[a.family as usize].note_action(a) };
+        let mut list = |actions: &Vec<Action>| actions.iter().map(&mut step).collect();
+        self.steps = self.program.routers.iter().map(|router| router.lists.iter().map(&mut list).collect()).collect();
         self.facts = self.program.segments.iter().map(Facts::of).collect();
         self.has_member_readers = self.facts.iter().any(|f| f.members_are_read);
         self.membership.hide(self.facts.iter().map(|f| f.hidden).collect());
@@ -229,20 +252,26 @@ impl Partition {
         let context = self.context(events)?;
         let program = Arc::clone(&self.program);
         self.select(&program, events);
-        for i in 0..events.len() {
-            self.prefetch(&program, i);
-            let time = events.times[i];
+        self.horizons.clear();
+        self.note_due();
+        for (i, &time) in events.times.iter().enumerate() {
             let horizon = self.watermark().map_or(i64::MIN, |w| w - self.settings.allowed_lateness);
-            if self.overlaps && time < horizon && self.families.iter().any(|f| f.overlaps() && f.next_close().is_some_and(|end| end <= horizon)) {
-                // The event is late for a window that is not closed yet, but in time for one that shares its pane.
-                self.flush(&context, out)?;
-                self.close(horizon, None, out)?;
+            self.horizons.push(horizon);
+            if self.overlaps && time < horizon && self.due <= horizon {
+                self.drain(&events.times, late)?;
+                if self.due <= horizon {
+                    // The event is late for a window that is not closed yet, but in time for one that shares its pane.
+                    self.flush(&context, out)?;
+                    self.close(horizon, None, out)?;
+                    self.note_due();
+                }
             }
-            if self.route(&program, &context, i, time, horizon)? {
-                late.events.push(i as u32);
-            }
+            self.queue(&context, i, time);
             self.newest = Some(self.newest.map_or(time, |n| n.max(time)));
         }
+        self.drain(&events.times, late)?;
+        late.events.sort_unstable();
+        late.events.dedup();
         self.route_nanos += started.elapsed().as_nanos() as u64;
         self.flush(&context, out)
     }
@@ -260,33 +289,37 @@ impl Partition {
         }
     }
 
-    /// Has the groups of events soon to come fetched from memory, while event `i` is worked on: most events
-    /// are of users that were not seen for long.
+    /// Queues event `i` at the families whose filters it passes.
     #[inline]
-    fn prefetch(&self, program: &Program, i: usize) {
-        for (router, lists) in program.routers.iter().zip(&self.lists) {
-            if let Some(&list) = lists.get(i + FAR) {
-                router.lists[list as usize].iter().for_each(|a| self.families[a.family as usize].prefetch_head(self.ids[i + FAR]));
-            }
-            if let Some(&list) = lists.get(i + NEAR) {
-                router.lists[list as usize].iter().for_each(|a| self.families[a.family as usize].prefetch_row(self.ids[i + NEAR]));
-            }
-        }
-    }
-
-    /// Hands event `i` to the families whose filters it passes; returns whether it was late for any.
-    #[inline]
-    fn route(&mut self, program: &Program, context: &BatchContext, i: usize, time: i64, horizon: i64) -> Result<bool, EngineError> {
-        let mut late = false;
-        let arrival = Arrival { event: i, user: self.ids[i], time, horizon, epoch: self.epoch, arguments: &self.arguments };
-        for (router, lists) in program.routers.iter().zip(&self.lists) {
-            for action in &router.lists[lists[i] as usize] {
-                if action.mask.is_none_or(|m| context.masks[m as usize][i]) {
-                    late |= self.families[action.family as usize].event(action, &arrival)?;
+    fn queue(&mut self, context: &BatchContext, i: usize, time: i64) {
+        for (steps, lists) in self.steps.iter().zip(&self.lists) {
+            for step in &steps[lists[i] as usize] {
+                if step.mask.is_none_or(|m| context.masks[m as usize][i]) {
+                    let family = &mut self.families[step.family as usize];
+                    if family.enqueue(Queued { event: i as u32, action: step.action }) {
+                        self.busy.push(step.family);
+                    }
                 }
             }
         }
-        Ok(late)
+        self.due = self.due.min(time.saturating_add(1));
+    }
+
+    /// Has each family take the events that are queued at it; those that are too late for a window go to `late`.
+    fn drain(&mut self, times: &[i64], late: &mut Late) -> Result<(), EngineError> {
+        let arrivals = Arrivals { times, users: &self.ids, horizons: &self.horizons, epoch: self.epoch, arguments: &self.arguments };
+        for &family in &self.busy {
+            self.families[family as usize].take_queue(&arrivals, &mut late.events)?;
+        }
+        self.note_due();
+        Ok(())
+    }
+
+    /// Notes when the next window ends of a family with overlapping windows.
+    fn note_due(&mut self) {
+        if self.overlaps {
+            self.due = self.families.iter().filter(|f| f.overlaps()).filter_map(FamilyState::next_close).min().unwrap_or(i64::MAX);
+        }
     }
 
     fn context(&mut self, events: &EventBatch) -> Result<BatchContext, EngineError> {
@@ -318,7 +351,10 @@ impl Partition {
         }
         let mut changes = std::mem::take(&mut self.changes);
         let program = Arc::clone(&self.program);
-        for (family, state) in program.families.iter().zip(&mut self.families) {
+        self.busy.sort_unstable();
+        self.busy.dedup();
+        for index in self.busy.drain(..) {
+            let (family, state) = (&program.families[index as usize], &mut self.families[index as usize]);
             if let Some(batch) = &context.batch {
                 state.apply_general(|slot| {
                     let general = &family.general[slot];

@@ -267,6 +267,24 @@ impl Rows {
         first
     }
 
+    /// Notes an event of `time`; the row's slots, to change.
+    #[inline]
+    pub fn note(&mut self, row: u32, time: i64) -> &mut [u64] {
+        let record = self.record_mut(row);
+        let after = (time.saturating_sub(record[START] as i64).max(0) as u64).min(LONGEST);
+        record[NEWEST] = record[NEWEST].max(after << EPOCH_BITS | (record[NEWEST] & u64::from(LAST_EPOCH)));
+        &mut record[HEADER..]
+    }
+
+    /// Whether this is the first time in batch `epoch` that the row is touched.
+    #[inline]
+    pub fn first_touch(&mut self, row: u32, epoch: u32) -> bool {
+        let newest = &mut self.record_mut(row)[NEWEST];
+        let first = *newest as u32 & LAST_EPOCH != epoch;
+        *newest = *newest & !u64::from(LAST_EPOCH) | u64::from(epoch);
+        first
+    }
+
     /// Forgets in which batch rows were last touched.
     pub fn forget_epochs(&mut self) {
         let stride = HEADER + self.initial.len();
@@ -307,10 +325,14 @@ impl Rows {
     #[inline]
     pub fn prefetch_row(&self, user: u32) {
         let Heads::Dense(heads) = &self.heads else { return };
-        if let Some(&head) = heads.get(user as usize)
-            && head != NONE
-        {
-            self.prefetch(head);
+        let head = heads.get(user as usize).copied().unwrap_or(NONE);
+        // A row that is not there is taken for the first, so that there is no branch to foretell.
+        let row = if head == NONE { 0 } else { head };
+        let stride = HEADER + self.initial.len();
+        let record = self.pages.get(row as usize / PAGE).and_then(|page| page[row as usize % PAGE * stride..].get(..stride));
+        if let Some([first, .., last]) = record {
+            prefetch(first);
+            prefetch(last);
         }
     }
 

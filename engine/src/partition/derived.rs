@@ -164,7 +164,7 @@ impl Partition {
             self.membership.qualified(id, user, (start, time), value, false, None);
             return true;
         }
-        let Some(&member) = self.membership.get(id, user).filter(|m| m.closed_end != NEVER) else { return false };
+        let Some(member) = self.membership.get(id, user).filter(|m| m.closed_end != NEVER) else { return false };
         let until = member.closed_end.saturating_add(retain);
         if until > time {
             self.membership.schedule(until, id, user);

@@ -233,7 +233,7 @@ impl Partition {
         }
         self.overlaps = self.families.iter().any(FamilyState::overlaps);
         self.program = program;
-        self.note_facts();
+        self.note_program();
         finals.iter().for_each(|f| self.emit_final(f, &mut touched, &mut rows));
         self.emit_changes(&mut changes, &mut rows)?;
         self.check_memory()?;
@@ -256,7 +256,7 @@ impl Partition {
         let is_new = |s: u32| !kept.contains(&s) && !program.segments[s as usize].hidden;
         let members = self.membership.iter().filter(|(s, _, m)| is_new(*s) && m.closed_end != NEVER);
         Ok(members
-            .map(|(s, user, m)| ResultRow { kind: ResultKind::Final, qualified: true, value: m.closed_value, ..exit(s, user, m.closed_end, m) })
+            .map(|(s, user, m)| ResultRow { kind: ResultKind::Final, qualified: true, value: m.closed_value, ..exit(s, user, m.closed_end, &m) })
             .collect())
     }
 

@@ -35,7 +35,7 @@ impl Partition {
 
     fn why_of(&mut self, segment: u32, user: u32) -> Result<Why, EngineError> {
         let program = Arc::clone(&self.program);
-        let member = self.membership.get(segment, user).copied();
+        let member = self.membership.get(segment, user);
         let mut why = Why { member, ..Why::default() };
         match &program.segments[segment as usize].kind {
             SegmentKind::Base { family, .. } => {

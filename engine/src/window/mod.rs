@@ -1,4 +1,4 @@
-//! The groups of one family over time. Events come in ([`FamilyState::event`]); when a batch ends,
+//! The groups of one family over time. Events are queued ([`FamilyState::enqueue`]) and taken in ([`FamilyState::take_queue`]); when a batch ends,
 //! [`FamilyState::changes`] says which open groups began or ceased to qualify; when time passes the end
 //! of windows, [`FamilyState::close`] gives their final results and frees what no window needs.
 //!
@@ -32,6 +32,12 @@ use crate::having::{Listed, ViewIndex, passes, view};
 use crate::result::{ResultKind, ResultRow};
 use crate::state::Rows;
 use crate::users::Users;
+
+/// How many events ahead groups are fetched from memory, and how many ahead of that where they are.
+const NEAR: usize = 6;
+const FAR: usize = 14;
+/// With more views than these, rows are compared once a batch instead of with each event.
+const MOST_VIEWS: usize = 4;
 
 /// A result of a window that closed.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -96,21 +102,41 @@ impl FamilySegment {
     }
 }
 
-/// One event on its way into a family.
-pub struct Arrival<'a> {
-    /// Index in the batch.
-    pub event: usize,
-    /// User.
-    pub user: u32,
-    /// Event time.
-    pub time: i64,
+/// The events of a batch, as families need them.
+#[derive(Clone, Copy)]
+pub struct Arrivals<'a> {
+    /// Event times.
+    pub times: &'a [i64],
+    /// Users.
+    pub users: &'a [u32],
     /// Windows that end at or before this are closed for the event: its partition's watermark as it stood
     /// before it, less the allowed lateness.
-    pub horizon: i64,
+    pub horizons: &'a [i64],
     /// Number of the batch.
     pub epoch: u32,
     /// Arguments of the batch.
     pub arguments: &'a [ArgumentColumn],
+}
+
+/// An event of a batch that waits at a family.
+#[derive(Debug, Clone, Copy)]
+pub struct Queued {
+    /// Index in the batch.
+    pub event: u32,
+    /// What to do with it: as [`FamilyState::note_action`] said.
+    pub action: u32,
+}
+
+/// One event on its way into a family.
+struct Arrival {
+    /// User.
+    user: u32,
+    /// Event time.
+    time: i64,
+    /// As in [`Arrivals`].
+    horizon: i64,
+    /// Number of the batch.
+    epoch: u32,
 }
 
 /// The state of one family.
@@ -133,10 +159,13 @@ pub struct FamilyState {
     complex: Vec<usize>,
     /// Positions of segments whose changes are found group by group.
     careful: Vec<usize>,
-    /// Rows touched in this batch; for `quick`, with their slots as they were.
+    /// What events of this family do.
+    actions: Vec<Action>,
+    /// Events of the batch that are not in the groups yet.
+    queue: Vec<Queued>,
+    /// Rows touched in this batch; for `quick`, with the values of its views as they were.
     touched: Vec<u32>,
-    was: Vec<u64>,
-    was_new: Vec<bool>,
+    was: Vec<Option<f64>>,
     /// Rows by the start of their pane.
     panes: BTreeMap<i64, Vec<u32>>,
     current_pane: (i64, Vec<u32>),
@@ -144,8 +173,10 @@ pub struct FamilyState {
     sessions: session::Sessions,
     open: pane::OpenGroups,
     watches: bool,
-    /// Whether touched rows' old slots are kept: for `quick`, in tumbling windows.
+    /// Whether touched rows' old values are kept: for `quick`, in tumbling windows.
     keeps_old: bool,
+    /// Whether an event touches a row only when it changes whether the row qualifies for something.
+    by_crossing: bool,
     /// Whether some value was negative, so that a sum may fall as events come.
     falls: bool,
     stats: FamilyStats,
@@ -202,6 +233,7 @@ impl FamilyState {
         }
         let complex = (0..segments.len()).filter(|&i| !segments[i].is_simple()).collect();
         let careful: Vec<usize> = (0..segments.len()).filter(|&i| segments[i].emit == Emit::Changes && !is_quick(&segments[i])).collect();
+        let quick_views = ViewIndex::build(&quick);
         FamilyState {
             spec: family.window,
             rows: Rows::new(family, program.families.len() <= 48),
@@ -211,17 +243,19 @@ impl FamilyState {
             simple: ViewIndex::build(&all),
             watches: !quick.is_empty() || !careful.is_empty() || !tumbling,
             keeps_old: tumbling && !quick.is_empty(),
+            by_crossing: tumbling && careful.is_empty() && quick_views.len() <= MOST_VIEWS,
             falls: false,
-            quick: ViewIndex::build(&quick),
+            quick: quick_views,
             values,
             emits_changes,
             first_segment,
             complex,
             careful,
             segments,
+            actions: vec![],
+            queue: vec![],
             touched: vec![],
             was: vec![],
-            was_new: vec![],
             panes: BTreeMap::new(),
             current_pane: (i64::MIN, vec![]),
             sliding: pane::Sliding::default(),
@@ -269,38 +303,87 @@ impl FamilyState {
         self.stats
     }
 
-    /// Takes an event that passed the family's filter. Returns whether it was too late for a window.
-    #[inline]
-    pub fn event(&mut self, action: &Action, arrival: &Arrival<'_>) -> Result<bool, EngineError> {
-        self.stats.events += u64::from(action.creates);
-        let (row, late) = match self.spec {
-            WindowSpec::Tumble { size } => self.tumble_row(arrival, size, action.creates),
-            WindowSpec::Session { gap } => self.session_row(arrival, gap, action.creates)?,
-            _ => self.pane_row(arrival, action.creates),
-        };
-        if let Some(row) = row {
-            let slots = self.rows.slots_mut(row);
-            for op in &action.ops {
-                if op.kind == OpKind::General {
-                    self.general[op.slot as usize].note(arrival.event as u32, row);
-                } else {
-                    fixed::apply(op, slots, arrival.arguments, arrival.event);
-                }
-            }
+    /// Forgets what events do, as another program is to say it.
+    pub(crate) fn forget_actions(&mut self) {
+        self.actions.clear();
+    }
+
+    /// Notes what some events do; returns the number by which [`Queued`] events name it.
+    pub(crate) fn note_action(&mut self, action: &Action) -> u32 {
+        if self.actions.last().is_none_or(|last| last.creates != action.creates || last.ops != action.ops) {
+            self.actions.push(action.clone());
         }
-        Ok(late)
+        self.actions.len() as u32 - 1
     }
 
-    /// Has the processor fetch what [`FamilyState::prefetch_row`] will read for a user.
+    /// Has an event that passed the family's filter wait; returns whether it is the first.
     #[inline]
-    pub fn prefetch_head(&self, user: u32) {
-        self.rows.prefetch_head(user);
+    pub fn enqueue(&mut self, event: Queued) -> bool {
+        self.queue.push(event);
+        self.queue.len() == 1
     }
 
-    /// Has the processor fetch the newest group of a user, for an event soon to come.
+    /// Takes in the events that wait. Adds the indices of those that were too late for a window to `late`.
+    ///
+    /// # Errors
+    /// When states of DataFusion's accumulators cannot be joined.
+    pub fn take_queue(&mut self, batch: &Arrivals<'_>, late: &mut Vec<u32>) -> Result<(), EngineError> {
+        let queue = std::mem::take(&mut self.queue);
+        let outcome = match self.spec {
+            WindowSpec::Tumble { size } if self.by_crossing => {
+                match self.quick.len() {
+                    0 => self.tumble_events::<0>(&queue, batch, size, late),
+                    1 => self.tumble_events::<1>(&queue, batch, size, late),
+                    2 => self.tumble_events::<2>(&queue, batch, size, late),
+                    3 => self.tumble_events::<3>(&queue, batch, size, late),
+                    _ => self.tumble_events::<MOST_VIEWS>(&queue, batch, size, late),
+                }
+                Ok(())
+            }
+            _ => self.events(&queue, batch, late),
+        };
+        self.queue = queue;
+        self.queue.clear();
+        outcome
+    }
+
+    /// Takes in the events of a queue, one by one, whatever the windows.
+    fn events(&mut self, queue: &[Queued], batch: &Arrivals<'_>, late: &mut Vec<u32>) -> Result<(), EngineError> {
+        let actions = std::mem::take(&mut self.actions);
+        let outcome = queue.iter().enumerate().try_for_each(|(at, queued)| {
+            self.prefetch(queue, at, batch.users);
+            self.event(queued.event, &actions[queued.action as usize], batch, late)
+        });
+        self.actions = actions;
+        outcome
+    }
+
+    fn event(&mut self, event: u32, action: &Action, batch: &Arrivals<'_>, late: &mut Vec<u32>) -> Result<(), EngineError> {
+        let i = event as usize;
+        let arrival = Arrival { user: batch.users[i], time: batch.times[i], horizon: batch.horizons[i], epoch: batch.epoch };
+        self.stats.events += u64::from(action.creates);
+        let (row, is_late) = match self.spec {
+            WindowSpec::Tumble { size } => self.tumble_row(&arrival, size, action.creates),
+            WindowSpec::Session { gap } => self.session_row(&arrival, gap, action.creates)?,
+            _ => self.pane_row(&arrival, action.creates),
+        };
+        late.extend(is_late.then_some(event));
+        if let Some(row) = row {
+            apply(self.rows.slots_mut(row), &mut self.general, row, event, action, batch.arguments);
+        }
+        Ok(())
+    }
+
+    /// Has the groups of events soon to come fetched from memory, while the one at `at` is worked on: most events
+    /// are of users that were not seen for long.
     #[inline]
-    pub fn prefetch_row(&self, user: u32) {
-        self.rows.prefetch_row(user);
+    fn prefetch(&self, queue: &[Queued], at: usize, users: &[u32]) {
+        if let Some(queued) = queue.get(at + FAR) {
+            self.rows.prefetch_head(users[queued.event as usize]);
+        }
+        if let Some(queued) = queue.get(at + NEAR) {
+            self.rows.prefetch_row(users[queued.event as usize]);
+        }
     }
 
     /// Forgets in which batch groups were last touched, so that batches may be numbered anew.
@@ -311,14 +394,14 @@ impl FamilyState {
     /// Notes that a row is about to change, with its slots as they are; returns whether this is the first
     /// time in the batch.
     #[inline]
-    fn touch(&mut self, row: u32, is_new: bool, arrival: &Arrival<'_>) -> bool {
+    fn touch(&mut self, row: u32, is_new: bool, arrival: &Arrival) -> bool {
         if !self.rows.touch(row, arrival.time, arrival.epoch) || !self.watches {
             return false;
         }
         self.touched.push(row);
         if self.keeps_old {
-            self.was_new.push(is_new);
-            self.was.extend_from_slice(self.rows.slots(row));
+            let slots = self.rows.slots(row);
+            self.was.extend(self.quick.iter().map(|index| if is_new { None } else { view(index.view, slots) }));
         }
         true
     }
@@ -374,7 +457,6 @@ impl FamilyState {
         }
         self.touched.clear();
         self.was.clear();
-        self.was_new.clear();
         self.stats.nanos += started.elapsed().as_nanos() as u64;
         Ok(())
     }
@@ -513,6 +595,18 @@ impl FamilyState {
         let options = RecordBatchOptions::new().with_row_count(Some(groups.len()));
         RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)
             .map_err(|e| EngineError::Evaluate { what: "a group".into(), source: e.into() })
+    }
+}
+
+/// Adds an event to the slots of its row.
+#[inline]
+fn apply(slots: &mut [u64], general: &mut [General], row: u32, event: u32, action: &Action, arguments: &[ArgumentColumn]) {
+    for op in &action.ops {
+        if op.kind == OpKind::General {
+            general[op.slot as usize].note(event, row);
+        } else {
+            fixed::apply(op, slots, arguments, event as usize);
+        }
     }
 }
 

@@ -164,7 +164,7 @@ impl OpenGroups {
 
 impl FamilyState {
     #[inline]
-    pub(super) fn pane_row(&mut self, arrival: &Arrival<'_>, creates: bool) -> (Option<u32>, bool) {
+    pub(super) fn pane_row(&mut self, arrival: &Arrival, creates: bool) -> (Option<u32>, bool) {
         let start = floor(arrival.time, self.spec.pane());
         let closed = arrival.horizon.max(self.sliding.closed);
         if self.spec.last_end(start) <= closed {

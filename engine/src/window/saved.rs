@@ -278,8 +278,7 @@ impl FamilyState {
         self.settle_pane();
         self.touched = self.panes.values().flatten().copied().chain(self.sessions.rows()).collect();
         if self.keeps_old {
-            self.was_new = vec![true; self.touched.len()];
-            self.was = vec![0; self.touched.len() * self.rows.width()];
+            self.was = vec![None; self.touched.len() * self.quick.len()];
         }
         self.changes(users, changes)
     }

@@ -54,7 +54,7 @@ impl Sessions {
 }
 
 impl FamilyState {
-    pub(super) fn session_row(&mut self, arrival: &Arrival<'_>, gap: i64, creates: bool) -> Result<(Option<u32>, bool), EngineError> {
+    pub(super) fn session_row(&mut self, arrival: &Arrival, gap: i64, creates: bool) -> Result<(Option<u32>, bool), EngineError> {
         let time = arrival.time;
         let mut joined: [u32; 2] = [NONE; 2];
         let mut at = self.rows.head(arrival.user);

@@ -2,7 +2,7 @@
 
 use cohort_compiler::window::floor;
 
-use super::{Arrival, Changes, FamilyState, Final, Groups, Tracked};
+use super::{Arrival, Arrivals, Changes, FamilyState, Final, Groups, Queued, Tracked, apply};
 use crate::error::EngineError;
 use crate::having::view;
 use crate::result::{ResultKind, ResultRow};
@@ -13,14 +13,47 @@ use crate::users::Users;
 const STRETCH: usize = 1024;
 
 impl FamilyState {
+    /// Takes events in where a row is touched only when an event changes what it qualifies for; `N` is the number of
+    /// views that thresholds are on.
+    pub(super) fn tumble_events<const N: usize>(&mut self, queue: &[Queued], batch: &Arrivals<'_>, size: i64, late: &mut Vec<u32>) {
+        let (actions, quick) = (std::mem::take(&mut self.actions), std::mem::take(&mut self.quick));
+        let view_of = |at: usize, slots: &[u64]| quick.get(at).and_then(|index| view(index.view, slots));
+        for (at, queued) in queue.iter().enumerate() {
+            self.prefetch(queue, at, batch.users);
+            let (i, action) = (queued.event as usize, &actions[queued.action as usize]);
+            self.stats.events += u64::from(action.creates);
+            let Some(start) = self.open_start(batch.times[i], size, batch.horizons[i]) else {
+                late.extend(action.creates.then_some(queued.event));
+                continue;
+            };
+            let (row, is_new) = self.rows.find_or_create(batch.users[i], start);
+            if is_new {
+                self.add_to_pane(start, row);
+            }
+            let slots = self.rows.note(row, batch.times[i]);
+            let before: [Option<f64>; N] = if is_new { [None; N] } else { std::array::from_fn(|at| view_of(at, slots)) };
+            apply(slots, &mut self.general, row, queued.event, action, batch.arguments);
+            let crosses = quick.iter().zip(&before).any(|(index, was)| index.crosses(*was, view(index.view, slots)));
+            if crosses && self.rows.first_touch(row, batch.epoch) {
+                self.touched.push(row);
+                self.was.extend_from_slice(&before);
+            }
+        }
+        (self.actions, self.quick) = (actions, quick);
+    }
+
+    /// The start of an event's window, unless that is closed.
     #[inline]
-    pub(super) fn tumble_row(&mut self, arrival: &Arrival<'_>, size: i64, creates: bool) -> (Option<u32>, bool) {
+    fn open_start(&self, time: i64, size: i64, horizon: i64) -> Option<i64> {
         // Most events are of the newest window.
         let newest = self.current_pane.0;
-        let start = if (arrival.time.wrapping_sub(newest) as u64) < size as u64 { newest } else { floor(arrival.time, size) };
-        if start + size <= arrival.horizon {
-            return (None, creates);
-        }
+        let start = if (time.wrapping_sub(newest) as u64) < size as u64 { newest } else { floor(time, size) };
+        (start + size > horizon).then_some(start)
+    }
+
+    #[inline]
+    pub(super) fn tumble_row(&mut self, arrival: &Arrival, size: i64, creates: bool) -> (Option<u32>, bool) {
+        let Some(start) = self.open_start(arrival.time, size, arrival.horizon) else { return (None, creates) };
         let (row, is_new) = self.rows.find_or_create(arrival.user, start);
         self.touch(row, is_new, arrival);
         if is_new {
@@ -34,13 +67,10 @@ impl FamilyState {
         if self.quick.is_empty() {
             return;
         }
-        let width = self.rows.width();
-        for (i, &row) in self.touched.iter().enumerate() {
+        for (i, (&row, was)) in self.touched.iter().zip(self.was.chunks_exact(self.quick.len())).enumerate() {
             self.prefetch_ahead(&self.touched, i);
-            let r = self.rows.row(row);
-            let (was, now) = (&self.was[i * width..][..width], self.rows.slots(row));
-            for index in &self.quick {
-                let before = if self.was_new[i] { None } else { view(index.view, was) };
+            let (r, now) = (self.rows.row(row), self.rows.slots(row));
+            for (index, &before) in self.quick.iter().zip(was) {
                 let after = view(index.view, now);
                 index.flips(before, after, |listed, qualified| {
                     let segment = listed.segment;
@@ -132,6 +162,9 @@ impl FamilyState {
             let (r, slots) = (self.rows.row(row), self.rows.slots(row));
             for index in &self.simple {
                 let value = view(index.view, slots);
+                if !index.some(value) {
+                    continue;
+                }
                 index.qualified(value, |listed| {
                     let segment = listed.segment;
                     finals.push(Final {

@@ -193,7 +193,7 @@ impl Run {
     /// Members of visible segments: (segment, user).
     pub fn members(&self) -> BTreeSet<(String, String)> {
         self.check_counts();
-        let name = |(s, u, _): (u32, u32, &_)| (self.partition.program().segments[s as usize].name.clone(), self.partition.users().name(u).to_string());
+        let name = |(s, u, _): (u32, u32, _)| (self.partition.program().segments[s as usize].name.clone(), self.partition.users().name(u).to_string());
         self.partition.membership().iter().map(name).collect()
     }
 }
