@@ -1,5 +1,5 @@
 # `make demo` and `make test` need nothing but a Rust toolchain, make and a C compiler; the web UI needs Node.js.
-.PHONY: demo test ui build bench bench-peers dist clean
+.PHONY: demo test ui build bench bench-peers plots dist clean
 
 # One set of features for everything, so that dependencies are built once.
 CARGO_FLAGS := --release --workspace --all-targets
@@ -24,6 +24,9 @@ bench: build
 bench-peers: build ## Cohort beside other systems: see benches/peers/README.md
 	COHORT=$(COHORT) benches/peers/run.py --events $(or $(EVENTS),200000) --rules $(or $(RULES),10 100 1000 10000) \
 		--runs $(or $(RUNS),3) $(if $(PEERS),--peers $(PEERS)) --json benches/peers/report.json
+
+plots: build ## how the cost of an event grows: measures, and draws docs/images/cost.svg
+	COHORT=$(COHORT) benches/plots/run.py --runs $(or $(RUNS),5)
 
 dist: ## a package for machines like this one
 	scripts/dist.sh

@@ -268,7 +268,7 @@ struct Worker<'a> {
 impl Worker<'_> {
     fn run(mut self, worker: usize, workers: usize, decoders: &[Receiver<Routed>]) -> Result<WorkerState, ConnectorError> {
         let owned = (worker as u32..self.options.partitions.max(1)).step_by(workers);
-        let mut partitions: Vec<(u32, Partition)> = owned.map(|p| (p, Partition::new(Arc::clone(self.program), self.options.settings))).collect();
+        let mut partitions: Vec<(u32, Partition)> = owned.map(|p| (p, Partition::new(Arc::clone(self.program), self.options.settings.clone()))).collect();
         let (mut rows, mut late) = (vec![], Late::default());
         for turn in 0.. {
             let Ok(routed) = decoders[turn % decoders.len()].recv() else { break };

@@ -1,5 +1,7 @@
 //! What can go wrong while a program runs.
 
+use std::path::PathBuf;
+
 use datafusion::common::DataFusionError;
 
 /// An error of the engine.
@@ -14,12 +16,22 @@ pub enum EngineError {
         source: DataFusionError,
     },
     /// State outgrew its limit.
-    #[error("state needs {used} bytes, more than memory_limit ({limit}): raise the limit, use more partitions and members, or shorten the longest window")]
+    #[error(
+        "state needs {used} bytes of memory, more than memory_limit ({limit}): raise the limit, use more partitions and members, or shorten the longest window"
+    )]
     MemoryLimit {
         /// Bytes in use.
         used: usize,
         /// Bytes allowed.
         limit: usize,
+    },
+    /// State cannot go to files.
+    #[error("state outgrew memory_limit and cannot go to files in {}: {source}", folder.display())]
+    Spill {
+        /// Where they were to be.
+        folder: PathBuf,
+        /// Why not.
+        source: std::io::Error,
     },
     /// Saved state cannot be read.
     #[error("saved state: table {table}: {problem}")]

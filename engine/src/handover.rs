@@ -32,7 +32,7 @@ pub fn open(
     (settings, clock): (&WorkerSettings, &Clock),
     (newest, programs): (&Deployment, &dyn Programs),
 ) -> Result<(Running, bool), WorkerError> {
-    let (mut running, known) = Running::restore(number, store, settings.state, newest, clock(), programs)?;
+    let (mut running, known) = Running::restore(number, store, settings.state.clone(), newest, clock(), programs)?;
     running.positions = source.start(number, &running.positions)?;
     if !known {
         let first = running.checkpoint()?;

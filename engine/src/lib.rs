@@ -3,16 +3,19 @@
 //! Read [`partition`] first: it is the loop that everything else serves.
 
 pub mod aggregate;
+pub mod background;
 pub mod checkpoint;
 pub mod decode;
 pub mod derived;
 pub mod error;
 pub mod evaluate;
+pub mod evaluator;
 pub mod events;
 pub mod handover;
 pub mod having;
 pub mod membership;
 pub mod outbox;
+mod pages;
 pub mod partition;
 pub mod result;
 pub mod running;
@@ -26,6 +29,7 @@ pub mod window;
 pub mod worker;
 
 pub use error::EngineError;
+pub use evaluator::{Evaluator, Outcome};
 pub use partition::saved::{Departed, Difference};
 pub use partition::{Late, Partition, Settings};
 pub use result::{ResultKind, ResultRow};

@@ -296,6 +296,7 @@ struct Publisher {
 
 impl Publisher {
     fn run(&self) {
+        crate::background::go_behind();
         for item in &self.from {
             match item {
                 Publish::Checkpoint(checkpoint, lease, persists) => {

@@ -10,6 +10,7 @@ pub mod saved;
 pub mod why;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -31,7 +32,7 @@ use crate::window::pane::OpenGroups;
 use crate::window::{Arrivals, Changes, FamilyState, FamilyStats, Final, Queued};
 
 /// Settings of time, in milliseconds, and of memory, in bytes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// How far the watermark lies behind the newest event.
     pub out_of_orderness: i64,
@@ -39,11 +40,13 @@ pub struct Settings {
     pub allowed_lateness: i64,
     /// The most memory that state may take.
     pub memory_limit: usize,
+    /// A folder for groups that the memory is too small for.
+    pub spill: Option<PathBuf>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { out_of_orderness: 30_000, allowed_lateness: 0, memory_limit: 1 << 30 }
+        Settings { out_of_orderness: 30_000, allowed_lateness: 0, memory_limit: 1 << 30, spill: None }
     }
 }
 
@@ -228,7 +231,7 @@ impl Partition {
         self.families.iter().map(FamilyState::groups).sum()
     }
 
-    /// Bytes of state.
+    /// Bytes of memory that state takes.
     pub fn size(&self) -> usize {
         self.users.size()
             + self.membership.size()
@@ -389,11 +392,33 @@ impl Partition {
     }
 
     fn check_memory(&mut self) -> Result<(), EngineError> {
+        let limit = self.settings.memory_limit;
+        if self.size() > limit {
+            self.spill()?;
+        }
         let used = self.size();
-        if used > self.settings.memory_limit {
-            return Err(EngineError::MemoryLimit { used, limit: self.settings.memory_limit });
+        if used > limit { Err(EngineError::MemoryLimit { used, limit }) } else { Ok(()) }
+    }
+
+    /// Moves groups to files, if there is a folder for them; users, memberships and where groups are stay in memory.
+    ///
+    /// # Errors
+    /// When a file cannot be made, or the disk is full.
+    pub fn spill(&mut self) -> Result<(), EngineError> {
+        let Some(folder) = &self.settings.spill else { return Ok(()) };
+        let before = self.families.iter().map(FamilyState::spilled).sum::<usize>();
+        let spilled = std::fs::create_dir_all(folder).and_then(|()| self.families.iter_mut().try_for_each(|family| family.spill(folder)));
+        spilled.map_err(|source| EngineError::Spill { folder: folder.clone(), source })?;
+        let bytes = self.spilled();
+        if bytes > before {
+            tracing::warn!(bytes, folder = %folder.display(), "state outgrew engine.memory_limit; groups are in files, which may be slower");
         }
         Ok(())
+    }
+
+    /// Bytes of state in files.
+    pub fn spilled(&self) -> usize {
+        self.families.iter().map(FamilyState::spilled).sum()
     }
 
     /// Closes all windows that end, with the allowed lateness, at or before `time`.

@@ -103,6 +103,8 @@ pub struct PartitionStatus {
     pub groups: usize,
     /// Bytes of state.
     pub state_bytes: usize,
+    /// Bytes of its state in files.
+    pub spilled_bytes: usize,
     /// Memberships.
     pub members: usize,
     /// When the last batch ended, ms since the epoch.
@@ -161,7 +163,7 @@ impl Running {
         let mut running = Running {
             number,
             decoder: JsonDecoder::new(projection(&newest.program)),
-            state: Partition::new(Arc::clone(&newest.program), settings),
+            state: Partition::new(Arc::clone(&newest.program), settings.clone()),
             deployment: newest.clone(),
             counts: Counts::default(),
             positions: Positions::new(),
@@ -378,6 +380,7 @@ impl Running {
             idle,
             groups: self.state.groups(),
             state_bytes: self.state.size(),
+            spilled_bytes: self.state.spilled(),
             members: self.state.membership().len(),
             evaluated_at: self.evaluated_at,
             counts: self.counts.clone(),

@@ -96,7 +96,7 @@ impl Runtime {
                 out: out.clone(),
                 outbox: Arc::clone(&outbox),
                 store: Arc::clone(&store),
-                settings,
+                settings: settings.clone(),
                 clock: Arc::clone(&clock),
                 status,
                 sent: 0,

@@ -1,10 +1,13 @@
 //! The groups of one family: rows of (user, pane or session) with fixed slots, each user's rows linked
 //! from the newest to the oldest, so that finding the current one takes no hashing.
 
+use std::path::Path;
+
 use cohort_compiler::program::{Family, Slot};
 use rustc_hash::FxHashMap;
 
 use crate::having::initial;
+use crate::pages::{self, Page};
 
 /// "No row."
 pub const NONE: u32 = u32::MAX;
@@ -67,7 +70,9 @@ enum Heads {
 #[derive(Debug)]
 pub struct Rows {
     /// Records of header and slots side by side, so that an event touches one place.
-    pages: Vec<Box<[u64]>>,
+    pages: Vec<Page>,
+    /// How many of the pages are in memory; the others are in files.
+    in_memory: usize,
     used: usize,
     initial: Vec<u64>,
     kinds: Vec<Slot>,
@@ -80,6 +85,7 @@ impl Rows {
     pub fn new(family: &Family, dense: bool) -> Self {
         Rows {
             pages: vec![],
+            in_memory: 0,
             used: 0,
             initial: family.slots.iter().map(|s| initial(*s)).collect(),
             kinds: family.slots.clone(),
@@ -123,13 +129,13 @@ impl Rows {
     #[inline]
     fn record(&self, row: u32) -> &[u64] {
         let stride = HEADER + self.initial.len();
-        &self.pages[row as usize / PAGE][row as usize % PAGE * stride..][..stride]
+        &self.pages[row as usize / PAGE].words()[row as usize % PAGE * stride..][..stride]
     }
 
     #[inline]
     fn record_mut(&mut self, row: u32) -> &mut [u64] {
         let stride = HEADER + self.initial.len();
-        &mut self.pages[row as usize / PAGE][row as usize % PAGE * stride..][..stride]
+        &mut self.pages[row as usize / PAGE].words_mut()[row as usize % PAGE * stride..][..stride]
     }
 
     #[inline]
@@ -198,13 +204,14 @@ impl Rows {
         }
         let row = self.free.pop().unwrap_or_else(|| {
             if self.used == self.pages.len() * PAGE {
-                self.pages.push(vec![0; PAGE * (HEADER + self.initial.len())].into_boxed_slice());
+                self.pages.push(Page::new(PAGE * (HEADER + self.initial.len())));
+                self.in_memory += 1;
             }
             self.used += 1;
             self.used as u32 - 1
         });
         let stride = HEADER + self.initial.len();
-        let record = &mut self.pages[row as usize / PAGE][row as usize % PAGE * stride..][..stride];
+        let record = &mut self.pages[row as usize / PAGE].words_mut()[row as usize % PAGE * stride..][..stride];
         record[..HEADER].copy_from_slice(&[u64::from(user) | u64::from(older) << 32, start as u64, 0]);
         record[HEADER..].copy_from_slice(&self.initial);
         row
@@ -257,6 +264,16 @@ impl Rows {
         Row { user: record[0] as u32, older: (record[0] >> 32) as u32, start: record[START] as i64, newest: newest(record) }
     }
 
+    /// Calls `f(row, slots)` for each of many rows, and has those to come fetched from memory meanwhile.
+    pub fn each(&self, rows: &[u32], mut f: impl FnMut(Row, &[u64])) {
+        for (i, &row) in rows.iter().enumerate() {
+            if let Some(&later) = rows.get(i + AHEAD) {
+                self.prefetch(later);
+            }
+            f(self.row(row), self.slots(row));
+        }
+    }
+
     /// Notes an event of `time` in batch `epoch`; returns whether it is the row's first in the batch.
     #[inline]
     pub fn touch(&mut self, row: u32, time: i64, epoch: u32) -> bool {
@@ -288,7 +305,7 @@ impl Rows {
     /// Forgets in which batch rows were last touched.
     pub fn forget_epochs(&mut self) {
         let stride = HEADER + self.initial.len();
-        for record in self.pages.iter_mut().flat_map(|page| page.chunks_exact_mut(stride)) {
+        for record in self.pages.iter_mut().flat_map(|page| page.words_mut().chunks_exact_mut(stride)) {
             record[NEWEST] &= !u64::from(LAST_EPOCH);
         }
     }
@@ -311,6 +328,23 @@ impl Rows {
         }
     }
 
+    /// Whether newest rows are noted in a map, which [`Rows::prefetch_head`] cannot fetch from.
+    #[inline]
+    pub fn is_sparse(&self) -> bool {
+        matches!(self.heads, Heads::Sparse(_))
+    }
+
+    /// Looks up the newest rows of some users, side by side instead of one after the other, and has the processor
+    /// fetch them.
+    pub fn warm(&self, users: impl Iterator<Item = u32>) {
+        for user in users {
+            let head = self.head(user);
+            if head != NONE {
+                self.prefetch(head);
+            }
+        }
+    }
+
     /// Has the processor fetch where a user's newest row is noted, for [`Rows::prefetch_row`] soon after.
     #[inline]
     pub fn prefetch_head(&self, user: u32) {
@@ -329,7 +363,7 @@ impl Rows {
         // A row that is not there is taken for the first, so that there is no branch to foretell.
         let row = if head == NONE { 0 } else { head };
         let stride = HEADER + self.initial.len();
-        let record = self.pages.get(row as usize / PAGE).and_then(|page| page[row as usize % PAGE * stride..].get(..stride));
+        let record = self.pages.get(row as usize / PAGE).and_then(|page| page.words()[row as usize % PAGE * stride..].get(..stride));
         if let Some([first, .., last]) = record {
             prefetch(first);
             prefetch(last);
@@ -376,13 +410,28 @@ impl Rows {
         self.len() == 0
     }
 
-    /// Bytes in use.
+    /// Moves rows to files in `folder`.
+    ///
+    /// # Errors
+    /// When a file cannot be made, or the disk is full.
+    pub fn spill(&mut self, folder: &Path) -> std::io::Result<()> {
+        let spilled = pages::spill(&mut self.pages, folder);
+        self.in_memory = self.pages.iter().filter(|page| page.is_in_memory()).count();
+        spilled
+    }
+
+    /// Bytes in files.
+    pub fn spilled(&self) -> usize {
+        (self.pages.len() - self.in_memory) * PAGE * (HEADER + self.initial.len()) * 8
+    }
+
+    /// Bytes of memory in use.
     pub fn size(&self) -> usize {
         let heads = match &self.heads {
             Heads::Dense(heads) => heads.capacity() * 4,
             Heads::Sparse(heads) => heads.capacity() * 9,
         };
-        self.pages.len() * PAGE * (HEADER + self.initial.len()) * 8 + self.free.capacity() * 4 + heads
+        self.in_memory * PAGE * (HEADER + self.initial.len()) * 8 + self.free.capacity() * 4 + heads
     }
 }
 
@@ -391,7 +440,7 @@ mod tests {
     use super::*;
 
     fn rows() -> Rows {
-        Rows { pages: vec![], used: 0, initial: vec![0], kinds: vec![Slot::Count], free: vec![], heads: Heads::Dense(vec![]) }
+        Rows { pages: vec![], in_memory: 0, used: 0, initial: vec![0], kinds: vec![Slot::Count], free: vec![], heads: Heads::Dense(vec![]) }
     }
 
     #[test]

@@ -25,7 +25,7 @@ use crate::source::{Polled, Positions, RawBatch, Source, SourceError};
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
 /// How workers run.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct WorkerSettings {
     /// Time and memory.
     pub state: Settings,
@@ -217,7 +217,11 @@ impl Worker {
     /// What is not to be done for every batch.
     fn now_and_then(&mut self) -> Result<(), WorkerError> {
         self.note_covered(false);
-        let used: usize = self.partitions.iter().map(|p| p.state.size()).sum();
+        let size = |partitions: &[Running]| partitions.iter().map(|p| p.state.size()).sum::<usize>();
+        if size(&self.partitions) > self.settings.worker_memory {
+            self.partitions.iter_mut().try_for_each(|p| p.state.spill().map_err(|e| p.failed(e)))?;
+        }
+        let used = size(&self.partitions);
         if let Some(first) = self.partitions.first().filter(|_| used > self.settings.worker_memory) {
             return Err(first.failed(EngineError::MemoryLimit { used, limit: self.settings.worker_memory }));
         }
@@ -497,7 +501,9 @@ impl Worker {
             let running = &mut self.partitions[i];
             // Until what was noted is repeated, the checkpoint before is the one to start from.
             if running.noted.is_empty() {
+                let started = Instant::now();
                 let (checkpoint, lease) = (Box::new(running.checkpoint()?), running.lease.clone());
+                tracing::debug!(partition = checkpoint.partition, took = ?started.elapsed(), "state gathered for a checkpoint");
                 self.send(Outgoing::Checkpoint(checkpoint, lease))?;
             }
         }

@@ -5,6 +5,11 @@ pub fn peak_bytes() -> u64 {
     status("VmHWM:")
 }
 
+/// The memory that the process has resident, in bytes; 0 where the system does not say.
+pub fn resident_bytes() -> u64 {
+    status("VmRSS:")
+}
+
 fn status(key: &str) -> u64 {
     let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = text.lines().find_map(|l| l.strip_prefix(key));

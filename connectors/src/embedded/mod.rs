@@ -69,7 +69,13 @@ impl Store {
     /// When it cannot be opened.
     pub fn open(path: &Path) -> Result<Self, EmbeddedError> {
         let folder = path.to_path_buf();
-        match Database::builder(path).open() {
+        // The database's own threads merge and write what is safe in journals already. They are as the one that opens it.
+        let open = || {
+            cohort_engine::background::go_behind();
+            Database::builder(path).open()
+        };
+        let opened = std::thread::scope(|scope| scope.spawn(open).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        match opened {
             Ok(database) => Ok(Store { database, folder }),
             Err(problem) => Err(EmbeddedError::Open { folder, problem }),
         }

@@ -159,7 +159,7 @@ impl Partition {
             return if self.is_extended_by(&program) { self.extend(program) } else { self.carry(program) };
         }
         let tables = self.save()?;
-        let (mut adopted, difference) = Partition::restore_filled(program, self.settings, &tables, backfill)?;
+        let (mut adopted, difference) = Partition::restore_filled(program, self.settings.clone(), &tables, backfill)?;
         adopted.check_memory()?;
         *self = adopted;
         Ok(difference)
@@ -170,7 +170,7 @@ impl Partition {
     fn carry(&mut self, program: Arc<Program>) -> Result<Difference, EngineError> {
         let (old, mut tables, ids) = (Arc::clone(&self.program), Tables::default(), UserIds::Same);
         self.save_members(&mut tables)?;
-        let mut next = Partition::new(Arc::clone(&program), self.settings);
+        let mut next = Partition::new(Arc::clone(&program), self.settings.clone());
         next.users = std::mem::take(&mut self.users);
         (next.newest, next.passed, next.closed) = (self.newest, self.passed, self.closed);
         (next.epoch, next.route_nanos) = (self.epoch, self.route_nanos);

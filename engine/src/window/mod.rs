@@ -11,6 +11,7 @@ pub mod tumble;
 pub mod why;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -36,6 +37,8 @@ use crate::users::Users;
 /// How many events ahead groups are fetched from memory, and how many ahead of that where they are.
 const NEAR: usize = 6;
 const FAR: usize = 14;
+/// How many events' groups are looked up together where that takes hashing.
+const TOGETHER: usize = 16;
 /// With more views than these, rows are compared once a batch instead of with each event.
 const MOST_VIEWS: usize = 4;
 
@@ -378,6 +381,12 @@ impl FamilyState {
     /// are of users that were not seen for long.
     #[inline]
     fn prefetch(&self, queue: &[Queued], at: usize, users: &[u32]) {
+        if self.rows.is_sparse() {
+            if at.is_multiple_of(TOGETHER) {
+                self.rows.warm(queue[at..].iter().take(TOGETHER).map(|queued| users[queued.event as usize]));
+            }
+            return;
+        }
         if let Some(queued) = queue.get(at + FAR) {
             self.rows.prefetch_head(users[queued.event as usize]);
         }
@@ -497,8 +506,8 @@ impl FamilyState {
     /// Marks the users that have groups.
     pub fn mark_live(&mut self, live: &mut [bool]) {
         self.settle_pane();
-        for row in self.panes.values().flatten() {
-            live[self.rows.row(*row).user as usize] = true;
+        for rows in self.panes.values() {
+            self.rows.each(rows, |row, _| live[row.user as usize] = true);
         }
         self.sessions.rows().for_each(|row| live[self.rows.row(row).user as usize] = true);
         self.sliding.users().chain(self.open.users()).for_each(|user| live[user as usize] = true);
@@ -509,7 +518,20 @@ impl FamilyState {
         self.rows.len()
     }
 
-    /// Bytes in use.
+    /// Moves groups to files in `folder`.
+    ///
+    /// # Errors
+    /// When a file cannot be made, or the disk is full.
+    pub fn spill(&mut self, folder: &Path) -> std::io::Result<()> {
+        self.rows.spill(folder)
+    }
+
+    /// Bytes of groups in files.
+    pub fn spilled(&self) -> usize {
+        self.rows.spilled()
+    }
+
+    /// Bytes of memory in use.
     pub fn size(&self) -> usize {
         let general: usize = self.general.iter().map(General::size).sum();
         let panes = self.rows.len() * 4 + self.panes.len() * 64;

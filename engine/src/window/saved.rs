@@ -66,8 +66,16 @@ impl FamilyState {
     pub fn save(&mut self, segments: &[Segment], family: &Family, tables: &mut Tables) -> Result<(), EngineError> {
         self.settle_pane();
         let rows: Vec<u32> = self.panes.values().flatten().copied().chain(self.sessions.rows()).collect();
-        let all: Vec<_> = rows.iter().map(|&row| self.rows.row(row)).collect();
-        let slots: Vec<&[u64]> = rows.iter().map(|&row| self.rows.slots(row)).collect();
+        // Each row is read once, as most of the time that this takes is spent waiting for memory.
+        let (mut all, mut slots) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len() * self.rows.width()));
+        self.rows.each(&rows, |row, of_row| {
+            all.push(row);
+            slots.extend_from_slice(of_row);
+        });
+        let slots: Vec<&[u64]> = match self.rows.width() {
+            0 => vec![&[]; rows.len()],
+            width => slots.chunks_exact(width).collect(),
+        };
         let mut columns = vec![
             column("user", UInt32Array::from_iter_values(all.iter().map(|r| r.user))),
             column("start", numbers(all.iter().map(|r| r.start))),

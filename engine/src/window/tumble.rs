@@ -2,7 +2,7 @@
 
 use cohort_compiler::window::floor;
 
-use super::{Arrival, Arrivals, Changes, FamilyState, Final, Groups, Queued, Tracked, apply};
+use super::{Arrival, Arrivals, Changes, FamilyState, Final, Groups, Queued, TOGETHER, Tracked, apply};
 use crate::error::EngineError;
 use crate::having::view;
 use crate::result::{ResultKind, ResultRow};
@@ -148,6 +148,9 @@ impl FamilyState {
                 for (i, &row) in rows.iter().enumerate() {
                     if let Some(&later) = rows.get(i + AHEAD) {
                         self.rows.prefetch_head(self.rows.row(later).user);
+                    }
+                    if self.rows.is_sparse() && i.is_multiple_of(TOGETHER) {
+                        self.rows.warm(rows[i..].iter().take(TOGETHER).map(|&row| self.rows.row(row).user));
                     }
                     self.free(row);
                 }

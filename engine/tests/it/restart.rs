@@ -55,6 +55,22 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
+    fn state_in_files_gives_the_same_results(events in events(false), sizes in sizes(), spills in prop::collection::vec(any::<bool>(), 40)) {
+        let program = program(&some_segments(|_| true));
+        let folder = tempfile::tempdir().expect("a folder");
+        let (mut plain, mut spilled) = (Run::new(&program), Run::spilling(&program, folder.path()));
+        for (i, batch) in batches(&events, &sizes).into_iter().enumerate() {
+            if spills[i % spills.len()] {
+                spilled.partition.spill().expect("files");
+                prop_assert!(spilled.partition.spilled() > 0 || spilled.partition.groups() == 0);
+            }
+            prop_assert_eq!(plain.batch(batch), spilled.batch(batch));
+        }
+        prop_assert_eq!(plain.partition.spilled(), 0);
+        prop_assert_eq!(plain.finish(), spilled.finish());
+    }
+
+    #[test]
     fn a_restart_changes_nothing(events in events(false), sizes in sizes(), restarts in prop::collection::vec(any::<bool>(), 40)) {
         let program = program(&some_segments(|_| true));
         let (mut plain, mut restarted) = (Run::new(&program), Run::new(&program));

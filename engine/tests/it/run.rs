@@ -42,7 +42,7 @@ pub fn program(sql: &str) -> Arc<Program> {
 
 /// Settings with little patience, so that windows close soon.
 pub fn settings() -> Settings {
-    Settings { out_of_orderness: 3_000, allowed_lateness: 0, memory_limit: 1 << 30 }
+    Settings { out_of_orderness: 3_000, allowed_lateness: 0, memory_limit: 1 << 30, spill: None }
 }
 
 /// An event: user, type, seconds and milliseconds, value, metadata.
@@ -89,6 +89,12 @@ pub struct Run {
 impl Run {
     pub fn new(program: &Arc<Program>) -> Self {
         Run { partition: Partition::new(Arc::clone(program), settings()), sink: BTreeSet::new() }
+    }
+
+    /// As [`Run::new`], with a folder for groups that memory is too small for.
+    pub fn spilling(program: &Arc<Program>, folder: &std::path::Path) -> Self {
+        let settings = Settings { spill: Some(folder.to_path_buf()), ..settings() };
+        Run { partition: Partition::new(Arc::clone(program), settings), sink: BTreeSet::new() }
     }
 
     /// Takes a micro-batch; time passes as the watermark does.

@@ -38,11 +38,12 @@ const COUNTERS: [(&str, &str); 22] = [
     ("cohort_postgres_statements_total", "Statements of PostgreSQL's clients, by whether they went well."),
 ];
 
-const GAUGES: [(&str, &str); 16] = [
+const GAUGES: [(&str, &str); 17] = [
     ("cohort_consumer_lag", "Records that are not read yet."),
     ("cohort_watermark_lag_seconds", "How far the watermark lies behind the clock."),
     ("cohort_state_groups", "Groups of a user and a window or pane."),
-    ("cohort_state_bytes", "Bytes of state."),
+    ("cohort_state_bytes", "Bytes of memory that state takes."),
+    ("cohort_state_spilled_bytes", "Bytes of state in files, as memory was short."),
     ("cohort_memberships", "Users in segments, once for each segment."),
     ("cohort_worker_up", "Whether a worker runs: 1, or 0 when it failed."),
     ("cohort_sink_queue", "Batches of results that wait for the sink."),
@@ -106,6 +107,7 @@ fn observe(app: &App) {
             gauge!("cohort_watermark_lag_seconds", &label).set(p.watermark.map_or(0.0, |t| (now - t) as f64 / 1000.0));
             gauge!("cohort_state_groups", &label).set(p.groups as f64);
             gauge!("cohort_state_bytes", &label).set(p.state_bytes as f64);
+            gauge!("cohort_state_spilled_bytes", &label).set(p.spilled_bytes as f64);
             gauge!("cohort_memberships", &label).set(p.members as f64);
         }
         gauge!("cohort_worker_up", "worker" => w.to_string()).set(if worker.failed.is_none() { 1.0 } else { 0.0 });

@@ -4,6 +4,7 @@
 
 pub mod aerospike;
 pub mod calibrate;
+pub mod day;
 pub mod kafka;
 pub mod live;
 pub mod peers;

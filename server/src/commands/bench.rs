@@ -50,6 +50,9 @@ pub struct Args {
     /// Namespace of the aerospike scenario.
     #[arg(long, default_value = "segments")]
     namespace: String,
+    /// The most memory that state may take before it goes to files (day).
+    #[arg(long, default_value = "1GiB", value_parser = super::size)]
+    memory_limit: usize,
     /// Runs of each measurement; medians are reported.
     #[arg(long, default_value_t = 5)]
     runs: usize,
@@ -74,8 +77,11 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     if args.list {
-        let mut all = SCENARIOS.iter().map(|s| (s.name, s.about)).chain(LIVE).chain(OUTSIDE);
+        let mut all = SCENARIOS.iter().map(|s| (s.name, s.about)).chain([DAY]).chain(LIVE).chain(OUTSIDE);
         return all.try_for_each(|(name, about)| super::print(&format!("{name:<16} {about}\n")));
+    }
+    if args.scenario == DAY.0 {
+        return day(args);
     }
     if LIVE.iter().any(|(name, _)| *name == args.scenario) {
         return live(args);
@@ -84,7 +90,7 @@ pub fn run(args: &Args) -> Result<()> {
         return outside(args);
     }
     if !SCENARIOS.iter().any(|s| s.name == args.scenario) {
-        let names: Vec<_> = SCENARIOS.iter().map(|s| s.name).chain(LIVE.into_iter().chain(OUTSIDE).map(|(name, _)| name)).collect();
+        let names: Vec<_> = SCENARIOS.iter().map(|s| s.name).chain([DAY].into_iter().chain(LIVE).chain(OUTSIDE).map(|(name, _)| name)).collect();
         return Err(super::Usage(format!("unknown scenario {:?}: one of {}", args.scenario, names.join(", "))).into());
     }
     if let Some(folder) = &args.export {
@@ -222,6 +228,28 @@ fn by_hand(args: &Args, rules: Option<&[ClassicRule]>, all: &[u8]) -> Result<Opt
     let seconds = started.elapsed().as_secs_f64();
     eprintln!("  naive: {:.3} M events/s over {} events, {} results", tally.events as f64 / seconds / 1e6, tally.events, tally.results());
     Ok(Some(json!({"name": "naive", "events": tally.events, "seconds": seconds, "eventsPerSecond": tally.events as f64 / seconds, "results": tally.results()})))
+}
+
+/// What memory does over time.
+const DAY: (&str, &str) = ("day", "classic rules over a day of event time: what memory state takes from hour to hour (--span, --memory-limit)");
+
+/// A day of event time, for each number of rules.
+fn day(args: &Args) -> Result<()> {
+    let mut runs = vec![];
+    for &rules in &args.rules {
+        let span_ms = args.span.or(Some(86_400_000));
+        let workload = build("classic-rules", &Params { rules: rules as usize, events: args.events, users: args.users, seed: args.seed, span_ms })?;
+        let spill = std::env::temp_dir().join(format!("cohort-bench-{}-spill", std::process::id()));
+        let report = crate::bench::day::run(&workload, args.batch_rows, args.memory_limit, &spill);
+        let _ = std::fs::remove_dir_all(&spill);
+        let report = report?;
+        crate::bench::day::say(&report);
+        runs.push(report);
+    }
+    match &args.json {
+        Some(path) => super::write_json(path, &json!({"scenario": DAY.0, "runs": runs})),
+        None => Ok(()),
+    }
 }
 
 /// Scenarios of the service on embedded stores.

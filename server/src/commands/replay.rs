@@ -69,6 +69,9 @@ pub struct Args {
     /// The most memory that state may take.
     #[arg(long, default_value = "1GiB", value_parser = super::size)]
     memory_limit: usize,
+    /// A folder for state that outgrows --memory-limit.
+    #[arg(long)]
+    spill: Option<PathBuf>,
     /// Prints a table of segments at the end.
     #[arg(long)]
     table: bool,
@@ -140,7 +143,12 @@ pub fn run(args: Args) -> Result<()> {
     let options = ReplayOptions {
         partitions: args.partitions,
         workers: if args.workers == 0 { cores } else { args.workers },
-        settings: Settings { out_of_orderness: args.out_of_orderness, allowed_lateness: args.allowed_lateness, memory_limit: args.memory_limit },
+        settings: Settings {
+            out_of_orderness: args.out_of_orderness,
+            allowed_lateness: args.allowed_lateness,
+            memory_limit: args.memory_limit,
+            spill: args.spill.clone(),
+        },
         topic: args.topic.clone(),
     };
     let progress = Progress::default();

@@ -93,7 +93,7 @@ impl LogBackfill {
 
     fn reader(&self, partition: u32) -> Result<Reader, SourceError> {
         let from = self.retained.at(partition, self.from)?;
-        Ok(Reader::new(self.retained.open(partition, &from)?, &self.program, self.settings))
+        Ok(Reader::new(self.retained.open(partition, &from)?, &self.program, self.settings.clone()))
     }
 
     /// Reads nearly all that is kept now.

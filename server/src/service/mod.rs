@@ -259,6 +259,7 @@ fn worker_settings(config: &Config, workers: usize, refresh: Duration) -> Worker
         out_of_orderness: config.time.out_of_orderness.0,
         allowed_lateness: config.time.allowed_lateness.0,
         // Partitions of Kafka come and go: only their sum is bounded.
+        spill: Some(config.data.join("spill")),
         memory_limit: if config.source.kind == SourceKind::Kafka { of_worker } else { memory / config.source.partitions.max(1) as usize },
     };
     WorkerSettings {

@@ -145,6 +145,7 @@ impl Profiles {
         if is_due && !self.is_asked.swap(true, Ordering::AcqRel) {
             let profiles = self.clone();
             std::thread::spawn(move || {
+                cohort_engine::background::go_behind();
                 let failed = profiles.flush_gently().err();
                 profiles.behind().failed = failed;
                 profiles.is_asked.store(false, Ordering::Release);
