@@ -9,6 +9,7 @@ pub mod derived;
 pub mod error;
 pub mod evaluate;
 pub mod events;
+pub mod formats;
 pub mod handover;
 pub mod having;
 pub mod membership;
@@ -22,6 +23,7 @@ pub mod source;
 pub mod state;
 pub mod tables;
 pub mod users;
+pub mod waiting;
 pub mod window;
 pub mod worker;
 
