@@ -139,7 +139,8 @@ impl Asker {
         }
         let urls = options.urls.iter().map(|url| parse(url)).collect::<Result<_, _>>()?;
         let failed = |error: reqwest::Error| RegistryError::Client(error.without_url().to_string());
-        let mut builder = Client::builder().timeout(options.timeout);
+        // So that all are tried within the time, though one never answers.
+        let mut builder = Client::builder().timeout(options.timeout / u32::try_from(options.urls.len()).unwrap_or(u32::MAX));
         if let Some(pem) = &options.ca {
             builder = builder.tls_certs_only(Certificate::from_pem_bundle(pem).map_err(failed)?);
         }
@@ -199,7 +200,7 @@ impl Asker {
         let (mut failures, first) = (vec![], self.first.load(Ordering::Relaxed));
         for turn in 0..self.urls.len() {
             let at = (first + turn) % self.urls.len();
-            // Should this one never answer, the next is tried first next time.
+            // Should the time end here, the next is tried first next time.
             self.first.store((at + 1) % self.urls.len(), Ordering::Relaxed);
             match self.whole(&self.urls[at], id).await {
                 Ok(found) => {

@@ -60,18 +60,20 @@ async fn addresses_are_tried_in_turn_and_the_one_that_answers_is_kept() {
     well.add(1, "AVRO", "\"string\"", &[]);
     // Nobody listens there.
     let closed = "http://127.0.0.1:1";
-    let options = RegistryOptions { timeout: Duration::from_millis(700), ..options(&[&silent.url, closed, &broken.url, &format!("{}/", well.url)]) };
+    let options = RegistryOptions { timeout: Duration::from_secs(4), ..options(&[&silent.url, closed, &broken.url, &format!("{}/", well.url)]) };
     let registry = std::sync::Arc::new(Registry::new(&options, Handle::current()).expect("a client"));
     let ask = async || {
         let registry = std::sync::Arc::clone(&registry);
         tokio::task::spawn_blocking(move || registry.fetch(1)).await.expect("no panic")
     };
-    let started = Instant::now();
-    let away = ask().await.expect_err("the first never answers");
-    assert!(away.why.contains("700ms") && started.elapsed() < Duration::from_secs(2), "{away}");
-    assert!(ask().await.expect("the next ones are tried").is_some());
+    assert!(ask().await.expect("all are tried within the time").is_some());
+    assert_eq!((silent.asked().len(), broken.asked().len(), well.asked().len()), (1, 1, 1));
     assert!(ask().await.expect("and the one that answers is asked first").is_some());
     assert_eq!((silent.asked().len(), broken.asked().len(), well.asked().len()), (1, 1, 2));
+    well.set_mode(Mode::Silent);
+    let started = Instant::now();
+    let away = ask().await.expect_err("none answers");
+    assert!(started.elapsed() < Duration::from_secs(8), "{away} after {:?}", started.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]
