@@ -19,6 +19,17 @@ pub enum ConnectorError {
         /// Cause.
         message: String,
     },
+    /// An Avro file could not be read.
+    #[error("{what}: {message}")]
+    Avro {
+        /// File.
+        what: String,
+        /// Cause.
+        message: String,
+    },
+    /// A schema could not be had.
+    #[error(transparent)]
+    Schema(#[from] cohort_engine::formats::Away),
     /// The engine failed.
     #[error(transparent)]
     Engine(#[from] cohort_engine::EngineError),

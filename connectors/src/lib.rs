@@ -1,7 +1,7 @@
 //! Where events come from and results go to. [`file`] reads and writes files; [`replay`] runs a program
 //! over bounded input with several workers; [`embedded`] is a durable event log and profile store without any
 //! other system; [`kafka`] reads topics as a member of a consumer group, and writes them; [`aerospike`] keeps profiles;
-//! [`checkpoint`] keeps state in an object store; [`retained`] are events that are kept, read beside the engine.
+//! [`registry`] knows the schemas of records; [`checkpoint`] keeps state in an object store; [`retained`] are events that are kept, read beside the engine.
 
 pub mod aerospike;
 pub mod checkpoint;
@@ -9,6 +9,7 @@ pub mod embedded;
 pub mod error;
 pub mod file;
 pub mod kafka;
+pub mod registry;
 pub mod replay;
 pub mod retained;
 

@@ -13,9 +13,11 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use cohort_compiler::Program;
-use cohort_engine::decode::json::{JsonDecoder, split_lines};
+use cohort_engine::decode::json::split_lines;
 use cohort_engine::decode::{EventBatch, Reason, Rejected};
 use cohort_engine::events::projection;
+use cohort_engine::formats::avro::Schema;
+use cohort_engine::formats::{Decoder, Encoding, Format as RecordFormat, Formats, Framing, Mapping, Writer};
 use cohort_engine::{Late, Partition, ResultRow, Settings};
 
 use crate::error::ConnectorError;
@@ -33,6 +35,10 @@ pub struct ReplayOptions {
     pub settings: Settings,
     /// The topic that all records came from.
     pub topic: Option<String>,
+    /// Where an event's columns are, where they have other names than in plain events.
+    pub mapping: Option<Mapping>,
+    /// The schema that the names in Avro files go by; their own, if not given.
+    pub reader_schema: Option<Arc<Schema>>,
 }
 
 /// What came of a replay.
@@ -166,7 +172,7 @@ pub fn replay(
         let read = read_all(&mut source, chunks, progress);
         let mut summary = ReplaySummary { bytes: source.bytes(), ..ReplaySummary::default() };
         for decoder in decoding {
-            for (reason, n) in decoder.join().map_err(|_| ConnectorError::Thread("a decoder"))? {
+            for (reason, n) in decoder.join().map_err(|_| ConnectorError::Thread("a decoder"))?? {
                 *summary.dead_letters.entry(reason).or_default() += n;
             }
         }
@@ -201,29 +207,53 @@ fn decode_all(
     workers: &[SyncSender<Routed>],
     dead: Option<&SyncSender<Written>>,
     progress: &Progress,
-) -> BTreeMap<Reason, u64> {
-    let mut decoder = JsonDecoder::new(projection(program));
+) -> Result<BTreeMap<Reason, u64>, ConnectorError> {
+    let mut decoder = Decoder::new(projection(program), &formats(options, None));
+    let (mut schema, mut of_schema): (Option<Arc<Schema>>, _) = (None, Decoder::new(projection(program), &Arc::default()));
     let (mut spans, mut events, mut rejected) = (vec![], EventBatch::default(), vec![]);
     let mut counts = BTreeMap::new();
     for chunk in chunks {
-        split_lines(&chunk.data, &mut spans);
-        decoder.decode(&chunk.data, &spans, options.topic.as_deref().into(), &mut events, &mut rejected);
+        let topic = options.topic.as_deref();
+        let decoder = match &chunk.avro {
+            None => {
+                split_lines(&chunk.data, &mut spans);
+                &mut decoder
+            }
+            Some(records) => {
+                spans.clone_from(&records.spans);
+                if schema.as_ref().is_none_or(|known| !Arc::ptr_eq(known, &records.schema)) {
+                    of_schema = Decoder::new(projection(program), &formats(options, Some(&records.schema)));
+                    schema = Some(Arc::clone(&records.schema));
+                }
+                &mut of_schema
+            }
+        };
+        decoder.decode(&chunk.data, &spans, topic.into(), &mut events, &mut rejected)?;
         progress.records.fetch_add(spans.len() as u64, Ordering::Relaxed);
         for r in &rejected {
             *counts.entry(r.reason).or_default() += 1;
         }
         if let Some(dead) = dead.filter(|_| !rejected.is_empty()) {
-            let _ = dead.send(Written::DeadLetters(rejected_letters(&chunk, &spans, options.topic.as_deref(), &rejected)));
+            let _ = dead.send(Written::DeadLetters(rejected_letters(&chunk, &spans, topic, &rejected)));
         }
         let (chunk, spans) = (Arc::new(chunk), Arc::new(spans.clone()));
         let mut routed = route(&mut events, options.partitions, workers.len());
         for (worker, batches) in workers.iter().zip(routed.drain(..)) {
             if worker.send(Routed { chunk: Arc::clone(&chunk), spans: Arc::clone(&spans), batches }).is_err() {
-                return counts;
+                return Ok(counts);
             }
         }
     }
-    counts
+    Ok(counts)
+}
+
+/// What records are: lines of JSON, or Avro of a schema.
+fn formats(options: &ReplayOptions, schema: Option<&Arc<Schema>>) -> Arc<Formats> {
+    let encoding = match schema {
+        None => Encoding::Json { framed: false },
+        Some(schema) => Encoding::Avro { framing: Framing::None, writer: Writer::Local(Arc::clone(schema)), reader: options.reader_schema.clone() },
+    };
+    Arc::new(Formats { default: RecordFormat { encoding, mapping: options.mapping.clone() }, topics: BTreeMap::new() })
 }
 
 fn rejected_letters(chunk: &Chunk, spans: &[(u32, u32)], topic: Option<&str>, rejected: &[Rejected]) -> Vec<u8> {

@@ -1,6 +1,9 @@
 //! Events that a source still keeps, read beside the running engine: to try a segment out, to give a new one the state
 //! that it would have had, and to look events up. The embedded log and Kafka's topics are such.
 
+use std::sync::Arc;
+
+use cohort_engine::formats::Formats;
 use cohort_engine::source::{Positions, RawBatch, SourceError};
 
 /// Keeps events for some time.
@@ -48,4 +51,9 @@ pub trait Records: Send {
 
     /// What comes next.
     fn positions(&self) -> &Positions;
+
+    /// What the records of each topic are.
+    fn formats(&self) -> Arc<Formats> {
+        Arc::default()
+    }
 }

@@ -32,7 +32,7 @@ pub fn open(
     (settings, clock): (&WorkerSettings, &Clock),
     (newest, programs): (&Deployment, &dyn Programs),
 ) -> Result<(Running, bool), WorkerError> {
-    let (mut running, known) = Running::restore(number, store, settings.state.clone(), newest, clock(), programs)?;
+    let (mut running, known) = Running::restore(number, store, settings.state.clone(), newest, clock(), (programs, &source.formats()))?;
     running.positions = source.start(number, &running.positions)?;
     if !known {
         let first = running.checkpoint()?;
@@ -97,6 +97,8 @@ impl Worker {
         let written = !lost && self.save_before_leaving()?;
         let (leaving, staying): (Vec<Running>, Vec<Running>) = std::mem::take(&mut self.partitions).into_iter().partition(|p| numbers.contains(&p.number));
         self.partitions = staying;
+        // Who takes it over, this worker or another, reads it again from where its state stands.
+        self.held.take_if(|held| numbers.contains(&held.batch.partition));
         for partition in leaving {
             let saved = written && self.outbox.published(partition.number).is_some_and(|p| p == partition.positions);
             tracing::info!(partition = partition.number, saved, lost, "partition leaves");

@@ -11,6 +11,7 @@ pub mod error;
 pub mod evaluate;
 pub mod evaluator;
 pub mod events;
+pub mod formats;
 pub mod handover;
 pub mod having;
 pub mod membership;
@@ -25,6 +26,7 @@ pub mod source;
 pub mod state;
 pub mod tables;
 pub mod users;
+pub mod waiting;
 pub mod window;
 pub mod worker;
 

@@ -11,9 +11,9 @@ use rustc_hash::FxHashSet;
 use crate::checkpoint::{Adoption, Checkpoint, CheckpointStore};
 use crate::decode::Reason;
 use crate::decode::TextBuffer;
-use crate::decode::json::JsonDecoder;
 use crate::error::EngineError;
 use crate::events::projection;
+use crate::formats::{Decoder, Formats};
 use crate::partition::{Partition, Settings};
 use crate::result::{ResultKind, ResultRow};
 use crate::sink::{Lease, MemberBatch, ResultBatch, SegmentName, Touch};
@@ -129,7 +129,7 @@ pub struct Running {
     pub lease: Lease,
     /// Up to where the source knows that checkpoints reach.
     pub(crate) covered: Positions,
-    pub(crate) decoder: JsonDecoder,
+    pub(crate) decoder: Decoder,
     pub(crate) last_record: i64,
     pub(crate) evaluated_at: i64,
     /// Changes of program that were noted before a restart, to be repeated at the same records.
@@ -156,13 +156,13 @@ impl Running {
         settings: Settings,
         newest: &Deployment,
         now: i64,
-        programs: &dyn Programs,
+        (programs, formats): (&dyn Programs, &Arc<Formats>),
     ) -> Result<(Self, bool), WorkerError> {
         let failed = |source| WorkerError::Engine { partition: number, source };
         let program = |revision| if revision == newest.revision { Some(newest.clone()) } else { programs.at(revision) };
         let mut running = Running {
             number,
-            decoder: JsonDecoder::new(projection(&newest.program)),
+            decoder: Decoder::new(projection(&newest.program), formats),
             state: Partition::new(Arc::clone(&newest.program), settings.clone()),
             deployment: newest.clone(),
             counts: Counts::default(),
@@ -180,7 +180,7 @@ impl Running {
         let Some(checkpoint) = store.load(number)? else { return Ok((running, false)) };
         let adoptions = store.adoptions(number, checkpoint.revision)?;
         running.deployment = program(checkpoint.revision).unwrap_or_else(|| newest.clone());
-        running.decoder = JsonDecoder::new(projection(&running.deployment.program));
+        running.decoder = running.decoder.with(projection(&running.deployment.program));
         running.state = Partition::restore(Arc::clone(&running.deployment.program), settings, &checkpoint.tables).map_err(failed)?.0;
         running.positions = checkpoint.positions;
         let later = adoptions.into_iter().filter(|a| a.revision > running.deployment.revision);
@@ -314,7 +314,7 @@ impl Running {
             }
             outcome => outcome?,
         };
-        self.decoder = JsonDecoder::new(projection(&deployment.program));
+        self.decoder = self.decoder.with(projection(&deployment.program));
         self.deployment = deployment.clone();
         self.to_touch.clear();
         let mut batches = vec![self.departed(&difference.departed)];

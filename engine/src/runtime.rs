@@ -104,6 +104,7 @@ impl Runtime {
                 restored: (0, 0),
                 measures: Measures::default(),
                 scratch: Scratch::default(),
+                held: None,
             };
             open_all(&mut worker)?;
             ready.push(worker);

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::formats::Formats;
+
 /// The next offset to read of each log: (topic, partition) → offset.
 pub type Positions = BTreeMap<(Arc<str>, u32), i64>;
 
@@ -132,7 +134,7 @@ pub enum Polled {
 /// What a worker reads. Only its own thread uses it.
 pub trait Source: Send {
     /// Fills `into`, which is cleared first, with the next records of one of the partitions, at most `max_rows`;
-    /// waits up to `timeout` for the first. Partitions take turns.
+    /// waits up to `timeout` for the first. Partitions take turns. With a `max_rows` of 0 it only tells of changes.
     ///
     /// # Errors
     /// When the source cannot be read; reading may be tried again.
@@ -165,6 +167,11 @@ pub trait Source: Send {
     /// has taken note.
     fn covered(&mut self, positions: &Positions, wait: bool) {
         let _ = (positions, wait);
+    }
+
+    /// What the records of each topic are.
+    fn formats(&self) -> Arc<Formats> {
+        Arc::default()
     }
 
     /// Called now and then while the worker waits for the sink, so that the source knows that it lives.

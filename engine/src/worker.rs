@@ -4,7 +4,8 @@
 //! dead letters to the [`outbox`](crate::outbox) through a bounded queue, lets time pass, and now and then hands
 //! over a checkpoint. Between two batches it takes a new program, where there is one, and answers questions about
 //! its state. Nothing else touches a partition, so there are no locks here. Partitions that come and go are the
-//! matter of [`handover`](crate::handover).
+//! matter of [`handover`](crate::handover), records
+//! whose schema is not there yet that of [`waiting`](crate::waiting).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,12 +15,14 @@ use std::time::{Duration, Instant};
 use crate::checkpoint::{Adoption, CheckpointError, CheckpointStore};
 use crate::decode::{EventBatch, Reason, Rejected, Topics};
 use crate::error::EngineError;
+use crate::formats::Away;
 use crate::outbox::{OutboxStatus, Outgoing};
 use crate::partition::{Late, Settings};
 use crate::result::ResultRow;
 pub use crate::running::{Backfill, Counts, Deployment, PartitionStatus, Programs, Running};
 use crate::sink::DeadLetter;
 use crate::source::{Polled, Positions, RawBatch, Source, SourceError};
+use crate::waiting::{Held, Waited};
 
 /// Milliseconds since the epoch.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -93,6 +96,8 @@ pub struct WorkerStatus {
     pub source_error: Option<String>,
     /// Whether it waits for the sink.
     pub waits_for_sink: bool,
+    /// Whether it waits for a schema, and reads nothing until it has it.
+    pub waits_for_schema: bool,
     /// Partitions restored so far, and how long that took at most, ms.
     pub restored: (u64, u64),
     /// Why the worker ended, if it failed.
@@ -135,6 +140,8 @@ pub struct Worker {
     pub measures: Measures,
     /// Room for a batch.
     pub scratch: Scratch,
+    /// Records whose schema cannot be had yet.
+    pub held: Option<Held>,
 }
 
 /// How large batches are and how long they take.
@@ -189,7 +196,7 @@ impl Worker {
                 while self.partitions[i].is_reached() {
                     self.repeat_change(i)?;
                 }
-                let lag = self.source.lag(self.partitions[i].number);
+                let lag = self.lag(self.partitions[i].number);
                 if self.partitions[i].has_caught_up(lag) {
                     if let Some(deployment) = self.partitions[i].deferred.take() {
                         self.deploy_to(i, &deployment)?;
@@ -369,6 +376,9 @@ impl Worker {
 
     /// Takes what the source has, up to a batch; returns whether it may have more.
     fn micro_batch(&mut self) -> Result<bool, WorkerError> {
+        if !self.take_held()? {
+            return Ok(false);
+        }
         let (mut rows, mut timeout) = (0, self.settings.linger);
         while rows < self.settings.batch_rows {
             let mut batch = std::mem::take(&mut self.scratch.batch);
@@ -384,14 +394,16 @@ impl Worker {
             }
             rows += batch.len();
             timeout = Duration::ZERO;
-            self.take(&batch)?;
-            self.scratch.batch = batch;
+            self.take(batch, 0, None)?;
+            if self.held.is_some() {
+                return Ok(false);
+            }
         }
         Ok(true)
     }
 
     /// Does what a poll without records asks for; returns whether there may be more to do at once.
-    fn without_records(&mut self, polled: Result<Polled, SourceError>) -> Result<bool, WorkerError> {
+    pub(crate) fn without_records(&mut self, polled: Result<Polled, SourceError>) -> Result<bool, WorkerError> {
         match polled {
             Ok(Polled::Assigned(partitions)) => self.assigned(&partitions).map(|()| true),
             Ok(Polled::Revoked { partitions, lost }) => self.revoked(&partitions, lost).map(|()| true),
@@ -406,19 +418,23 @@ impl Worker {
         }
     }
 
-    /// Runs a batch; where a change of program was noted within it, in parts.
-    fn take(&mut self, batch: &RawBatch) -> Result<(), WorkerError> {
+    /// Runs a batch from a record on; where a change of program was noted within it, in parts. What needs a schema that
+    /// cannot be had is held.
+    pub(crate) fn take(&mut self, batch: RawBatch, mut from: usize, waited: Option<Waited>) -> Result<(), WorkerError> {
         let Some(i) = self.partitions.iter().position(|p| p.number == batch.partition) else { return Ok(()) };
-        let mut from = 0;
         while from < batch.len() {
             while self.partitions[i].is_due(batch.log_of(from), batch.offsets[from]) {
                 self.repeat_change(i)?;
             }
             let running = &self.partitions[i];
             let to = (from + 1..batch.len()).find(|&r| running.is_due(batch.log_of(r), batch.offsets[r])).unwrap_or(batch.len());
-            self.process(i, batch, from..to)?;
+            if let Err(away) = self.process(i, &batch, from..to)? {
+                self.hold(Held { batch, from, away, since: Instant::now() }, waited);
+                return Ok(());
+            }
             from = to;
         }
+        self.scratch.batch = batch;
         Ok(())
     }
 
@@ -431,12 +447,14 @@ impl Worker {
         self.adopt(i, &deployment)
     }
 
-    fn process(&mut self, i: usize, batch: &RawBatch, records: std::ops::Range<usize>) -> Result<(), WorkerError> {
+    fn process(&mut self, i: usize, batch: &RawBatch, records: std::ops::Range<usize>) -> Result<Result<(), Away>, WorkerError> {
         let (started, now) = (Instant::now(), (self.clock)());
         let Scratch { events, rejected, late, rows, .. } = &mut self.scratch;
         let running = &mut self.partitions[i];
         let topics = Topics::Each(&batch.topic_of[records.clone()], &batch.topics);
-        running.decoder.decode(&batch.data, &batch.spans[records.clone()], topics, events, rejected);
+        if let Err(away) = running.decoder.decode(&batch.data, &batch.spans[records.clone()], topics, events, rejected) {
+            return Ok(Err(away));
+        }
         refuse_future(events, rejected, now.saturating_add(self.settings.max_future));
         running.state.process(events, rows, late).map_err(|source| WorkerError::Engine { partition: running.number, source })?;
         running.last_record = now;
@@ -459,7 +477,8 @@ impl Worker {
         if !letters.is_empty() {
             self.send(Outgoing::DeadLetters(letters))?;
         }
-        results.map_or(Ok(()), |r| self.send(Outgoing::Results(r)))
+        results.map_or(Ok(()), |r| self.send(Outgoing::Results(r)))?;
+        Ok(Ok(()))
     }
 
     /// Closes windows. A worker's time is the least watermark of its partitions that are not idle; when all are,
@@ -492,8 +511,9 @@ impl Worker {
         Ok(closed)
     }
 
+    /// While records wait for a schema nothing is read, and what is not read may be of any partition.
     fn is_idle(&self, partition: &Running, now: i64) -> bool {
-        now.saturating_sub(partition.last_record) >= self.settings.idle_timeout && self.source.lag(partition.number) == 0
+        self.held.is_none() && now.saturating_sub(partition.last_record) >= self.settings.idle_timeout && self.source.lag(partition.number) == 0
     }
 
     pub(crate) fn checkpoint(&mut self, done: Option<SyncSender<()>>) -> Result<(), WorkerError> {
@@ -527,8 +547,10 @@ impl Worker {
     /// Says how it stands.
     pub(crate) fn say(&self, source_error: Option<String>) {
         let now = (self.clock)();
-        let partitions = self.partitions.iter().map(|p| p.status(self.source.lag(p.number), self.is_idle(p, now))).collect();
-        *lock(&self.status) = WorkerStatus { partitions, sent: self.sent, source_error, restored: self.restored, ..WorkerStatus::default() };
+        let partitions = self.partitions.iter().map(|p| p.status(self.lag(p.number), self.is_idle(p, now))).collect();
+        let source_error = source_error.or_else(|| self.held.as_ref().map(|held| held.away.to_string()));
+        let waits_for_schema = self.held.is_some();
+        *lock(&self.status) = WorkerStatus { partitions, sent: self.sent, source_error, waits_for_schema, restored: self.restored, ..WorkerStatus::default() };
     }
 }
 

@@ -1,6 +1,8 @@
 //! The configuration: defaults, then a TOML file, then `COHORT_SECTION__KEY` of the environment, then flags. Every
 //! error names the key and where it was set.
 
+pub mod formats;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -14,6 +16,7 @@ use cohort_connectors::file::follow::Files;
 use cohort_connectors::kafka::Start;
 
 use crate::catalog::redacted;
+use formats::{FormatSection, RegistrySection};
 
 /// A length of time, written `30s`, `5m`, `1h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -213,6 +216,12 @@ pub struct Source {
     pub kafka: KafkaSource,
     /// Files, where those are the source.
     pub file: FileSource,
+    /// What records are, of topics without a format of their own.
+    pub format: FormatSection,
+    /// What records of single topics are.
+    pub formats: BTreeMap<String, FormatSection>,
+    /// Where schemas come from.
+    pub registry: RegistrySection,
 }
 
 /// `[time]`
@@ -470,6 +479,9 @@ impl Default for Config {
                     properties: Properties::default(),
                 },
                 file: FileSource::default(),
+                format: FormatSection::default(),
+                formats: BTreeMap::new(),
+                registry: RegistrySection::default(),
             },
             time: Time { out_of_orderness: Span(30_000), allowed_lateness: Span(0), idle_timeout: Span(30_000), max_future: Span(3_600_000) },
             engine: Engine { batch_rows: 65_536, batch_linger: Span(50), workers: 0, memory_limit: Size(1 << 30) },
@@ -549,6 +561,29 @@ impl Config {
     /// # Errors
     /// All that is wrong with them.
     pub fn load(file: Option<&Path>, flags: &[(String, String)]) -> Result<Config, ConfigErrors> {
+        let layers = Self::layers(file, flags)?;
+        let mut config: Config = layers.select(Profile::Default).extract().map_err(|e| ConfigErrors(explain(e)))?;
+        if config.checkpoint.url.is_empty() {
+            config.checkpoint.url = format!("file:{}", config.data.join("checkpoints").display());
+        }
+        if config.catalog.url.is_empty() {
+            config.catalog.url = format!("sqlite:{}", config.data.join("catalog.db").display());
+        }
+        let problems = config.problems();
+        if problems.is_empty() { Ok(config) } else { Err(ConfigErrors(problems)) }
+    }
+
+    /// Only what the layers say of records, for those who read them elsewhere.
+    ///
+    /// # Errors
+    /// All that is wrong with that.
+    pub fn load_source(file: Option<&Path>, flags: &[(String, String)]) -> Result<Source, ConfigErrors> {
+        let config: Config = Self::layers(file, flags)?.select(Profile::Default).extract().map_err(|e| ConfigErrors(explain(e)))?;
+        let problems = config.source.format_problems();
+        if problems.is_empty() { Ok(config.source) } else { Err(ConfigErrors(problems)) }
+    }
+
+    fn layers(file: Option<&Path>, flags: &[(String, String)]) -> Result<Figment, ConfigErrors> {
         let defaults = Figment::from(Serialized::defaults(Config::default()));
         let (mut layers, mut wrong) = (defaults.clone(), vec![]);
         let tables = tables(&defaults);
@@ -572,18 +607,7 @@ impl Config {
             let value = as_text(&defaults, key, text).map_or(value, |(_, text)| text);
             layers = add(layers, Figment::from((key.as_str(), value)), " on the command line");
         }
-        if !wrong.is_empty() {
-            return Err(ConfigErrors(wrong));
-        }
-        let mut config: Config = layers.select(Profile::Default).extract().map_err(|e| ConfigErrors(explain(e)))?;
-        if config.checkpoint.url.is_empty() {
-            config.checkpoint.url = format!("file:{}", config.data.join("checkpoints").display());
-        }
-        if config.catalog.url.is_empty() {
-            config.catalog.url = format!("sqlite:{}", config.data.join("catalog.db").display());
-        }
-        let problems = config.problems();
-        if problems.is_empty() { Ok(config) } else { Err(ConfigErrors(problems)) }
+        if wrong.is_empty() { Ok(layers) } else { Err(ConfigErrors(wrong)) }
     }
 
     /// What the types do not say.
@@ -620,6 +644,7 @@ impl Config {
         {
             check(true, format!("source.file.paths: {problem}"));
         }
+        self.source.format_problems().into_iter().chain(self.source.misplaced_formats()).for_each(|problem| check(true, problem));
         for sink in self.all_sinks() {
             let a = &sink.aerospike;
             let kind = sink.kind == SinkKind::Aerospike;
@@ -672,6 +697,7 @@ impl Config {
         shown.catalog.url = redacted(&shown.catalog.url);
         shown.rules.url = redacted(&shown.rules.url);
         shown.checkpoint.url = redacted(&shown.checkpoint.url);
+        shown.source.registry = shown.source.registry.redacted();
         shown.source.kafka.properties = shown.source.kafka.properties.redacted();
         for sink in shown.sinks.iter_mut().chain([&mut shown.sink]) {
             sink.kafka.properties = sink.kafka.properties.redacted();

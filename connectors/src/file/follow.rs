@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use cohort_engine::formats::Formats;
 use cohort_engine::source::{Polled, Positions, RawBatch, Source, SourceError};
 
 use crate::retained::{Records, Retained};
@@ -27,6 +28,8 @@ pub struct Files {
     files: Arc<[(Arc<str>, PathBuf)]>,
     /// The topic of their events.
     topic: Arc<str>,
+    /// What their lines are.
+    formats: Arc<Formats>,
 }
 
 impl Files {
@@ -46,7 +49,12 @@ impl Files {
             File::open(path).map_err(|e| wrong(path, e.to_string()))?;
         }
         let files = paths.iter().map(|p| (p.display().to_string().into(), p.clone())).collect();
-        Ok(Files { files, topic: topic.into() })
+        Ok(Files { files, topic: topic.into(), formats: Arc::default() })
+    }
+
+    /// The same files, whose lines are of other formats.
+    pub fn with_formats(self, formats: Arc<Formats>) -> Self {
+        Files { formats, ..self }
     }
 
     fn reader(&self, from: &Positions) -> Result<Reader, SourceError> {
@@ -207,6 +215,10 @@ impl Source for Follow {
         Ok(())
     }
 
+    fn formats(&self) -> Arc<Formats> {
+        Arc::clone(&self.reader.files.formats)
+    }
+
     /// Lines that are left, by the length of those that were read.
     fn lag(&self, _: u32) -> u64 {
         let length = self.reader.bytes.checked_div(self.reader.lines).map_or(LIKELY, |bytes| bytes + 1);
@@ -256,5 +268,9 @@ impl Records for Lines {
 
     fn positions(&self) -> &Positions {
         &self.positions
+    }
+
+    fn formats(&self) -> Arc<Formats> {
+        Arc::clone(&self.reader.files.formats)
     }
 }

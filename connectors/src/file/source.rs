@@ -1,14 +1,20 @@
-//! Files → chunks of whole lines, in the order given.
+//! Files → chunks of whole lines, or of Avro records, in the order given.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow_json::LineDelimitedWriter;
+use cohort_engine::formats::avro::Schema;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit};
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
+use super::container::{Block, Container, MAGIC};
 use crate::error::ConnectorError;
 
 /// Bytes that are read at a time.
@@ -19,8 +25,19 @@ const READ_BYTES: usize = 1 << 20;
 pub struct Chunk {
     /// The lines, each but perhaps the last with its newline.
     pub data: Vec<u8>,
-    /// Number of the first line within all input, from 0.
+    /// Number of the first line within all input, from 0; records of Avro count as lines.
     pub first_line: u64,
+    /// For records of Avro, what they are.
+    pub avro: Option<AvroRecords>,
+}
+
+/// What the bytes of Avro records are.
+#[derive(Debug)]
+pub struct AvroRecords {
+    /// The schema that they were written with.
+    pub schema: Arc<Schema>,
+    /// Where each begins and ends.
+    pub spans: Vec<(u32, u32)>,
 }
 
 /// Reads files one after the other, a chunk of at most so many lines at a time.
@@ -31,9 +48,14 @@ pub struct FileSource {
     lines: usize,
     next_line: u64,
     bytes: u64,
+    /// Chunks that are ready, before `rest`.
+    ready: VecDeque<Chunk>,
+    /// Whether all columns of Parquet are wanted.
+    whole_rows: bool,
 }
 
 enum Input {
+    Avro(Box<Container<BufReader<File>>>),
     Text(Box<dyn Read + Send>),
     Parquet(Box<ParquetRecordBatchReader>),
 }
@@ -41,7 +63,21 @@ enum Input {
 impl FileSource {
     /// A source of chunks of at most `lines` lines; `-` is standard input.
     pub fn new(files: Vec<PathBuf>, lines: usize) -> Self {
-        FileSource { files: files.into_iter(), current: None, rest: vec![], lines: lines.max(1), next_line: 0, bytes: 0 }
+        FileSource {
+            files: files.into_iter(),
+            current: None,
+            rest: vec![],
+            lines: lines.max(1),
+            next_line: 0,
+            bytes: 0,
+            ready: VecDeque::new(),
+            whole_rows: false,
+        }
+    }
+
+    /// The same, with all columns of Parquet as the fields of a record, for a mapping to choose from.
+    pub fn with_whole_rows(self) -> Self {
+        FileSource { whole_rows: true, ..self }
     }
 
     /// Bytes of lines that were read.
@@ -57,6 +93,9 @@ impl FileSource {
         let mut searched = 0;
         let mut found = 0;
         loop {
+            if let Some(chunk) = self.ready.pop_front() {
+                return Ok(Some(chunk));
+            }
             // Where the chunk's last line ends, once there are enough.
             let mut end = None;
             for at in memchr::memchr_iter(b'\n', &self.rest[searched..]) {
@@ -83,7 +122,24 @@ impl FileSource {
         let first_line = self.next_line;
         self.next_line += memchr::memchr_iter(b'\n', &data).count() as u64 + u64::from(!data.ends_with(b"\n"));
         self.bytes += data.len() as u64;
-        Chunk { data, first_line }
+        Chunk { data, first_line, avro: None }
+    }
+
+    /// Makes chunks of a block of Avro records; what is left of a file before goes first.
+    fn add_block(&mut self, schema: &Arc<Schema>, block: &Block) {
+        if !self.rest.is_empty() {
+            let before = self.cut(self.rest.len());
+            self.ready.push_back(before);
+        }
+        for spans in block.spans.chunks(self.lines) {
+            let (from, to) = (spans[0].0, spans[spans.len() - 1].1);
+            let data = block.data[from as usize..to as usize].to_vec();
+            self.bytes += data.len() as u64;
+            let first_line = self.next_line;
+            self.next_line += spans.len() as u64;
+            let spans = spans.iter().map(|(start, end)| (start - from, end - from)).collect();
+            self.ready.push_back(Chunk { data, first_line, avro: Some(AvroRecords { schema: Arc::clone(schema), spans }) });
+        }
     }
 
     /// Reads more into `rest`; false at the end of all files.
@@ -99,6 +155,15 @@ impl FileSource {
             }
             let Some((name, input)) = &mut self.current else { continue };
             let more = match input {
+                Input::Avro(container) => match container.next_block() {
+                    Ok(Some(block)) => {
+                        let schema = Arc::clone(&container.schema);
+                        self.add_block(&schema, &block);
+                        true
+                    }
+                    Ok(None) => false,
+                    Err(message) => return Err(ConnectorError::Avro { what: name.clone(), message }),
+                },
                 Input::Text(reader) => {
                     let before = self.rest.len();
                     let read = reader.by_ref().take(READ_BYTES as u64).read_to_end(&mut self.rest).map_err(ConnectorError::io(name.clone()))?;
@@ -109,7 +174,8 @@ impl FileSource {
                     Some(batch) => {
                         let failed = |message: String| ConnectorError::Parquet { what: name.clone(), message };
                         let batch = batch.map_err(|e| failed(e.to_string()))?;
-                        write_rows(&batch, &mut self.rest).map_err(|e| failed(e.to_string()))?;
+                        let written = if self.whole_rows { write_whole(&batch, &mut self.rest) } else { write_rows(&batch, &mut self.rest) };
+                        written.map_err(|e| failed(e.to_string()))?;
                         true
                     }
                     None => false,
@@ -142,7 +208,17 @@ fn open(path: &Path) -> Result<Input, ConnectorError> {
     if magic.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
         return Ok(Input::Text(Box::new(zstd::Decoder::new(reader).map_err(failed())?)));
     }
+    if magic.starts_with(MAGIC) {
+        return Container::open(reader).map(|c| Input::Avro(Box::new(c))).map_err(|message| ConnectorError::Avro { what: name, message });
+    }
     Ok(Input::Text(Box::new(reader)))
+}
+
+/// Parquet rows as JSON records of all their columns.
+fn write_whole(batch: &RecordBatch, out: &mut Vec<u8>) -> Result<(), datafusion::arrow::error::ArrowError> {
+    let mut writer = LineDelimitedWriter::new(out);
+    writer.write(batch)?;
+    writer.finish()
 }
 
 /// Parquet rows as the JSON records that they stand for. Columns go by their JSON or their SQL names.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use cohort_engine::formats::Formats;
 use cohort_engine::source::{Positions, RawBatch, SourceError};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
@@ -62,7 +63,13 @@ impl Retained for KafkaHistory {
 
     fn open(&self, partition: u32, from: &Positions) -> Result<Box<dyn Records>, SourceError> {
         let log = self.options.rekey.then(|| Arc::clone(&self.logs[0]));
-        Ok(Box::new(TopicRecords { bounded: Bounded::open(&self.options, from)?, partition, positions: from.clone(), log }))
+        Ok(Box::new(TopicRecords {
+            bounded: Bounded::open(&self.options, from)?,
+            partition,
+            positions: from.clone(),
+            log,
+            formats: Arc::clone(&self.options.formats),
+        }))
     }
 }
 
@@ -71,6 +78,7 @@ struct TopicRecords {
     partition: u32,
     positions: Positions,
     log: Option<Arc<str>>,
+    formats: Arc<Formats>,
 }
 
 impl Records for TopicRecords {
@@ -92,5 +100,9 @@ impl Records for TopicRecords {
 
     fn positions(&self) -> &Positions {
         &self.positions
+    }
+
+    fn formats(&self) -> Arc<Formats> {
+        Arc::clone(&self.formats)
     }
 }

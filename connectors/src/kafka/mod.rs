@@ -11,8 +11,10 @@ pub mod rekey;
 pub mod source;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use cohort_engine::formats::Formats;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
@@ -49,6 +51,8 @@ pub struct KafkaOptions {
     pub rekey: bool,
     /// Bytes that may be fetched ahead of a worker.
     pub fetch_ahead: usize,
+    /// What the records of each topic are.
+    pub formats: Arc<Formats>,
 }
 
 /// A call to Kafka that failed.

@@ -12,6 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use cohort_engine::decode::{EventBatch, Projection, Topics};
+use cohort_engine::formats::Decoder;
 use cohort_engine::source::{Positions, RawBatch, SourceError};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -237,6 +239,27 @@ impl Work {
         Ok(positions)
     }
 
+    /// The user of each record, if it has one.
+    fn users<'a>(&self, records: &'a RawBatch) -> Result<Vec<Option<Cow<'a, [u8]>>>, SourceError> {
+        let formats = &self.options.formats;
+        if formats.are_plain() {
+            let bytes = |user: Cow<'a, str>| match user {
+                Cow::Borrowed(user) => Cow::Borrowed(user.as_bytes()),
+                Cow::Owned(user) => Cow::Owned(user.into_bytes()),
+            };
+            return Ok((0..records.len()).map(|r| user(records.payload(r)).map(bytes)).collect());
+        }
+        let (mut events, mut rejected) = (EventBatch::default(), vec![]);
+        let topics = Topics::Each(&records.topic_of, &records.topics);
+        let decoded = Decoder::new(Projection::default(), formats).decode(&records.data, &records.spans, topics, &mut events, &mut rejected);
+        decoded.map_err(|away| SourceError { source_name: "rekey".into(), message: away.to_string(), fatal: false })?;
+        let mut users = vec![None; records.len()];
+        for (row, record) in events.records.iter().enumerate() {
+            users[*record as usize] = Some(Cow::Owned(events.users.get(row).to_vec()));
+        }
+        Ok(users)
+    }
+
     fn write(&self, producer: &mut KafkaProducer, batch: &Batch, bounded: &Bounded, elector: &BaseConsumer<Elector>) -> Result<(), SourceError> {
         let mut offsets = TopicPartitionList::new();
         for lane in &bounded.lanes {
@@ -246,10 +269,10 @@ impl Work {
         let group = group.ok_or_else(|| SourceError { source_name: "rekey".into(), message: "is no member of its group".into(), fatal: false })?;
         let to = self.options.rekeyed();
         let records = &batch.records;
-        let keys: Vec<Option<Cow<'_, str>>> = (0..records.len()).map(|r| user(records.payload(r))).collect();
+        let keys = self.users(records)?;
         let outgoing = (0..records.len()).map(|r| Outgoing {
             topic: &to,
-            key: keys[r].as_deref().map(str::as_bytes),
+            key: keys[r].as_deref(),
             value: records.payload(r),
             time: Some(batch.times[r].max(0)),
             headers: vec![(TOPIC, records.topic(r).to_string())],

@@ -14,6 +14,7 @@ use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use cohort_engine::formats::Formats;
 use cohort_engine::source::{Polled, Positions, RawBatch, Source, SourceError};
 use rdkafka::bindings::{rd_kafka_get_watermark_offsets, rd_kafka_resp_err_t};
 use rdkafka::client::ClientContext;
@@ -495,6 +496,10 @@ impl Source for KafkaSource {
             Ok(Err(error)) => tracing::warn!(%error, "kafka: commit"),
             Err(_) => tracing::warn!(after = ?COMMIT, "kafka: commit: no answer"),
         }
+    }
+
+    fn formats(&self) -> Arc<Formats> {
+        Arc::clone(&self.options.formats)
     }
 
     fn keep_alive(&mut self) {

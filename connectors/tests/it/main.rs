@@ -8,7 +8,13 @@ mod aerospike;
 mod aerospike_double;
 mod aerospike_failures;
 mod aerospike_flushes;
+#[allow(dead_code, missing_docs)]
+mod avro_bytes;
+mod container;
 mod double;
 mod follow;
 mod kafka;
 mod profiles;
+mod registry;
+#[allow(dead_code)]
+mod registry_double;

@@ -6,11 +6,10 @@
 //! where that fails. Before all that, [`Layouts`] tries whether the record looks like earlier ones.
 
 mod layout;
-mod scan;
+pub(crate) mod scan;
 
-use super::{
-    EventBatch, MAX_TIMESTAMP_MS, MAX_USER_ID_BYTES, Projection, Reason, Rejected, TEXT_NULL, TEXT_OTHER, TextColumn, TextColumnSpec, TextField, Topics,
-};
+use super::columns::{Dictionary, clear, push_text};
+use super::{EventBatch, MAX_TIMESTAMP_MS, MAX_USER_ID_BYTES, Projection, Reason, Rejected, TextField, Topics};
 use layout::{Field, Found, Layouts, is_user_id};
 use scan::{Fault, Scanner, Token};
 
@@ -61,32 +60,6 @@ struct Record {
     scratch: Vec<u8>,
 }
 
-/// Looks up dictionary ids; remembers the last text, as producers repeat themselves.
-struct Dictionary {
-    ids: std::sync::Arc<rustc_hash::FxHashMap<Box<[u8]>, u32>>,
-    /// The few texts of a small dictionary, tried in turn before hashing.
-    small: Vec<(Box<[u8]>, u32)>,
-}
-
-const SMALL_DICTIONARY: usize = 8;
-
-impl Dictionary {
-    fn new(spec: &TextColumnSpec) -> Option<Self> {
-        let ids = spec.dictionary.clone()?;
-        let mut small: Vec<_> = if ids.len() <= SMALL_DICTIONARY { ids.iter().map(|(k, v)| (k.clone(), *v)).collect() } else { vec![] };
-        small.sort_by_key(|(_, id)| *id);
-        Some(Dictionary { ids, small })
-    }
-
-    #[inline]
-    fn id(&self, text: &[u8]) -> u32 {
-        if self.ids.len() <= SMALL_DICTIONARY {
-            return self.small.iter().find(|(k, _)| **k == *text).map_or(TEXT_OTHER, |(_, id)| *id);
-        }
-        self.ids.get(text).copied().unwrap_or(TEXT_OTHER)
-    }
-}
-
 impl JsonDecoder {
     /// A decoder for a projection.
     pub fn new(projection: Projection) -> Self {
@@ -115,26 +88,41 @@ impl JsonDecoder {
     /// Decodes the records `data[start..end]` of `spans` into `out`; those that break a rule go to
     /// `rejected`. Both are cleared first.
     pub fn decode(&mut self, data: &[u8], spans: &[(u32, u32)], topics: Topics<'_>, out: &mut EventBatch, rejected: &mut Vec<Rejected>) {
-        self.clear(out);
+        clear(&self.projection, out);
         rejected.clear();
         let all_utf8 = simdutf8::basic::from_utf8(data).is_ok();
-        for (i, &(start, end)) in spans.iter().enumerate() {
-            let record = data.get(start as usize..end as usize).unwrap_or_default();
-            let outcome = if !all_utf8 && std::str::from_utf8(record).is_err() {
-                Err(Reason::NotUtf8)
-            } else if let Some(fields) = self.foretold(data, start as usize, end as usize) {
-                Ok(fields)
-            } else {
-                self.read(record).and_then(|()| self.check(record)).inspect(|_| self.learn(record))
-            };
-            match outcome {
-                Ok((user, event_type, time)) => self.append(record, user, event_type, time, topics, i as u32, out),
-                // What is no UTF-8 by itself may be, with its neighbours in memory.
-                Err(reason) => {
-                    let reason = if std::str::from_utf8(record).is_err() { Reason::NotUtf8 } else { reason };
-                    rejected.push(Rejected { record: i as u32, reason });
-                }
+        for (i, &span) in spans.iter().enumerate() {
+            if let Err(reason) = self.add(data, span, (i as u32, topics), all_utf8, out) {
+                rejected.push(Rejected { record: i as u32, reason });
             }
+        }
+    }
+
+    /// Decodes one more record, of an index within the raw batch, into `out`; `is_utf8` when it is known to be.
+    #[inline]
+    pub(crate) fn add(
+        &mut self,
+        data: &[u8],
+        (start, end): (u32, u32),
+        (index, topics): (u32, Topics<'_>),
+        is_utf8: bool,
+        out: &mut EventBatch,
+    ) -> Result<(), Reason> {
+        let record = data.get(start as usize..end as usize).unwrap_or_default();
+        let outcome = if !is_utf8 && std::str::from_utf8(record).is_err() {
+            Err(Reason::NotUtf8)
+        } else if let Some(fields) = self.foretold(data, start as usize, end as usize) {
+            Ok(fields)
+        } else {
+            self.read(record).and_then(|()| self.check(record)).inspect(|_| self.learn(record))
+        };
+        match outcome {
+            Ok((user, event_type, time)) => {
+                self.append(record, user, event_type, time, topics, index, out);
+                Ok(())
+            }
+            // What is no UTF-8 by itself may be, with its neighbours in memory.
+            Err(reason) => Err(if std::str::from_utf8(record).is_err() { Reason::NotUtf8 } else { reason }),
         }
     }
 
@@ -168,31 +156,6 @@ impl JsonDecoder {
             let keys = &self.keys;
             self.layouts.learn(record, |name| keys.iter().position(|(k, _)| **k == *name).map_or(Field::None, |i| Field::Key(i as u16)));
         }
-    }
-
-    fn clear(&self, out: &mut EventBatch) {
-        out.users.clear();
-        out.users.offsets.push(0);
-        out.times.clear();
-        out.values.clear();
-        out.values_valid.clear();
-        out.records.clear();
-        out.texts.resize_with(self.projection.texts.len(), TextColumn::default);
-        for text in &mut out.texts {
-            text.ids.clear();
-            text.text.clear();
-            text.valid.clear();
-        }
-        out.metadata = self.projection.metadata.then(|| {
-            let mut map = out.metadata.take().unwrap_or_default();
-            map.offsets.clear();
-            map.offsets.push(0);
-            map.valid.clear();
-            map.keys.clear();
-            map.values.clear();
-            map.values_valid.clear();
-            map
-        });
     }
 
     /// Reads one record into `self.record`.
@@ -349,18 +312,7 @@ impl JsonDecoder {
     }
 }
 
-#[inline]
-fn push_text(spec: &TextColumnSpec, dictionary: &Option<Dictionary>, column: &mut TextColumn, text: Option<&[u8]>) {
-    if let Some(dictionary) = dictionary {
-        column.ids.push(text.map_or(TEXT_NULL, |t| dictionary.id(t)));
-    }
-    if spec.text {
-        column.text.push(text.unwrap_or_default());
-        column.valid.push(text.is_some());
-    }
-}
-
-fn fault(fault: Fault) -> Reason {
+pub(crate) fn fault(fault: Fault) -> Reason {
     match fault {
         Fault::TooDeep => Reason::TooDeep,
         Fault::Syntax => Reason::NotJson,

@@ -4,6 +4,7 @@
 //! that some segment reads. Records that break a rule are *rejected*: they become dead letters with a
 //! [`Reason`] and never reach a window. Nothing here knows windows, users' state or time.
 
+pub(crate) mod columns;
 pub mod json;
 
 use std::sync::Arc;
@@ -25,6 +26,16 @@ pub const MAX_DEPTH: usize = 128;
 pub enum Reason {
     /// Larger than the largest record accepted.
     TooLarge,
+    /// Without the bytes that name its schema.
+    NotFramed,
+    /// Its schema is not known to the registry.
+    UnknownSchema,
+    /// Its schema cannot be used: of another kind, or not well-formed.
+    UnusableSchema,
+    /// Not what its Avro schema says.
+    NotAvro,
+    /// Not what its Protobuf message says.
+    NotProtobuf,
     /// Not valid UTF-8.
     NotUtf8,
     /// Nested deeper than [`MAX_DEPTH`].
@@ -68,6 +79,11 @@ impl Reason {
     pub fn as_str(self) -> &'static str {
         match self {
             Reason::TooLarge => "too_large",
+            Reason::NotFramed => "not_framed",
+            Reason::UnknownSchema => "unknown_schema",
+            Reason::UnusableSchema => "unusable_schema",
+            Reason::NotAvro => "not_avro",
+            Reason::NotProtobuf => "not_protobuf",
             Reason::NotUtf8 => "not_utf8",
             Reason::TooDeep => "too_deep",
             Reason::NotJson => "not_json",

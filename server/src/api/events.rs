@@ -23,6 +23,7 @@ use super::extract::{Body, Query, at_most};
 use super::problem::{ApiResult, Problem};
 use super::segments::blocking;
 use super::wrong;
+use crate::config::Source;
 use crate::generate::{Generator, GeneratorConfig, Topic};
 use crate::service::connect::Intake;
 
@@ -193,6 +194,10 @@ fn accept(app: &App, body: &[u8], lines: bool, topic: Option<&str>) -> ApiResult
     bad.sort_unstable();
     if matches!(app.intake, Intake::Closed) {
         return Err(Problem::new(StatusCode::CONFLICT, "no-intake", "events come from files, and none over HTTP").hint("see source.kind in the configuration"));
+    }
+    if let Some((record, _)) = good.iter().find(|(record, _)| !app.intake.takes(record.topic)) {
+        let what = format!("records of {} are no plain JSON events, and are written to Kafka by others", record.topic);
+        return Err(Problem::new(StatusCode::CONFLICT, "no-intake", what).hint("see source.format and source.formats in the configuration"));
     }
     if !good.is_empty() {
         app.intake.append(&good, now).map_err(|e| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "source-unavailable", e).hint("try again"))?;
@@ -382,8 +387,9 @@ pub struct Letter {
 }
 
 impl Letter {
-    fn new((id, kept): (u64, Kept)) -> Self {
-        let error = wrong::in_words(&kept.reason, &kept.raw, kept.at);
+    fn new((id, kept): (u64, Kept), source: &Source) -> Self {
+        let plain = source.format_of(&kept.topic).is_plain();
+        let error = wrong::in_words(&kept.reason, &kept.raw, kept.at, plain);
         let text = String::from_utf8(kept.raw);
         let hex = text.as_ref().err().map(|e| e.as_bytes().iter().map(|b| format!("{b:02x}")).collect());
         let offset = Some(kept.offset).filter(|o| *o >= 0);
@@ -398,7 +404,7 @@ pub async fn dead_letters(State(app): State<App>, Query(filter): Query<LetterFil
     let newest = blocking(move || {
         let fits = |k: &Kept| filter.reason.as_deref().is_none_or(|r| r == k.reason) && filter.topic.as_deref().is_none_or(|t| t == k.topic);
         let newest = app.dead_letters.newest(filter.before, limit, fits)?;
-        Ok::<_, EmbeddedError>(newest.into_iter().map(Letter::new).collect())
+        Ok::<_, EmbeddedError>(newest.into_iter().map(|kept| Letter::new(kept, &app.config.source)).collect())
     });
     Ok(Json(newest.await??))
 }

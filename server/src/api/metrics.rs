@@ -13,7 +13,7 @@ use super::auth::Tokens;
 use super::problem::ApiResult;
 use super::status::{aerospike, checkpoint};
 
-const COUNTERS: [(&str, &str); 22] = [
+const COUNTERS: [(&str, &str); 24] = [
     ("cohort_events_total", "Events that were accepted."),
     ("cohort_bytes_total", "Bytes of records."),
     ("cohort_rekeyed_records_total", "Records that were written anew by user."),
@@ -32,13 +32,15 @@ const COUNTERS: [(&str, &str); 22] = [
     ("cohort_aerospike_breaker_opened_total", "Times that the breaker opened."),
     ("cohort_checkpoints_total", "Checkpoints that were published."),
     ("cohort_rules_feed_errors_total", "Times that the feed of rules could not be read or taken over."),
+    ("cohort_schema_requests_total", "Schemas that a registry was asked for, by what came of it: found, unknown, failed."),
+    ("cohort_schema_waits_total", "Times that a worker began to wait for a schema."),
     ("cohort_http_events_rejected_total", "Records that came over HTTP and were not accepted."),
     ("cohort_http_requests_total", "Requests, by route and status."),
     ("cohort_postgres_connections_total", "Connections of PostgreSQL's clients, by what became of them."),
     ("cohort_postgres_statements_total", "Statements of PostgreSQL's clients, by whether they went well."),
 ];
 
-const GAUGES: [(&str, &str); 17] = [
+const GAUGES: [(&str, &str); 18] = [
     ("cohort_consumer_lag", "Records that are not read yet."),
     ("cohort_watermark_lag_seconds", "How far the watermark lies behind the clock."),
     ("cohort_state_groups", "Groups of a user and a window or pane."),
@@ -46,6 +48,7 @@ const GAUGES: [(&str, &str); 17] = [
     ("cohort_state_spilled_bytes", "Bytes of state in files, as memory was short."),
     ("cohort_memberships", "Users in segments, once for each segment."),
     ("cohort_worker_up", "Whether a worker runs: 1, or 0 when it failed."),
+    ("cohort_worker_waits_for_schema", "Whether a worker reads nothing until it has a schema: 1, or 0."),
     ("cohort_sink_queue", "Batches of results that wait for the sink."),
     ("cohort_aerospike_breaker_open", "Whether the breaker is open: 1, or 0."),
     ("cohort_checkpoint_seconds", "Time that the last checkpoint took."),
@@ -110,6 +113,7 @@ fn observe(app: &App) {
             gauge!("cohort_state_spilled_bytes", &label).set(p.spilled_bytes as f64);
             gauge!("cohort_memberships", &label).set(p.members as f64);
         }
+        gauge!("cohort_worker_waits_for_schema", "worker" => w.to_string()).set(if worker.waits_for_schema { 1.0 } else { 0.0 });
         gauge!("cohort_worker_up", "worker" => w.to_string()).set(if worker.failed.is_none() { 1.0 } else { 0.0 });
     }
     counter!("cohort_sink_results_total").absolute(outbox.results.load(Ordering::Relaxed));

@@ -8,16 +8,16 @@ use axum::http::{HeaderMap, StatusCode};
 use cohort_compiler::{CompileOptions, SourceKind, SourceText, compile};
 use cohort_connectors::aerospike::record;
 use cohort_connectors::embedded::profiles as embedded;
-use cohort_engine::decode::json::JsonDecoder;
 use cohort_engine::decode::{EventBatch, Topics};
 use cohort_engine::events::projection;
+use cohort_engine::formats::Decoder;
 use cohort_engine::membership::NEVER;
 use cohort_engine::partition::why::Why;
 use cohort_engine::source::{RawBatch, SourceError};
 use cohort_engine::window::why::{Amount, Standing};
 use cohort_engine::{Partition, Settings};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use utoipa::{IntoParams, ToSchema};
 
@@ -28,6 +28,7 @@ use super::problem::{ApiResult, Problem};
 use super::segments::blocking;
 use crate::config;
 use crate::service::results::SegmentResult;
+use crate::service::shown::Shown;
 
 /// Which users to list.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -364,7 +365,6 @@ fn newest_events(app: &App, partition: u32, user: &str, segment: &cohort_compile
     let Ok(program) = compile(&[text], &CompileOptions::default()) else { return Ok(vec![]) };
     let program = std::sync::Arc::new(program);
     let mut state = Partition::new(std::sync::Arc::clone(&program), Settings::default());
-    let mut decoder = JsonDecoder::new(projection(&program));
     let failed = |e: SourceError| e.to_string();
     let (first, mut until) = app.retained.range(partition).map_err(failed)?;
     let (mut found, mut batch, mut events, mut rejected) = (vec![], RawBatch::default(), EventBatch::default(), vec![]);
@@ -372,17 +372,19 @@ fn newest_events(app: &App, partition: u32, user: &str, segment: &cohort_compile
         let from = app.retained.back(partition, &until, step).map_err(failed)?;
         let mut records = app.retained.open(partition, &from).map_err(failed)?;
         let mut newer = vec![];
+        let mut decoder = Decoder::new(projection(&program), &records.formats());
+        let mut shown = Shown::new(records.formats());
         loop {
             records.read(&until, STEP, &mut batch).map_err(failed)?;
             if batch.is_empty() {
                 break;
             }
             let topics = Topics::Each(&batch.topic_of, &batch.topics);
-            decoder.decode(&batch.data, &batch.spans, topics, &mut events, &mut rejected);
+            decoder.decode(&batch.data, &batch.spans, topics, &mut events, &mut rejected).map_err(|e| e.to_string())?;
             let takes = state.takes(&events).map_err(|e| e.to_string())?;
             for i in (0..events.len()).filter(|&i| takes[i] && events.users.get(i) == user.as_bytes()) {
                 let record = events.records[i] as usize;
-                let mut event: Map<String, Value> = serde_json::from_slice(batch.payload(record)).unwrap_or_default();
+                let mut event = shown.event(&batch, record).unwrap_or_default();
                 event.insert("topic".into(), json!(&**batch.topic(record)));
                 event.insert("offset".into(), json!(batch.offsets[record]));
                 newer.push(Value::Object(event));

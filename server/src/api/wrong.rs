@@ -7,8 +7,9 @@ use cohort_engine::decode::{MAX_DEPTH, MAX_USER_ID_BYTES};
 /// Records up to here are looked into.
 const LOOKED_INTO: usize = 64 << 10;
 
-/// What is wrong with a record, by its reason and what is in it. `at` is when it was found, ms since the epoch.
-pub fn in_words(reason: &str, raw: &[u8], at: i64) -> String {
+/// What is wrong with a record, by its reason and what is in it. `at` is when it was found, ms since the epoch; `plain`,
+/// whether it should have been a plain JSON event.
+pub fn in_words(reason: &str, raw: &[u8], at: i64, plain: bool) -> String {
     let field = match reason {
         "missing_user_id" | "invalid_user_id" | "empty_user_id" | "user_id_too_long" => "userId",
         "missing_event_type" | "invalid_event_type" | "empty_event_type" => "eventType",
@@ -18,6 +19,10 @@ pub fn in_words(reason: &str, raw: &[u8], at: i64) -> String {
         "invalid_metadata" => "metadata",
         _ => return of_record(reason, raw),
     };
+    if !plain {
+        let what = reason.replace('_', " ");
+        return format!("{what}: {field} is where source.format in the configuration says");
+    }
     let record = (raw.len() <= LOOKED_INTO && reason != "too_deep").then(|| serde_json::from_slice::<Value>(raw).ok()).flatten();
     let value = record.as_ref().and_then(|r| r.get(field));
     match (reason, value) {
@@ -38,6 +43,11 @@ pub fn in_words(reason: &str, raw: &[u8], at: i64) -> String {
 /// What is wrong with a record as a whole.
 fn of_record(reason: &str, raw: &[u8]) -> String {
     match reason {
+        "not_framed" => "it does not begin with a zero byte and the id of its schema".into(),
+        "unknown_schema" => format!("the registry does not know its schema{}", id(raw)),
+        "unusable_schema" => format!("its schema{} cannot be used: it is of another kind than source.format says, or broken", id(raw)),
+        "not_avro" => "it is not what its Avro schema says, or cut".into(),
+        "not_protobuf" => "it is not what its Protobuf message says, or cut".into(),
         "not_utf8" => {
             let valid = std::str::from_utf8(raw).map_or_else(|e| e.valid_up_to(), str::len);
             format!("it is not UTF-8 text from byte {valid} on")
@@ -56,6 +66,14 @@ fn of_record(reason: &str, raw: &[u8]) -> String {
         "too_large" => format!("it is larger than records may be: {} bytes", raw.len()),
         "late" => "it came after a window that it belongs to had closed; it counts in those that were open".into(),
         other => other.replace('_', " "),
+    }
+}
+
+/// The id of a record's schema.
+fn id(raw: &[u8]) -> String {
+    match raw {
+        [0, a, b, c, d, ..] => format!(" {}", u32::from_be_bytes([*a, *b, *c, *d])),
+        _ => String::new(),
     }
 }
 

@@ -79,6 +79,7 @@ pub async fn measure(params: &Params<'_>) -> Result<Value> {
         start: Start::Earliest,
         rekey: false,
         fetch_ahead: 64 << 20,
+        formats: Arc::default(),
     };
     let program = run::compile(params.workload)?;
     let streams = run::generate(params.workload, params.workers);

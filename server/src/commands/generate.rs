@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -113,6 +114,7 @@ fn to_kafka(args: &Args, config: GeneratorConfig) -> Result<()> {
         start: Start::Latest,
         rekey: false,
         fetch_ahead: 0,
+        formats: Arc::default(),
     };
     if let Some(partitions) = args.create_topics {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

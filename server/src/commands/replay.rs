@@ -24,7 +24,8 @@ use serde_json::json;
 /// Flags of `cohort replay`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Events: JSON Lines (plain, .gz, .zst; - for standard input) or Parquet, in the order given.
+    /// Events: JSON Lines (plain, .gz, .zst; - for standard input), Parquet, or Avro object container files, in the order
+    /// given.
     #[arg(long, required = true, num_args = 1..)]
     input: Vec<PathBuf>,
     /// SQL files with segments.
@@ -75,6 +76,9 @@ pub struct Args {
     /// Prints a table of segments at the end.
     #[arg(long)]
     table: bool,
+    /// Records of another shape: source.format, or source.formats of --topic, says where their fields are.
+    #[command(flatten)]
+    config: super::serve::ConfigArgs,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -128,6 +132,7 @@ pub fn run(args: Args) -> Result<()> {
         return Err(super::Usage(format!("{}: no such file", input.display())).into());
     }
     overwrites_nothing_read(&args)?;
+    let (mapping, reader_schema) = args.config.load_source()?.of_files(args.topic.as_deref()).map_err(super::Usage)?;
     let writer = ResultWriter::create(&args.output)?;
     let dead: Option<Box<dyn Write + Send>> = match &args.dead_letters {
         Some(path) => Some(create(path)?),
@@ -150,9 +155,14 @@ pub fn run(args: Args) -> Result<()> {
             spill: args.spill.clone(),
         },
         topic: args.topic.clone(),
+        mapping,
+        reader_schema,
     };
     let progress = Progress::default();
-    let source = FileSource::new(args.input.clone(), args.batch_rows as usize);
+    let mut source = FileSource::new(args.input.clone(), args.batch_rows as usize);
+    if options.mapping.is_some() {
+        source = source.with_whole_rows();
+    }
     let started = Instant::now();
     let summary = with_progress(&progress, || replay(&program, source, writer, dead, &options, &progress, |p| members.add(&program, p)))?;
     let seconds = started.elapsed().as_secs_f64();
@@ -266,7 +276,14 @@ fn table(program: &Program, summary: &ReplaySummary, members: &Members) -> comfy
 
 /// Runs a program over files and notes rows and time of each operator in its graph.
 pub fn measure(program: &Arc<Program>, input: &[PathBuf], graph: &mut Graph) -> Result<()> {
-    let options = ReplayOptions { partitions: 1, workers: 1, settings: Settings { memory_limit: usize::MAX, ..Settings::default() }, topic: None };
+    let options = ReplayOptions {
+        partitions: 1,
+        workers: 1,
+        settings: Settings { memory_limit: usize::MAX, ..Settings::default() },
+        topic: None,
+        mapping: None,
+        reader_schema: None,
+    };
     let (progress, source) = (Progress::default(), FileSource::new(input.to_vec(), 65_536));
     let mut families = vec![Measured::default(); program.families.len()];
     let mut route = 0;

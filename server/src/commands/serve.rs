@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use crate::api;
 use crate::api::auth::Tokens;
 use crate::catalog::Edit;
-use crate::config::{Config, SourceKind, Telemetry, Tls};
+use crate::config::{Config, Source, SourceKind, Telemetry, Tls};
 use crate::generate::{Generator, GeneratorConfig};
 use crate::postgres;
 use crate::service::connect::kafka_options;
@@ -42,6 +42,11 @@ pub struct ConfigArgs {
 }
 
 impl ConfigArgs {
+    /// Only what it says of records.
+    pub fn load_source(&self) -> Result<Source> {
+        Config::load_source(self.config.as_deref(), &self.set).map_err(|e| super::Usage(e.to_string()).into())
+    }
+
     fn load(&self, more: &[(&str, &str)]) -> Result<Config> {
         let mut flags: Vec<(String, String)> = more.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
         flags.extend(self.set.clone());

@@ -17,6 +17,7 @@ use cohort_connectors::kafka::rekey::Rekeyer;
 use cohort_connectors::kafka::source::KafkaSource;
 use cohort_connectors::kafka::{KafkaOptions, admin, rekey};
 use cohort_connectors::retained::Retained;
+use cohort_engine::formats::Formats;
 use cohort_engine::sink::{DeadLetter, DeadLetterSink, Sink, SinkError};
 use cohort_engine::source::Source;
 use object_store::aws::AmazonS3Builder;
@@ -33,8 +34,8 @@ use crate::config::{self, ClientTls, Config, SinkKind, SourceKind};
 pub enum Intake {
     /// To the embedded log.
     Log(EventLog),
-    /// To topics of Kafka.
-    Topics(Arc<Mutex<KafkaProducer>>),
+    /// To topics of Kafka, those that hold plain JSON events.
+    Topics(Arc<Mutex<KafkaProducer>>, Arc<Formats>),
     /// Nowhere: events come from files.
     Closed,
 }
@@ -50,7 +51,10 @@ impl Intake {
                 let records: Vec<Record<'_>> = records.iter().map(|(r, _)| *r).collect();
                 log.append(&records, now).map(|_| ()).map_err(|e| e.to_string())
             }
-            Intake::Topics(producer) => {
+            Intake::Topics(producer, _) => {
+                if let Some(topic) = records.iter().map(|(r, _)| r.topic).find(|topic| !self.takes(topic)) {
+                    return Err(format!("records of {topic} are no plain JSON events (source.format): they are written to Kafka by others"));
+                }
                 let outgoing = records.iter().map(|(r, time)| Outgoing {
                     topic: r.topic,
                     key: (!r.user.is_empty()).then_some(r.user),
@@ -61,6 +65,17 @@ impl Intake {
                 producer.lock().unwrap_or_else(PoisonError::into_inner).write(outgoing).map(|_| ()).map_err(|e| e.to_string())
             }
             Intake::Closed => Err("events come from files (source.kind), and none over HTTP".into()),
+        }
+    }
+}
+
+impl Intake {
+    /// Whether a topic holds plain JSON events, as those that come over HTTP are.
+    pub fn takes(&self, topic: &str) -> bool {
+        match self {
+            Intake::Log(_) => true,
+            Intake::Topics(_, formats) => formats.of(Some(topic)).is_plain(),
+            Intake::Closed => false,
         }
     }
 }
@@ -81,6 +96,7 @@ pub fn kafka_options(config: &Config) -> Result<KafkaOptions> {
         topics: config.source.topics.clone(),
         start: kafka.start().map_err(|e| anyhow!("source.kafka.start: {e}"))?,
         rekey: kafka.rekey,
+        formats: Arc::default(),
         // A tenth of the memory of state, for all workers together.
         fetch_ahead: usize::try_from(config.engine.memory_limit.0 / 10).unwrap_or(usize::MAX) / workers(config),
     })
@@ -111,10 +127,12 @@ pub async fn sources(config: &Config, log: &EventLog) -> Result<Sources> {
     }
     if config.source.kind == SourceKind::File {
         let files = Files::new(&config.source.file.paths, &config.source.file.topic).context("source.file.paths")?;
+        let files = files.with_formats(config.source.formats(&Handle::current()).map_err(|e| anyhow!(e))?);
         let sources = vec![Box::new(Follow::new(&files)) as Box<dyn Source>];
         return Ok(Sources { sources, intake: Intake::Closed, partitions: 1, retained: Arc::new(files), rekeyer: None });
     }
-    let options = kafka_options(config)?;
+    let formats = config.source.formats(&Handle::current()).map_err(|e| anyhow!(e))?;
+    let options = KafkaOptions { formats, ..kafka_options(config)? };
     let partitions = blocking({
         let options = options.clone();
         move || admin::check(&options)
@@ -131,8 +149,9 @@ pub async fn sources(config: &Config, log: &EventLog) -> Result<Sources> {
     let source = |worker| KafkaSource::join(of_worker(&options, worker)).map(|s| Box::new(s) as Box<dyn Source>).context("source.kafka");
     let sources = (0..workers).map(source).collect::<Result<_>>()?;
     let producer = KafkaProducer::new(&options.shared()).context("source.kafka")?;
+    let intake = Intake::Topics(Arc::new(Mutex::new(producer)), Arc::clone(&options.formats));
     let retained = Arc::new(KafkaHistory::new(options, partitions as u32).context("source.kafka")?);
-    Ok(Sources { sources, intake: Intake::Topics(Arc::new(Mutex::new(producer))), partitions: partitions as u32, retained, rekeyer })
+    Ok(Sources { sources, intake, partitions: partitions as u32, retained, rekeyer })
 }
 
 /// A static member has a name of its own for each worker.

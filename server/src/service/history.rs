@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cohort_compiler::Program;
 use cohort_connectors::retained::{Records, Retained};
-use cohort_engine::decode::json::JsonDecoder;
 use cohort_engine::decode::{EventBatch, Topics};
 use cohort_engine::events::projection;
+use cohort_engine::formats::Decoder;
 use cohort_engine::source::{Positions, RawBatch, SourceError};
 use cohort_engine::worker::Backfill;
 use cohort_engine::{Late, Partition, ResultRow, Settings, Tables};
@@ -23,7 +23,7 @@ pub struct Reader {
     pub state: Partition,
     /// Events that it took in.
     pub events: u64,
-    decoder: JsonDecoder,
+    decoder: Decoder,
     records: Box<dyn Records>,
     batch: RawBatch,
     decoded: EventBatch,
@@ -35,7 +35,7 @@ impl Reader {
         Reader {
             state: Partition::new(Arc::clone(program), settings),
             events: 0,
-            decoder: JsonDecoder::new(projection(program)),
+            decoder: Decoder::new(projection(program), &records.formats()),
             records,
             batch: RawBatch::default(),
             decoded: EventBatch::default(),
@@ -59,7 +59,7 @@ impl Reader {
                 break;
             }
             let topics = Topics::Each(&self.batch.topic_of, &self.batch.topics);
-            self.decoder.decode(&self.batch.data, &self.batch.spans, topics, &mut self.decoded, &mut rejected);
+            self.decoder.decode(&self.batch.data, &self.batch.spans, topics, &mut self.decoded, &mut rejected).map_err(|e| e.to_string())?;
             self.events += self.decoded.len() as u64;
             self.state.process(&self.decoded, &mut rows, &mut late).map_err(|e| e.to_string())?;
             if let Some(time) = self.state.watermark() {

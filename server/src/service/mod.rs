@@ -2,7 +2,7 @@
 //!
 //! [`connect`] makes sources and sinks of the configuration, [`segments`] changes what runs, [`feed`] follows a feed of rules, [`history`] runs programs over retained events, [`members`] knows the
 //! other members of the group, [`results`] passes results on to
-//! those who watch, [`samples`] remembers how the service stood, [`query`] answers SELECT.
+//! those who watch, [`samples`] remembers how the service stood, [`query`] answers SELECT, [`shown`] shows records as events.
 
 pub mod connect;
 pub mod feed;
@@ -12,6 +12,7 @@ pub mod query;
 pub mod results;
 pub mod samples;
 pub mod segments;
+pub mod shown;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};

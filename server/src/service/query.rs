@@ -342,9 +342,10 @@ impl Service {
             let from = self.retained.back(partition, &next, share as i64).map_err(|e| e.to_string())?;
             let mut records = self.retained.open(partition, &from).map_err(|e| e.to_string())?;
             let mut batch = cohort_engine::source::RawBatch::default();
+            let mut shown = super::shown::Shown::new(records.formats());
             records.read(&next, usize::MAX, &mut batch).map_err(|e| e.to_string())?;
             for record in 0..batch.len() {
-                let Ok(event) = serde_json::from_slice::<Value>(batch.payload(record)) else { continue };
+                let Some(event) = shown.event(&batch, record).map(Value::Object) else { continue };
                 if wanted(batch.topic(record), &event) {
                     found.push((Arc::clone(batch.topic(record)), event));
                 }

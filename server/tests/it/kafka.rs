@@ -20,7 +20,7 @@ use crate::live::{Live, now};
 const PARTITIONS: u32 = 4;
 const MINUTE: i64 = 60_000;
 /// The first event of a story.
-const START: i64 = 1_750_000_020_000 - 1_750_000_020_000 % MINUTE;
+pub(crate) const START: i64 = 1_750_000_020_000 - 1_750_000_020_000 % MINUTE;
 
 const SEGMENTS: &str = "
 CREATE SEGMENT spenders WITH (retain = '10 minutes') AS SELECT user_id, sum(value) AS value FROM TUMBLE(events, event_time, INTERVAL '1 minute') WHERE event_type = 'purchase' GROUP BY user_id, window_start, window_end HAVING sum(value) > 60;
@@ -33,11 +33,11 @@ CREATE SEGMENT only_busy AS SELECT a.user_id FROM busy a LEFT ANTI JOIN spenders
 ";
 
 /// One test at a time: some of them stop the broker.
-static BROKER: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+pub(crate) static BROKER: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 /// A broker's address; without one the test is left out, which it says.
-fn broker() -> Option<String> {
+pub(crate) fn broker() -> Option<String> {
     let found = std::env::var("COHORT_TEST_KAFKA").ok();
     if found.is_none() {
         eprintln!("SKIPPED: a test on Kafka (no broker in COHORT_TEST_KAFKA; scripts/kafka.sh gives one)");
@@ -91,22 +91,22 @@ fn story(seed: u64, an_event_in_bad: u64) -> Story {
 }
 
 /// What members of a group share.
-struct Fleet {
+pub(crate) struct Fleet {
     folder: tempfile::TempDir,
     brokers: String,
     group: String,
-    topics: Vec<String>,
-    producer: KafkaProducer,
-    settings: Vec<String>,
+    pub(crate) topics: Vec<String>,
+    pub(crate) producer: KafkaProducer,
+    pub(crate) settings: Vec<String>,
     events: usize,
     /// Whether records come without the user as key, in topics that are partitioned differently.
     rekeyed: bool,
 }
 
-const REKEY: &str = "source.kafka.rekey=true";
+pub(crate) const REKEY: &str = "source.kafka.rekey=true";
 
 impl Fleet {
-    async fn new(brokers: &str, settings: &[&str]) -> Fleet {
+    pub(crate) async fn new(brokers: &str, settings: &[&str]) -> Fleet {
         let name = format!("t{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let topics: Vec<String> = ["orders", "activity", "installs"].map(|t| format!("{name}-{t}")).to_vec();
         let options = KafkaOptions {
@@ -117,6 +117,7 @@ impl Fleet {
             start: Start::Latest,
             rekey: false,
             fetch_ahead: 0,
+            formats: Default::default(),
         };
         let rekeyed = settings.contains(&REKEY);
         for (topic, partitions) in topics.iter().zip(if rekeyed { [3, 1, PARTITIONS] } else { [PARTITIONS; 3] }) {
@@ -139,7 +140,7 @@ impl Fleet {
     }
 
     /// Starts a member with a folder of its own.
-    fn member(&self, number: u32) -> Live {
+    pub(crate) fn member(&self, number: u32) -> Live {
         self.try_member(number, &[]).unwrap_or_else(|said| panic!("a member does not start: {said}"))
     }
 
@@ -657,6 +658,7 @@ async fn what_can_never_work_is_refused_at_the_start() {
         start: Start::Latest,
         rekey: false,
         fetch_ahead: 0,
+        formats: Default::default(),
     };
     admin::create(&options, std::slice::from_ref(&odd), PARTITIONS + 1, &[]).await.expect("a topic");
     fleet.topics.push(odd.clone());
@@ -817,6 +819,7 @@ async fn new_partitions_are_found() {
         start: Start::Latest,
         rekey: false,
         fetch_ahead: 0,
+        formats: Default::default(),
     };
     // One that knows the new partitions.
     fleet.producer = KafkaProducer::new(&options).expect("a producer");

@@ -6,7 +6,11 @@
 #[path = "../../../connectors/tests/it/aerospike_double/mod.rs"]
 mod aerospike_double;
 mod api;
+#[allow(dead_code, missing_docs)]
+#[path = "../../../connectors/tests/it/avro_bytes.rs"]
+mod avro_bytes;
 mod examples;
+mod formats;
 mod golden;
 mod instances;
 mod kafka;
@@ -18,6 +22,9 @@ mod oracle;
 mod oracle_gen;
 mod postgres;
 mod properties;
+#[allow(dead_code)]
+#[path = "../../../connectors/tests/it/registry_double.rs"]
+mod registry_double;
 mod repair;
 mod replay;
 mod retention;

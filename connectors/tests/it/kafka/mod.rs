@@ -43,6 +43,7 @@ fn options(brokers: &str, topics: &[&str]) -> KafkaOptions {
         start: Start::Earliest,
         rekey: false,
         fetch_ahead: 64 << 20,
+        formats: Default::default(),
     }
 }
 

@@ -168,6 +168,11 @@ impl<'a> Scanner<'a> {
         self.at
     }
 
+    /// Goes back to where a value began.
+    pub fn seek(&mut self, position: usize) {
+        self.at = position;
+    }
+
     /// The byte at the cursor.
     #[inline]
     pub fn peek(&self) -> Option<u8> {

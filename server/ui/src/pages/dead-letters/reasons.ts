@@ -14,6 +14,11 @@ const time = { field: 'timestamp', repair: 'Give timestamp as a whole number of 
 
 const REASONS: Record<string, Reason> = {
   too_large: { name: 'Too large', repair: 'Send less in one record; leave out what no segment needs.' },
+  not_framed: { name: 'No schema id', repair: 'Write it with a serializer of the schema registry: a zero byte and the id of its schema come first.' },
+  unknown_schema: { name: 'Unknown schema', repair: 'Register the schema it was written with; is it the registry that its producer uses?' },
+  unusable_schema: { name: 'Schema cannot be used', repair: 'The schema is of another kind than source.format says, or is broken; the log says which.' },
+  not_avro: { name: 'Not of its Avro schema', repair: 'Write it with the schema whose id it carries. Often it was cut off.' },
+  not_protobuf: { name: 'Not of its Protobuf message', repair: 'Write it with the message that its schema id and indexes name. Often it was cut off.' },
   not_utf8: { name: 'Not UTF-8', repair: 'Send the record as UTF-8 text.' },
   too_deep: { name: 'Nested too deep', repair: 'Flatten it: metadata is read one level deep.' },
   not_json: { name: 'Not JSON', repair: 'A record is one JSON object. Often it was cut off, or a quote is missing.' },
