@@ -7,6 +7,7 @@
 mod aerospike_double;
 mod api;
 mod examples;
+mod flink;
 mod golden;
 mod instances;
 mod kafka;
