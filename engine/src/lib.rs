@@ -14,6 +14,7 @@ pub mod having;
 pub mod membership;
 pub mod outbox;
 pub mod partition;
+pub mod relay;
 pub mod result;
 pub mod running;
 pub mod runtime;

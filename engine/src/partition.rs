@@ -6,6 +6,7 @@
 //! at the end the touched groups are compared and derived segments brought up to date.
 
 mod derived;
+mod relay;
 pub mod saved;
 pub mod why;
 

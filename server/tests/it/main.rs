@@ -21,6 +21,7 @@ mod postgres;
 mod properties;
 mod repair;
 mod replay;
+mod results;
 mod retention;
 mod roles;
 mod tls;
