@@ -27,12 +27,14 @@ if cargo clippy --version >/dev/null 2>&1; then
 else
   skipped+=("clippy")
 fi
-# With a PostgreSQL, for the catalog, and a Kafka broker.
-step "tests" scripts/postgres.sh scripts/kafka.sh cargo test --locked --release --workspace
+# With a PostgreSQL, for the catalog, a Kafka broker, and a Flink.
+step "tests" scripts/postgres.sh scripts/kafka.sh scripts/flink.sh env cargo test --locked --release --workspace
 # The script that sets up and checks Aerospike's namespace, against a server that is made up.
 step "aerospike namespace" scripts/tests/aerospike-namespace.sh
 # Two of the acceptance inputs, run as a user would.
 step "acceptance" scripts/acceptance.sh
+# Exported jobs on a real Flink, compared with replay.
+step "flink" scripts/flink.sh
 
 # The decoder, for as long as fits here; scripts/fuzz.sh 3600 finds more.
 if command -v c++ >/dev/null 2>&1; then step "fuzz" scripts/fuzz.sh 20; else skipped+=("fuzz (no C++ compiler)"); fi

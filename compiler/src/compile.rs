@@ -62,7 +62,7 @@ struct Kept {
 
 /// A segment over a stream that has been planned.
 struct PlannedBase {
-    query: BaseQuery,
+    query: Arc<BaseQuery>,
     plan: Arc<str>,
     condition: String,
     emit: (Emit, String),
@@ -415,7 +415,7 @@ impl Compiler<'_> {
                 let normal = normalize(&logical, &catalog).map_err(Some)?;
                 let plan: Arc<str> = logical.display_indent().to_string().into();
                 let planned = match normal {
-                    Normal::Derived(query) => Planned::Derived(Box::new(query)),
+                    Normal::Derived(query) => Planned::Derived(query),
                     Normal::Base(query) => {
                         let base = Arc::new(PlannedBase::new(query, Arc::clone(&plan)));
                         self.cache.used.bases.insert(pending.sql.clone(), Arc::clone(&base));
@@ -426,6 +426,10 @@ impl Compiler<'_> {
             }
         };
         let id = built.segments.len() as SegmentId;
+        let normal = match &planned {
+            Planned::Base(base) => Normal::Base(Arc::clone(&base.query)),
+            Planned::Derived(query) => Normal::Derived(Arc::clone(query)),
+        };
         let mut segment = Segment {
             name: pending.name.clone(),
             rule_id: pending.rule_id.clone().unwrap_or_else(|| pending.name.clone()),
@@ -441,6 +445,7 @@ impl Compiler<'_> {
             member_readers: vec![],
             sql: pending.sql.clone(),
             logical_plan,
+            normal,
             condition: String::new(),
         };
         let (default, base) = match planned {
@@ -456,7 +461,7 @@ impl Compiler<'_> {
                 if !query.inputs.iter().all(built_name) {
                     return Err(None);
                 }
-                (derived(&mut segment, id, *query, pending.window_ms, built, aliases).map_err(Some)?, None)
+                (derived(&mut segment, id, &query, pending.window_ms, built, aliases).map_err(Some)?, None)
             }
         };
         let asked = options.emit.map(|e| (e, "asked for by the command line".to_string()));
@@ -470,7 +475,7 @@ impl Compiler<'_> {
 }
 
 impl PlannedBase {
-    fn new(query: BaseQuery, plan: Arc<str>) -> Self {
+    fn new(query: Arc<BaseQuery>, plan: Arc<str>) -> Self {
         let condition = query.having.as_ref().map_or("always".into(), text_of);
         PlannedBase { plan, condition, emit: emit::default_for_having(query.having.as_ref()), query }
     }
@@ -479,7 +484,7 @@ impl PlannedBase {
 /// A query that has been planned, now or before.
 enum Planned {
     Base(Arc<PlannedBase>),
-    Derived(Box<DerivedQuery>),
+    Derived(Arc<DerivedQuery>),
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -500,7 +505,7 @@ struct Built {
 fn derived(
     segment: &mut Segment,
     id: SegmentId,
-    query: DerivedQuery,
+    query: &DerivedQuery,
     window_ms: Option<i64>,
     built: &mut Built,
     aliases: &FxHashMap<String, String>,
@@ -511,7 +516,7 @@ fn derived(
         inputs.push(*found.ok_or_else(|| Finding::new(Position::default(), format!("unknown segment {name}")))?);
     }
     let input = |i: usize| &built.segments[inputs[i] as usize];
-    check_windows(segment, &query, &inputs, window_ms, built)?;
+    check_windows(segment, query, &inputs, window_ms, built)?;
     let mut fields = vec![
         Field::new("user_id", DataType::Utf8, false),
         Field::new("window_start", timestamp_type(), false),
@@ -526,7 +531,7 @@ fn derived(
     let value = query.value.as_ref().map(|v| physical_over(v, &schema)).transpose()?;
     segment.window = input(0).window;
     segment.hold_ms = inputs.iter().map(|&i| built.segments[i as usize].hold_ms).max().unwrap_or(0);
-    segment.condition = readable(&query, &inputs, &built.segments);
+    segment.condition = text_over(&query.condition, |i| inputs.get(i).map(|id| built.segments[*id as usize].name.as_ref()));
     let modes: Vec<_> = (0..inputs.len()).map(|i| (input(i).name.clone(), input(i).emit)).collect();
     for &i in &inputs {
         let readers = &mut built.segments[i as usize];
@@ -535,7 +540,7 @@ fn derived(
             MatchBy::User => readers.member_readers.push(id),
         }
     }
-    segment.kind = SegmentKind::Derived(Derived { by: query.by, inputs, presence: query.presence, schema, condition, value });
+    segment.kind = SegmentKind::Derived(Derived { by: query.by, inputs, presence: query.presence.clone(), schema, condition, value });
     Ok(emit::default_for_derived(&query.condition, &modes))
 }
 
@@ -566,11 +571,6 @@ fn check_windows(segment: &Segment, query: &DerivedQuery, inputs: &[SegmentId], 
         }
     }
     Ok(())
-}
-
-/// The condition with the inputs' names.
-fn readable(query: &DerivedQuery, inputs: &[SegmentId], segments: &[Segment]) -> String {
-    text_over(&query.condition, |i| inputs.get(i).map(|id| segments[*id as usize].name.as_ref()))
 }
 
 impl Built {

@@ -9,6 +9,7 @@ pub mod catalog;
 pub mod diagnostic;
 pub mod emit;
 pub mod explain;
+pub mod flink;
 pub mod form;
 pub mod normalize;
 pub mod program;

@@ -7,6 +7,8 @@
 //! value). A join on the key thus becomes a boolean over presences, and a whole derived query one
 //! condition and one value expression.
 
+use std::sync::Arc;
+
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, JoinType, Result as DfResult};
@@ -51,9 +53,9 @@ pub struct DerivedQuery {
 #[derive(Debug, Clone)]
 pub enum Normal {
     /// Over a stream.
-    Base(BaseQuery),
+    Base(Arc<BaseQuery>),
     /// Over segments.
-    Derived(DerivedQuery),
+    Derived(Arc<DerivedQuery>),
 }
 
 type Lower<T> = Result<T, Finding>;
@@ -104,7 +106,8 @@ fn value_column(names: &[&str], schema: &DFSchema) -> Lower<Option<usize>> {
 fn base(groups: Groups, names: &[&str], value: Option<usize>) -> Lower<Normal> {
     check_user(names, &groups.columns, |e| matches!(e, Expr::Column(c) if c.name == "user_id"))?;
     let window = groups.rows.window.ok_or_else(|| error("a segment over a stream needs a window").hint(BASE_FORM))?;
-    Ok(Normal::Base(BaseQuery { window, filter: groups.rows.filter, having: conjunction(groups.having), value: value.map(|i| groups.columns[i].clone()) }))
+    let query = BaseQuery { window, filter: groups.rows.filter, having: conjunction(groups.having), value: value.map(|i| groups.columns[i].clone()) };
+    Ok(Normal::Base(Arc::new(query)))
 }
 
 fn check_user(names: &[&str], columns: &[Expr], is_user: impl Fn(&Expr) -> bool) -> Lower<()> {
@@ -299,7 +302,7 @@ impl Lowering<'_> {
         let resolve = |e: Expr| resolve_keys(e, by);
         let condition = resolve(relation.holds())?;
         let value = value.map(|i| resolve(relation.columns[i].clone())).transpose()?;
-        Ok(Normal::Derived(DerivedQuery { inputs: self.inputs, by, presence: relation.presence, condition, value }))
+        Ok(Normal::Derived(Arc::new(DerivedQuery { inputs: self.inputs, by, presence: relation.presence, condition, value })))
     }
 }
 

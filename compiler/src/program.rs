@@ -11,6 +11,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 
 use crate::emit::Emit;
+use crate::normalize::Normal;
 use crate::window::WindowSpec;
 
 /// Index of a segment in [`Program::segments`].
@@ -274,6 +275,8 @@ pub struct Segment {
     pub sql: String,
     /// DataFusion's logical plan of the SQL.
     pub logical_plan: Arc<str>,
+    /// What the SQL asks, in normal form: for those who say it in another language.
+    pub normal: Normal,
     /// How HAVING or the derived condition reads.
     pub condition: String,
 }

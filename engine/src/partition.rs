@@ -6,6 +6,7 @@
 //! after the other takes its queue, and at the end the touched groups are compared and derived segments brought up to date.
 
 mod derived;
+mod relay;
 pub mod saved;
 pub mod why;
 

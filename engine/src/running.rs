@@ -15,6 +15,7 @@ use crate::error::EngineError;
 use crate::events::projection;
 use crate::formats::{Decoder, Formats};
 use crate::partition::{Partition, Settings};
+use crate::relay::Relay;
 use crate::result::{ResultKind, ResultRow};
 use crate::sink::{Lease, MemberBatch, ResultBatch, SegmentName, Touch};
 use crate::source::Positions;
@@ -72,6 +73,8 @@ pub struct Counts {
     pub dead: BTreeMap<(Arc<str>, Reason), u64>,
     /// Results.
     pub results: u64,
+    /// Results from elsewhere that were read and say nothing here, by why.
+    pub ignored: BTreeMap<&'static str, u64>,
     /// Micro-batches.
     pub batches: u64,
     /// Time spent on them, µs.
@@ -130,6 +133,8 @@ pub struct Running {
     /// Up to where the source knows that checkpoints reach.
     pub(crate) covered: Positions,
     pub(crate) decoder: Decoder,
+    /// Where results are read, what is remembered of them.
+    pub(crate) relay: Relay,
     pub(crate) last_record: i64,
     pub(crate) evaluated_at: i64,
     /// Changes of program that were noted before a restart, to be repeated at the same records.
@@ -165,6 +170,7 @@ impl Running {
             decoder: Decoder::new(projection(&newest.program), formats),
             state: Partition::new(Arc::clone(&newest.program), settings.clone()),
             deployment: newest.clone(),
+            relay: Relay::default(),
             counts: Counts::default(),
             positions: Positions::new(),
             lease: Lease::new(),
@@ -182,6 +188,7 @@ impl Running {
         running.deployment = program(checkpoint.revision).unwrap_or_else(|| newest.clone());
         running.decoder = running.decoder.with(projection(&running.deployment.program));
         running.state = Partition::restore(Arc::clone(&running.deployment.program), settings, &checkpoint.tables).map_err(failed)?.0;
+        running.relay = Relay::load(&checkpoint.tables).map_err(failed)?;
         running.positions = checkpoint.positions;
         let later = adoptions.into_iter().filter(|a| a.revision > running.deployment.revision);
         running.noted = later.filter_map(|a| program(a.revision).map(|d| (a, d))).collect();
@@ -193,7 +200,8 @@ impl Running {
     /// # Errors
     /// When a state of DataFusion's accumulators cannot be gathered.
     pub fn checkpoint(&mut self) -> Result<Checkpoint, WorkerError> {
-        let tables = self.state.save().map_err(|source| WorkerError::Engine { partition: self.number, source })?;
+        let mut tables = self.state.save().map_err(|source| self.failed(source))?;
+        self.relay.save(&mut tables).map_err(|source| self.failed(source))?;
         Ok(Checkpoint { partition: self.number, revision: self.deployment.revision, positions: self.positions.clone(), tables })
     }
 

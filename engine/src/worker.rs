@@ -18,6 +18,7 @@ use crate::error::EngineError;
 use crate::formats::Away;
 use crate::outbox::{OutboxStatus, Outgoing};
 use crate::partition::{Late, Settings};
+use crate::relay::Reads;
 use crate::result::ResultRow;
 pub use crate::running::{Backfill, Counts, Deployment, PartitionStatus, Programs, Running};
 use crate::sink::DeadLetter;
@@ -46,6 +47,8 @@ pub struct WorkerSettings {
     pub refresh_interval: Duration,
     /// The most memory that the partitions of one worker may take together.
     pub worker_memory: usize,
+    /// What records are.
+    pub reads: Reads,
 }
 
 /// A worker that cannot go on.
@@ -163,7 +166,7 @@ pub struct Scratch {
     events: EventBatch,
     rejected: Vec<Rejected>,
     late: Late,
-    rows: Vec<ResultRow>,
+    pub(crate) rows: Vec<ResultRow>,
 }
 
 /// How long a worker that ends waits for what it hands over to be written.
@@ -449,20 +452,17 @@ impl Worker {
 
     fn process(&mut self, i: usize, batch: &RawBatch, records: std::ops::Range<usize>) -> Result<Result<(), Away>, WorkerError> {
         let (started, now) = (Instant::now(), (self.clock)());
-        let Scratch { events, rejected, late, rows, .. } = &mut self.scratch;
-        let running = &mut self.partitions[i];
-        let topics = Topics::Each(&batch.topic_of[records.clone()], &batch.topics);
-        if let Err(away) = running.decoder.decode(&batch.data, &batch.spans[records.clone()], topics, events, rejected) {
-            return Ok(Err(away));
-        }
-        refuse_future(events, rejected, now.saturating_add(self.settings.max_future));
-        running.state.process(events, rows, late).map_err(|source| WorkerError::Engine { partition: running.number, source })?;
+        let letters = match self.settings.reads {
+            Reads::Events => match self.evaluate(i, batch, records.clone(), now).map_err(|source| self.partitions[i].failed(source))? {
+                Ok(letters) => letters,
+                Err(away) => return Ok(Err(away)),
+            },
+            Reads::Results => self.relay(i, batch, records.clone(), now).map_err(|source| self.partitions[i].failed(source))?,
+        };
+        let (running, rows) = (&mut self.partitions[i], &mut self.scratch.rows);
         running.last_record = now;
         running.evaluated_at = now;
         batch.advance(&mut running.positions, records.clone());
-        count(&mut running.counts, batch, records.clone(), events);
-        let late_records = late.events.iter().map(|&e| Rejected { record: events.records[e as usize], reason: Reason::Late });
-        let letters: Vec<DeadLetter> = rejected.iter().copied().chain(late_records).map(|r| letter(batch, records.start, r, now)).collect();
         for letter in &letters {
             *running.counts.dead.entry((Arc::clone(&letter.topic), letter.reason)).or_default() += 1;
         }
@@ -481,9 +481,28 @@ impl Worker {
         Ok(Ok(()))
     }
 
+    /// Evaluates events; returns those that are dead letters, or that a schema is needed first.
+    fn evaluate(&mut self, i: usize, batch: &RawBatch, records: std::ops::Range<usize>, now: i64) -> Result<Result<Vec<DeadLetter>, Away>, EngineError> {
+        let Scratch { events, rejected, late, rows, .. } = &mut self.scratch;
+        let running = &mut self.partitions[i];
+        let topics = Topics::Each(&batch.topic_of[records.clone()], &batch.topics);
+        if let Err(away) = running.decoder.decode(&batch.data, &batch.spans[records.clone()], topics, events, rejected) {
+            return Ok(Err(away));
+        }
+        refuse_future(events, rejected, now.saturating_add(self.settings.max_future));
+        running.state.process(events, rows, late)?;
+        count(&mut running.counts, batch, records.clone(), &events.records);
+        let late_records = late.events.iter().map(|&e| Rejected { record: events.records[e as usize], reason: Reason::Late });
+        Ok(Ok(rejected.iter().copied().chain(late_records).map(|r| letter(batch, records.start, r, now)).collect()))
+    }
+
     /// Closes windows. A worker's time is the least watermark of its partitions that are not idle; when all are,
     /// it follows the clock. Returns whether the clock closed any.
     fn pass_time(&mut self) -> Result<bool, WorkerError> {
+        // Where windows are evaluated elsewhere, exits come from there too.
+        if self.settings.reads == Reads::Results {
+            return Ok(false);
+        }
         let now = (self.clock)();
         let idle: Vec<bool> = self.partitions.iter().map(|p| self.is_idle(p, now)).collect();
         let all_idle = idle.iter().all(|i| *i);
@@ -569,7 +588,7 @@ fn refuse_future(events: &mut EventBatch, rejected: &mut Vec<Rejected>, limit: i
     *events = events.select(&good);
 }
 
-fn letter(batch: &RawBatch, first: usize, rejected: Rejected, now: i64) -> DeadLetter {
+pub(crate) fn letter(batch: &RawBatch, first: usize, rejected: Rejected, now: i64) -> DeadLetter {
     let record = first + rejected.record as usize;
     DeadLetter {
         reason: rejected.reason,
@@ -581,13 +600,14 @@ fn letter(batch: &RawBatch, first: usize, rejected: Rejected, now: i64) -> DeadL
     }
 }
 
-fn count(counts: &mut Counts, batch: &RawBatch, records: std::ops::Range<usize>, events: &EventBatch) {
+/// Counts records, of which those at the indices `accepted` were taken.
+pub(crate) fn count(counts: &mut Counts, batch: &RawBatch, records: std::ops::Range<usize>, accepted: &[u32]) {
     let mut by_topic = vec![(0u64, 0u64); batch.topics.len()];
     for record in records.clone() {
         let (start, end) = batch.spans[record];
         by_topic[usize::from(batch.topic_of[record])].1 += u64::from(end - start);
     }
-    for &record in &events.records {
+    for &record in accepted {
         by_topic[usize::from(batch.topic_of[records.start + record as usize])].0 += 1;
     }
     for (topic, (events, bytes)) in batch.topics.iter().zip(by_topic) {

@@ -133,6 +133,15 @@ pub enum SourceKind {
     Kafka,
     /// Files of lines, read as they grow.
     File,
+    /// Topics of Kafka with results of events that are evaluated elsewhere.
+    Results,
+}
+
+impl SourceKind {
+    /// Whether records come from Kafka, to the members of a group.
+    pub fn is_kafka(self) -> bool {
+        matches!(self, SourceKind::Kafka | SourceKind::Results)
+    }
 }
 
 /// `[source.file]`
@@ -563,6 +572,9 @@ impl Config {
     pub fn load(file: Option<&Path>, flags: &[(String, String)]) -> Result<Config, ConfigErrors> {
         let layers = Self::layers(file, flags)?;
         let mut config: Config = layers.select(Profile::Default).extract().map_err(|e| ConfigErrors(explain(e)))?;
+        if config.source.kind == SourceKind::Results && config.source.topics == Config::default().source.topics {
+            config.source.topics = vec![KafkaSink::default().topic];
+        }
         if config.checkpoint.url.is_empty() {
             config.checkpoint.url = format!("file:{}", config.data.join("checkpoints").display());
         }
@@ -632,7 +644,7 @@ impl Config {
         check(self.checkpoint.interval.0 < 100, "checkpoint.interval: must be at least 100ms".into());
         check(self.catalog.refresh.0 < 100, "catalog.refresh: must be at least 100ms".into());
         check(self.sink.ttl.0 < 1_000, "sink.ttl: must be at least 1s".into());
-        if self.source.kind == SourceKind::Kafka {
+        if self.source.kind.is_kafka() {
             check(self.source.kafka.brokers.is_empty(), "source.kafka.brokers: name at least one".into());
             check(self.source.kafka.group_id.is_empty(), "source.kafka.group_id: must not be empty".into());
             if let Err(problem) = self.source.kafka.start() {
@@ -661,6 +673,9 @@ impl Config {
                 check(kind && !file.is_file(), format!("sink.aerospike.tls.{key}: there is no file {}", file.display()));
             }
             check(sink.kind == SinkKind::Kafka && sink.kafka.topic.is_empty(), "sink.kafka.topic: must not be empty".into());
+            let circle = self.source.kind == SourceKind::Results && sink.kind == SinkKind::Kafka && self.source.topics.contains(&sink.kafka.topic);
+            let same = sink.kafka.brokers.is_empty() || sink.kafka.brokers == self.source.kafka.brokers;
+            check(circle && same, format!("sink.kafka.topic: {} is what the source reads", sink.kafka.topic));
         }
         let known = ["file:", "s3:", "memory:"].iter().any(|scheme| self.checkpoint.url.starts_with(scheme));
         check(!known, format!("checkpoint.url: {:?} is none of file:, s3:", redacted(&self.checkpoint.url)));

@@ -51,6 +51,9 @@ enum Command {
     Explain(commands::explain::Args),
     /// Compiles SQL or JSON rules and prints every error.
     Check(commands::check::Args),
+    /// Writes segments as a job for another engine.
+    #[command(subcommand)]
+    Export(commands::export::Command),
     /// Writes realistic events, the same for the same seed.
     Generate(commands::generate::Args),
     /// Measures the engine end to end.
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
         Command::Replay(args) => commands::replay::run(args),
         Command::Explain(args) => commands::explain::run(&args),
         Command::Check(args) => commands::check::run(&args),
+        Command::Export(command) => commands::export::run(&command),
         Command::Generate(args) => commands::generate::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
         Command::Completions { shell } => {

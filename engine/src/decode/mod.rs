@@ -72,6 +72,8 @@ pub enum Reason {
     FutureTimestamp,
     /// Too late for at least one window (the event still counts in every window that is open).
     Late,
+    /// JSON, but no SegmentResult, where results are read.
+    InvalidResult,
 }
 
 impl Reason {
@@ -102,6 +104,7 @@ impl Reason {
             Reason::InvalidMetadata => "invalid_metadata",
             Reason::FutureTimestamp => "future_timestamp",
             Reason::Late => "late",
+            Reason::InvalidResult => "invalid_result",
         }
     }
 }

@@ -192,6 +192,7 @@ fn accept(app: &App, body: &[u8], lines: bool, topic: Option<&str>) -> ApiResult
         good.push((Record { topic, user: events.users.get(i), payload: payload(record) }, events.times[i]));
     }
     bad.sort_unstable();
+    app.needs_events("what is sent here are")?;
     if matches!(app.intake, Intake::Closed) {
         return Err(Problem::new(StatusCode::CONFLICT, "no-intake", "events come from files, and none over HTTP").hint("see source.kind in the configuration"));
     }

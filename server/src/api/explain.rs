@@ -342,6 +342,9 @@ fn blank_words(text: &str, words: &[&str]) -> String {
 }
 
 async fn of_new(app: &App, program: Arc<Program>, name: String, style: Style, analyze: bool) -> ApiResult<Plan> {
+    if analyze {
+        app.needs_events("EXPLAIN ANALYZE runs over")?;
+    }
     let app = Arc::clone(app);
     let plan = blocking(move || {
         let mut graph = Graph::new(&program, Some(&name));

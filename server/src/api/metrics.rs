@@ -13,7 +13,7 @@ use super::auth::Tokens;
 use super::problem::ApiResult;
 use super::status::{aerospike, checkpoint};
 
-const COUNTERS: [(&str, &str); 24] = [
+const COUNTERS: [(&str, &str); 25] = [
     ("cohort_events_total", "Events that were accepted."),
     ("cohort_bytes_total", "Bytes of records."),
     ("cohort_rekeyed_records_total", "Records that were written anew by user."),
@@ -22,6 +22,7 @@ const COUNTERS: [(&str, &str); 24] = [
     ("cohort_batches_total", "Micro-batches."),
     ("cohort_batch_microseconds_total", "Time spent on micro-batches, in microseconds."),
     ("cohort_results_total", "Results."),
+    ("cohort_results_ignored_total", "Results from elsewhere that were read and say nothing here, by why."),
     ("cohort_sink_results_total", "Results that were written."),
     ("cohort_sink_writes_total", "Writes that succeeded."),
     ("cohort_sink_retries_total", "Writes that failed and were tried again."),
@@ -102,6 +103,9 @@ fn observe(app: &App) {
                 let labels = [("topic", topic.to_string()), ("reason", reason.as_str().to_string()), ("partition", p.partition.to_string())];
                 let name = if reason.as_str() == "late" { "cohort_late_events_total" } else { "cohort_decode_errors_total" };
                 counter!(name, &labels).absolute(*n);
+            }
+            for (why, n) in &p.counts.ignored {
+                counter!("cohort_results_ignored_total", "why" => *why, "partition" => p.partition.to_string()).absolute(*n);
             }
             counter!("cohort_batches_total", &label).absolute(p.counts.batches);
             counter!("cohort_batch_microseconds_total", &label).absolute(p.counts.busy_micros);

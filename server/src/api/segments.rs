@@ -320,7 +320,9 @@ pub(super) fn warnings(app: &App, segment: &cohort_compiler::program::Segment) -
     if segment.window.step() > ttl {
         warnings.push(format!("profiles expire {} s after their last write, before a window of {} s closes; see sink.ttl", ttl / 1000, window / 1000));
     }
-    if segment.backfill_ms > app.config.source.retention.0 {
+    if segment.backfill_ms > 0 && app.needs_events("backfill reads").is_err() {
+        warnings.push("backfill is of no use here, as events are evaluated elsewhere".into());
+    } else if segment.backfill_ms > app.config.source.retention.0 {
         warnings.push("backfill reaches further back than events are kept; see source.retention".into());
     }
     warnings
@@ -814,6 +816,7 @@ pub async fn preview(State(app): State<App>, Body(input): Body<PreviewInput>) ->
             Problem::bad_request(format!("from ({from}) is after to ({to})")).hint("events appended from `from` until `to` are read, in ms since the epoch")
         );
     }
+    app.needs_events("a preview runs over")?;
     let body = Value::Object(input.segment);
     let draft = draft(&body, Some("preview"))?;
     let mut text = source("preview", &draft.name, &draft.body);

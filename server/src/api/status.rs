@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
-use cohort_engine::worker::PartitionStatus;
+use cohort_engine::worker::{PartitionStatus, WorkerStatus};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
@@ -71,6 +71,11 @@ pub struct CheckpointStatus {
 #[serde(rename_all = "camelCase")]
 pub struct SourceStatus {
     kind: SourceKind,
+    /// Whether events are evaluated elsewhere, and their results read here.
+    evaluated_elsewhere: bool,
+    /// Results from elsewhere that were read and say nothing here, by why: the segment is unknown, or a newer window known.
+    #[schema(value_type = BTreeMap<String, u64>)]
+    ignored: BTreeMap<&'static str, u64>,
     topics: Vec<String>,
     /// Why it cannot be read now.
     error: Option<String>,
@@ -229,7 +234,10 @@ fn partition(app: &App, worker: usize, p: &PartitionStatus) -> Partition {
         watermark: p.watermark,
         closed: p.closed,
         next_close: p.next_close,
-        waits_for: waits_for(p, app.config.time.idle_timeout.0),
+        waits_for: match app.config.source.kind {
+            SourceKind::Results => "nothing: windows are evaluated elsewhere".into(),
+            _ => waits_for(p, app.config.time.idle_timeout.0),
+        },
         idle: p.idle,
         groups: p.groups,
         state_bytes: p.state_bytes,
@@ -294,6 +302,14 @@ pub(super) fn aerospike(app: &App) -> Option<AerospikeCounts> {
     })
 }
 
+fn ignored(workers: &[WorkerStatus]) -> BTreeMap<&'static str, u64> {
+    let mut all = BTreeMap::new();
+    for (why, n) in workers.iter().flat_map(|w| &w.partitions).flat_map(|p| &p.counts.ignored) {
+        *all.entry(*why).or_default() += n;
+    }
+    all
+}
+
 /// Workers, partitions, watermarks, checkpoint and sink.
 #[utoipa::path(get, path = "/status", operation_id = "getStatus", tag = "status", responses((status = 200, body = ServiceStatus)))]
 pub async fn status(State(app): State<App>) -> Json<ServiceStatus> {
@@ -315,6 +331,8 @@ pub async fn status(State(app): State<App>) -> Json<ServiceStatus> {
         partitions,
         source: SourceStatus {
             kind: app.config.source.kind,
+            evaluated_elsewhere: app.config.source.kind == SourceKind::Results,
+            ignored: ignored(&workers),
             topics: app.config.source.topics.clone(),
             error: workers.iter().find_map(|w| w.source_error.clone()),
         },

@@ -26,7 +26,6 @@ use super::events::Event;
 use super::extract::{Path, Query, at_most};
 use super::problem::{ApiResult, Problem};
 use super::segments::blocking;
-use crate::config;
 use crate::service::results::SegmentResult;
 use crate::service::shown::Shown;
 
@@ -77,6 +76,7 @@ static LOOKING: Semaphore = Semaphore::const_new(2);
 #[utoipa::path(get, path = "/users/{userId}/events", operation_id = "listUserEvents", tag = "users", params(("userId" = String, Path), Few), responses((status = 200, body = Vec<Event>), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn events(State(app): State<App>, Path(user_id): Path<String>, Query(few): Query<Few>) -> ApiResult<Json<Vec<Value>>> {
     let limit = at_most("limit", few.limit, 50, 1_000)?;
+    app.needs_events("a user's newest events are looked for among")?;
     let turn = LOOKING.acquire().await.map_err(|e| Problem::internal(&e))?;
     let found = blocking(move || {
         let _turn = turn;
@@ -126,7 +126,7 @@ pub struct UserSegments {
 pub async fn segments(State(app): State<App>, Path(user_id): Path<String>, headers: HeaderMap) -> ApiResult<Json<Value>> {
     let profile = app.profiles.get(&user_id)?;
     // What is kept here of a partition that another member reads by now is of the past.
-    let embedded = app.config.source.kind != config::SourceKind::Kafka;
+    let embedded = !app.config.source.kind.is_kafka();
     let profile = profile.filter(|p| embedded || app.runtime.partitions().contains(&p.partition));
     if embedded || profile.is_some() {
         return Ok(Json(json!(of_profile(&app, user_id, profile))));
@@ -289,6 +289,7 @@ pub async fn why(State(app): State<App>, Path((user_id, segment)): Path<(String,
     if current.compiled(&name).is_none() {
         return Err(Problem::new(StatusCode::CONFLICT, "segment-paused", format!("segment {name:?} does not run")));
     }
+    app.needs_events("why a user is in a segment is told from")?;
     let (service, user) = (std::sync::Arc::clone(&app), user_id.clone());
     if let Some(partition) = blocking(move || service.partition_here(&user)).await? {
         return blocking(move || answer(&app, partition, user_id, name)).await?.map(|why| Json(json!(why)));

@@ -13,6 +13,7 @@ use cohort_connectors::kafka::producer::{KafkaProducer, Outgoing};
 use cohort_connectors::kafka::source::KafkaSource;
 use cohort_connectors::kafka::{KafkaOptions, Start, admin};
 use cohort_engine::Settings;
+use cohort_engine::relay::Reads;
 use cohort_engine::runtime::{Parts, Runtime};
 use cohort_engine::sink::{Amiss, DeadLetter, DeadLetterSink, ResultBatch, Sink, SinkError};
 use cohort_engine::source::Source;
@@ -176,6 +177,7 @@ async fn consume(program: &Arc<Program>, options: KafkaOptions, params: &Params<
         checkpoint_interval: Duration::from_secs(3600),
         refresh_interval: Duration::ZERO,
         worker_memory: 8 << 30,
+        reads: Reads::Events,
     };
     let parts = Parts {
         sources,

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod check;
 pub mod explain;
+pub mod export;
 pub mod generate;
 pub mod replay;
 pub mod serve;

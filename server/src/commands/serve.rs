@@ -47,7 +47,8 @@ impl ConfigArgs {
         Config::load_source(self.config.as_deref(), &self.set).map_err(|e| super::Usage(e.to_string()).into())
     }
 
-    fn load(&self, more: &[(&str, &str)]) -> Result<Config> {
+    /// The configuration, over which `more` and then the flags go.
+    pub fn load(&self, more: &[(&str, &str)]) -> Result<Config> {
         let mut flags: Vec<(String, String)> = more.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
         flags.extend(self.set.clone());
         Config::load(self.config.as_deref(), &flags).map_err(|e| super::Usage(e.to_string()).into())

@@ -27,6 +27,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreScheme};
 use tokio::runtime::Handle;
 
+use super::elsewhere::NoEvents;
 use crate::config::{self, ClientTls, Config, SinkKind, SourceKind};
 
 /// Where events that come over HTTP go.
@@ -36,7 +37,7 @@ pub enum Intake {
     Log(EventLog),
     /// To topics of Kafka, those that hold plain JSON events.
     Topics(Arc<Mutex<KafkaProducer>>, Arc<Formats>),
-    /// Nowhere: events come from files.
+    /// Nowhere: events come from files, or are evaluated elsewhere.
     Closed,
 }
 
@@ -133,6 +134,7 @@ pub async fn sources(config: &Config, log: &EventLog) -> Result<Sources> {
     }
     let formats = config.source.formats(&Handle::current()).map_err(|e| anyhow!(e))?;
     let options = KafkaOptions { formats, ..kafka_options(config)? };
+    let is_results = config.source.kind == SourceKind::Results;
     let partitions = blocking({
         let options = options.clone();
         move || admin::check(&options)
@@ -148,6 +150,9 @@ pub async fn sources(config: &Config, log: &EventLog) -> Result<Sources> {
     tracing::info!(partitions, workers, group = options.group_id, "kafka");
     let source = |worker| KafkaSource::join(of_worker(&options, worker)).map(|s| Box::new(s) as Box<dyn Source>).context("source.kafka");
     let sources = (0..workers).map(source).collect::<Result<_>>()?;
+    if is_results {
+        return Ok(Sources { sources, intake: Intake::Closed, partitions: partitions as u32, retained: Arc::new(NoEvents), rekeyer });
+    }
     let producer = KafkaProducer::new(&options.shared()).context("source.kafka")?;
     let intake = Intake::Topics(Arc::new(Mutex::new(producer)), Arc::clone(&options.formats));
     let retained = Arc::new(KafkaHistory::new(options, partitions as u32).context("source.kafka")?);
@@ -278,7 +283,7 @@ impl DeadLetterSink for Everywhere {
 /// Where dead letters go: to the embedded store, and with Kafka to their topic.
 pub async fn dead_letters(config: &Config, kept: &DeadLetters) -> Result<Box<dyn DeadLetterSink>> {
     let topic = &config.dead_letters.topic;
-    if config.source.kind != SourceKind::Kafka || topic.is_empty() {
+    if !config.source.kind.is_kafka() || topic.is_empty() {
         return Ok(Box::new(kept.clone()));
     }
     let options = kafka_options(config)?.shared();

@@ -12,7 +12,6 @@ use serde_json::Value;
 use super::Service;
 use crate::api::problem::Problem;
 use crate::catalog::Member;
-use crate::config::SourceKind;
 
 /// How often a member says that it is there.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -72,7 +71,7 @@ impl Service {
     /// The partition that a user's events are read from here, if they are.
     pub fn partition_here(&self, user: &str) -> Option<u32> {
         let likely = partition_of(user.as_bytes(), self.partitions);
-        if self.config.source.kind != SourceKind::Kafka {
+        if !self.config.source.kind.is_kafka() {
             return Some(likely);
         }
         let here = self.runtime.partitions();

@@ -1,10 +1,11 @@
 //! The running service: the live engine with its stores, the catalog, and what the API asks of them.
 //!
-//! [`connect`] makes sources and sinks of the configuration, [`segments`] changes what runs, [`feed`] follows a feed of rules, [`history`] runs programs over retained events, [`members`] knows the
+//! [`connect`] makes sources and sinks of the configuration, [`elsewhere`] is for events that are evaluated elsewhere, [`segments`] changes what runs, [`feed`] follows a feed of rules, [`history`] runs programs over retained events, [`members`] knows the
 //! other members of the group, [`results`] passes results on to
 //! those who watch, [`samples`] remembers how the service stood, [`query`] answers SELECT, [`shown`] shows records as events.
 
 pub mod connect;
+pub mod elsewhere;
 pub mod feed;
 pub mod history;
 pub mod members;
@@ -36,7 +37,7 @@ use cohort_engine::worker::{Clock, Deployment, Programs, WorkerSettings};
 use tokio::runtime::Handle;
 
 use crate::catalog::Catalog;
-use crate::config::{Config, SourceKind};
+use crate::config::Config;
 use connect::Intake;
 use results::Results;
 use segments::{Current, Listed, source, sources};
@@ -126,7 +127,8 @@ impl Service {
         let mut cache = CompileCache::default();
         let stored: Vec<_> = stored.into_iter().map(Listed::new).collect();
         let program = compile_cached(&sources(&stored), &CompileOptions::default(), &mut cache).context("the catalog does not compile")?;
-        let deployment = Deployment::new(revision, Arc::new(program));
+        let program = Arc::new(program);
+        let deployment = Deployment::new(revision, elsewhere::to_run(&config, Arc::clone(&program)));
         let checkpoints: Arc<dyn CheckpointStore> = Arc::new(connect::checkpoints(&config)?);
         let connect::Sinks { mut sinks, aerospike, refresh } = connect::sinks(&config, &profiles).await?;
         sinks.push(results.sink(profiles.clone(), Arc::clone(&clock)));
@@ -139,10 +141,10 @@ impl Service {
             dead_letters: connect::dead_letters(&config, &dead_letters).await?,
             store: checkpoints,
             clock: Arc::clone(&clock),
-            programs: Arc::new(Older { catalog: catalog.clone(), cache: Arc::clone(&cache), handle: Handle::current() }),
+            programs: Arc::new(Older { catalog: catalog.clone(), cache: Arc::clone(&cache), handle: Handle::current(), config: config.clone() }),
         };
         let started_at = clock();
-        let current = Current::new(revision, Arc::clone(&deployment.program), stored);
+        let current = Current::new(revision, program, stored);
         let runtime = tokio::task::spawn_blocking(move || Runtime::start(parts, &deployment)).await?.map_err(|e| anyhow!(e))?;
         let service = Arc::new(Service {
             catalog,
@@ -192,7 +194,7 @@ impl Service {
             Ok(())
         });
         tokio::spawn(samples::take(Arc::downgrade(self)));
-        if self.config.source.kind == SourceKind::Kafka {
+        if self.config.source.kind.is_kafka() {
             tokio::spawn(members::announce(Arc::downgrade(self)));
         }
         if !self.config.rules.url.is_empty() {
@@ -261,7 +263,7 @@ fn worker_settings(config: &Config, workers: usize, refresh: Duration) -> Worker
         allowed_lateness: config.time.allowed_lateness.0,
         // Partitions of Kafka come and go: only their sum is bounded.
         spill: Some(config.data.join("spill")),
-        memory_limit: if config.source.kind == SourceKind::Kafka { of_worker } else { memory / config.source.partitions.max(1) as usize },
+        memory_limit: if config.source.kind.is_kafka() { of_worker } else { memory / config.source.partitions.max(1) as usize },
     };
     WorkerSettings {
         state,
@@ -272,6 +274,7 @@ fn worker_settings(config: &Config, workers: usize, refresh: Duration) -> Worker
         checkpoint_interval: config.checkpoint.interval.duration(),
         refresh_interval: refresh,
         worker_memory: of_worker,
+        reads: elsewhere::reads(config),
     }
 }
 
@@ -280,6 +283,7 @@ struct Older {
     catalog: Catalog,
     cache: Arc<tokio::sync::Mutex<CompileCache>>,
     handle: Handle,
+    config: Config,
 }
 
 impl Programs for Older {
@@ -288,6 +292,6 @@ impl Programs for Older {
         let sources: Vec<_> = segments.iter().map(|(id, name, body)| source(id, name, body)).collect();
         let program = compile_cached(&sources, &CompileOptions::default(), &mut self.cache.blocking_lock());
         let program = program.inspect_err(|error| tracing::error!(%error, revision, "an older program does not compile")).ok()?;
-        Some(Deployment::new(revision, Arc::new(program)))
+        Some(Deployment::new(revision, elsewhere::to_run(&self.config, Arc::new(program))))
     }
 }

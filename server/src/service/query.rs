@@ -301,6 +301,7 @@ impl Service {
     }
 
     fn read_events(&self, topic: Option<&str>, user: Option<&str>) -> Result<Vec<ArrayRef>, String> {
+        self.needs_events("SELECT from streams reads").map_err(|problem| problem.detail)?;
         let events =
             self.newest_events(MAX_READ, |record_topic, event| topic.is_none_or(|t| t == record_topic) && user.is_none_or(|u| event["userId"] == *u))?;
         let text = |key: &'static str| texts(events.iter().map(move |(_, e)| e[key].as_str()));

@@ -8,12 +8,14 @@ use cohort_compiler::catalog::STREAMS;
 use cohort_compiler::program::SegmentKind;
 use cohort_compiler::statement::{self, Statement};
 use cohort_compiler::{CompileCache, CompileOptions, Diagnostics, Program, SourceKind, SourceText, compile_cached};
+use cohort_engine::relay::Reads;
 use cohort_engine::worker::Deployment;
 use rustc_hash::FxHashMap;
 use serde_json::{Map, Value, json};
 use tracing::Instrument;
 
 use super::Service;
+use super::elsewhere;
 use super::history::LogBackfill;
 use crate::api::problem::{ApiResult, Problem};
 use crate::catalog::{Edit, Stored};
@@ -359,8 +361,9 @@ impl Service {
     #[tracing::instrument(skip_all, fields(revision = revision))]
     async fn deploy(&self, revision: i64, program: Arc<Program>, segments: Vec<Arc<Listed>>) {
         let old = self.current.load_full();
-        let mut deployment = Deployment::new(revision, Arc::clone(&program));
-        let fresh: Vec<&str> = fresh_backfills(&old.program, &program);
+        let mut deployment = Deployment::new(revision, elsewhere::to_run(&self.config, Arc::clone(&program)));
+        let evaluates = elsewhere::reads(&self.config) == Reads::Events;
+        let fresh: Vec<&str> = if evaluates { fresh_backfills(&old.program, &program) } else { vec![] };
         if !fresh.is_empty() {
             let longest = program.segments.iter().filter(|s| fresh.contains(&s.name.as_str())).map(|s| s.backfill_ms).max().unwrap_or(0);
             let backfill = LogBackfill::new(&self.retained, Arc::clone(&program), self.settings(), (self.clock)() - longest);

@@ -17,12 +17,12 @@ use serde_json::{Value, json};
 use crate::aerospike_double::{Hang, Options, Server, code};
 use crate::live::{Live, now};
 
-const PARTITIONS: u32 = 4;
+pub(crate) const PARTITIONS: u32 = 4;
 const MINUTE: i64 = 60_000;
 /// The first event of a story.
 pub(crate) const START: i64 = 1_750_000_020_000 - 1_750_000_020_000 % MINUTE;
 
-const SEGMENTS: &str = "
+pub(crate) const SEGMENTS: &str = "
 CREATE SEGMENT spenders WITH (retain = '10 minutes') AS SELECT user_id, sum(value) AS value FROM TUMBLE(events, event_time, INTERVAL '1 minute') WHERE event_type = 'purchase' GROUP BY user_id, window_start, window_end HAVING sum(value) > 60;
 CREATE SEGMENT frugal WITH (retain = '10 minutes') AS SELECT user_id, sum(value) AS value FROM TUMBLE(events, event_time, INTERVAL '1 minute') WHERE event_type = 'purchase' GROUP BY user_id, window_start, window_end HAVING sum(value) < 8;
 CREATE SEGMENT busy WITH (retain = '10 minutes') AS SELECT user_id, count(*) AS value FROM HOP(events, event_time, INTERVAL '1 minute', INTERVAL '5 minutes') WHERE event_type = 'view' GROUP BY user_id, window_start, window_end HAVING count(*) >= 9;
@@ -34,7 +34,7 @@ CREATE SEGMENT only_busy AS SELECT a.user_id FROM busy a LEFT ANTI JOIN spenders
 
 /// One test at a time: some of them stop the broker.
 pub(crate) static BROKER: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-static NUMBER: AtomicU32 = AtomicU32::new(0);
+pub(crate) static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 /// A broker's address; without one the test is left out, which it says.
 pub(crate) fn broker() -> Option<String> {
@@ -51,12 +51,12 @@ fn control(command: &str) {
 }
 
 /// Events in pieces that are produced one after the other.
-struct Story {
-    pieces: Vec<Vec<Value>>,
+pub(crate) struct Story {
+    pub(crate) pieces: Vec<Vec<Value>>,
     bad: usize,
 }
 
-fn random(state: &mut u64, n: u64) -> u64 {
+pub(crate) fn random(state: &mut u64, n: u64) -> u64 {
     // SplitMix64.
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut z = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -66,7 +66,7 @@ fn random(state: &mut u64, n: u64) -> u64 {
 
 /// Ten minutes of events, ten of silence, in which memberships end, and five of events. The last event of each
 /// partition closes the windows of all others, and no later ones: then what live and bounded runs hold is the same.
-fn story(seed: u64, an_event_in_bad: u64) -> Story {
+pub(crate) fn story(seed: u64, an_event_in_bad: u64) -> Story {
     let (mut state, mut pieces, mut bad) = (seed, vec![], 0);
     let seconds = (0..600i64).step_by(10).chain((1_200..1_500).step_by(10));
     for second in seconds {
@@ -92,9 +92,9 @@ fn story(seed: u64, an_event_in_bad: u64) -> Story {
 
 /// What members of a group share.
 pub(crate) struct Fleet {
-    folder: tempfile::TempDir,
+    pub(crate) folder: tempfile::TempDir,
     brokers: String,
-    group: String,
+    pub(crate) group: String,
     pub(crate) topics: Vec<String>,
     pub(crate) producer: KafkaProducer,
     pub(crate) settings: Vec<String>,
@@ -144,7 +144,7 @@ impl Fleet {
         self.try_member(number, &[]).unwrap_or_else(|said| panic!("a member does not start: {said}"))
     }
 
-    fn try_member(&self, number: u32, more: &[&str]) -> Result<Live, String> {
+    pub(crate) fn try_member(&self, number: u32, more: &[&str]) -> Result<Live, String> {
         let shared = self.folder.path().display();
         let mut set = vec![
             "source.kind=kafka".to_string(),
@@ -168,7 +168,7 @@ impl Fleet {
     }
 
     /// Produces a piece; each event goes to the topic of its type.
-    fn produce(&mut self, piece: &[Value]) {
+    pub(crate) fn produce(&mut self, piece: &[Value]) {
         let place = |event: &Value| match event["eventType"].as_str() {
             Some("purchase") => 0,
             Some("install") => 2,
@@ -209,7 +209,7 @@ impl Fleet {
     }
 }
 
-fn text(value: &Value) -> String {
+pub(crate) fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_string()
 }
 

@@ -10,6 +10,7 @@ mod api;
 #[path = "../../../connectors/tests/it/avro_bytes.rs"]
 mod avro_bytes;
 mod examples;
+mod flink;
 mod formats;
 mod golden;
 mod instances;
@@ -27,6 +28,7 @@ mod properties;
 mod registry_double;
 mod repair;
 mod replay;
+mod results;
 mod retention;
 mod roles;
 mod tls;

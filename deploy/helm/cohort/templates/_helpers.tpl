@@ -86,8 +86,8 @@ data = "/var/lib/cohort"
 {{/* What would start and then go wrong. */}}
 {{- define "cohort.checks" -}}
 {{- $several := or .Values.autoscaling.enabled (gt (int .Values.replicas) 1) -}}
-{{- if and $several (ne (include "cohort.source" .) "kafka") -}}
-{{- fail "replicas, autoscaling: more than one member takes config.source.kind kafka; others would each have events and members of their own" -}}
+{{- if and $several (not (has (include "cohort.source" .) (list "kafka" "results"))) -}}
+{{- fail "replicas, autoscaling: more than one member takes config.source.kind kafka or results; others would each have events and members of their own" -}}
 {{- end -}}
 {{- $catalog := or (hasKey .Values.secretEnv "COHORT_CATALOG__URL") (hasPrefix "postgres" (dig "catalog" "url" "" .Values.config)) -}}
 {{- if and $several (not $catalog) -}}

@@ -1449,11 +1449,17 @@ export interface components {
          * @description Where events come from.
          * @enum {string}
          */
-        SourceKind: "embedded" | "kafka" | "file";
+        SourceKind: "embedded" | "kafka" | "file" | "results";
         /** @description Where events come from. */
         SourceStatus: {
             /** @description Why it cannot be read now. */
             error?: string | null;
+            /** @description Whether events are evaluated elsewhere, and their results read here. */
+            evaluatedElsewhere: boolean;
+            /** @description Results from elsewhere that were read and say nothing here, by why: the segment is unknown, or a newer window known. */
+            ignored: {
+                [key: string]: number;
+            };
             kind: components["schemas"]["SourceKind"];
             topics: string[];
         };

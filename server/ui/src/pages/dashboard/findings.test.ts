@@ -36,7 +36,7 @@ function status(change: Partial<ServiceStatus> = {}, partition: Partial<ServiceS
     checkpoint: { published: 1, at: NOW - 30_000, ageMs: 30_000, bytes: 1, millis: 1, intervalMs: 60_000 },
     sink: { kind: 'embedded', results: 0, writes: 0, retries: 0, queue: 0, error: null, membersTold: 0 },
     logBytes: 0,
-    source: { kind: 'embedded', topics: ['order_events'] },
+    source: { kind: 'embedded', evaluatedElsewhere: false, ignored: {}, topics: ['order_events'] },
     catalog: { kind: 'sqlite', readAt: NOW },
     time: { outOfOrdernessMs: 30_000, allowedLatenessMs: 0, idleTimeoutMs: 30_000, maxFutureMs: 3_600_000 },
     deadLetters: {},
