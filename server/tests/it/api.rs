@@ -125,7 +125,10 @@ async fn the_status_says_what_health_is_made_of() {
     live.post("/events", json!([purchase("u1", at - 3 * FIVE_MINUTES, 1.0)])).await;
     live.until("late", Duration::from_secs(5), async || live.get("/status").await.body["deadLetters"]["late"] == 1).await;
     let status = live.get("/status").await.body;
-    assert_eq!(status["source"], json!({"kind": "embedded", "topics": ["order_events", "activity_events", "install_events"], "error": null}));
+    assert_eq!(
+        status["source"],
+        json!({"kind": "embedded", "evaluatedElsewhere": false, "ignored": {}, "topics": ["order_events", "activity_events", "install_events"], "error": null})
+    );
     assert_eq!((&status["catalog"]["kind"], &status["catalog"]["error"]), (&json!("sqlite"), &Value::Null));
     assert!(status["catalog"]["readAt"].as_i64().is_some_and(|t| (now() - t).abs() < 10_000), "{}", status["catalog"]);
     assert_eq!((&status["checkpoint"]["intervalMs"], &status["checkpoint"]["error"]), (&json!(2_000), &Value::Null));
