@@ -575,7 +575,7 @@ fn check_windows(segment: &Segment, query: &DerivedQuery, inputs: &[SegmentId], 
 
 impl Built {
     fn finish(self) -> Result<Program, Finding> {
-        let SharedParts { scan, event_schema, masks, arguments, routers, families, filters } = self.sharing.finish()?;
+        let SharedParts { scan, event_schema, matched, masks, arguments, routers, families, filters } = self.sharing.finish()?;
         let mut segments = self.segments;
         for (segment, base) in segments.iter_mut().zip(self.bases) {
             let Some(base) = base else { continue };
@@ -592,6 +592,6 @@ impl Built {
             };
             segment.kind = SegmentKind::Base { family: base.family, having, value };
         }
-        Ok(Program { scan, event_schema, masks, arguments, routers, families, filters, segments })
+        Ok(Program { scan, event_schema, matched, masks, arguments, routers, families, filters, segments })
     }
 }

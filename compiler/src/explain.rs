@@ -153,7 +153,8 @@ impl Graph {
         columns.extend(program.scan.value.then(|| "value".to_string()));
         columns.extend(program.scan.texts.iter().map(|t| field_name(&t.field)));
         columns.extend(program.scan.metadata.then(|| "metadata".to_string()));
-        let masks = program.masks.iter().map(|m| format!("condition evaluated once a batch: {}", m.text));
+        let by_text = program.matched.iter().flat_map(|m| &m.conditions).map(|c| format!("condition decided once for each text: {}", c.text));
+        let masks = by_text.chain(program.masks.iter().map(|m| format!("condition evaluated once a batch: {}", m.text)));
         self.node("scan".into(), "scan", "Scan: events".into(), std::iter::once(format!("columns: {}", columns.join(", "))).chain(masks).collect());
     }
 

@@ -62,6 +62,8 @@ pub struct Scan {
 pub struct Router {
     /// Indices into [`Scan::texts`], each with the number of its ids.
     pub columns: Vec<(usize, u32)>,
+    /// The column whose text decides actions with a matcher: index into [`Program::matched`].
+    pub matched: Option<usize>,
     /// For each combination of ids, an index into [`Router::lists`].
     pub table: Vec<u32>,
     /// Distinct action lists; the first is empty.
@@ -73,7 +75,9 @@ pub struct Router {
 pub struct Action {
     /// Index into [`Program::families`].
     pub family: u32,
-    /// A condition that is not in the router's table: index into [`Program::masks`].
+    /// A condition on the text of the router's matched column: index into [`Matched::conditions`].
+    pub matcher: Option<u32>,
+    /// Any other condition that is not in the router's table: index into [`Program::masks`].
     pub mask: Option<u32>,
     /// Whether the event makes the group exist (false for FILTERed aggregates, which only update it).
     pub creates: bool,
@@ -335,13 +339,24 @@ pub enum Presence {
     Or(Box<Presence>, Box<Presence>),
 }
 
-/// A condition evaluated once a batch over the event schema.
+/// A condition that no dictionary decides.
 #[derive(Debug, Clone)]
 pub struct Mask {
     /// Text of the condition.
     pub text: String,
-    /// Boolean expression over [`Program::event_schema`].
+    /// Boolean expression over [`Program::event_schema`], or [`Matched::schema`].
     pub expression: Arc<dyn PhysicalExpr>,
+}
+
+/// Conditions on the text of one column, such as LIKE, decided once for each distinct text.
+#[derive(Debug, Clone)]
+pub struct Matched {
+    /// Index into [`Scan::texts`].
+    pub column: usize,
+    /// The column alone.
+    pub schema: SchemaRef,
+    /// The conditions.
+    pub conditions: Vec<Mask>,
 }
 
 /// An argument of fixed slots, evaluated once a batch.
@@ -360,6 +375,8 @@ pub struct Program {
     pub scan: Scan,
     /// Columns that expressions over events read.
     pub event_schema: SchemaRef,
+    /// Conditions on single texts that no dictionary decides, by column.
+    pub matched: Vec<Matched>,
     /// Conditions evaluated by DataFusion once a batch.
     pub masks: Vec<Mask>,
     /// Arguments of fixed slots.

@@ -1,5 +1,7 @@
 //! Interning: the normal forms of all segments → one [`Program`] in which equal filters, groups,
-//! aggregates and dictionary look-ups exist once.
+//! aggregates and dictionary look-ups exist once. [`route`] decides how events reach the groups.
+
+mod route;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,14 +20,12 @@ use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion::scalar::ScalarValue;
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use self::route::Routing;
 use crate::catalog;
 use crate::diagnostic::{Finding, Position};
 use crate::normalize::{BaseQuery, metadata_column, metadata_key};
 use crate::program::*;
 use crate::window::WindowSpec;
-
-/// A router's table has at most this many cells; look-ups that would need more become masks.
-const MAX_CELLS: usize = 1 << 22;
 
 type Shared<T> = Result<T, Finding>;
 
@@ -486,33 +486,6 @@ pub(crate) fn flip(compare: Compare) -> Compare {
     }
 }
 
-/// The text column that a condition reads, when it reads one only and compares it with literals, so that
-/// a dictionary id decides it.
-fn dictionary_column(expr: &Expr) -> Option<Field> {
-    let mut names = names_of(expr).into_iter();
-    let (name, None) = (names.next()?, names.next()) else { return None };
-    let field = match name.as_str() {
-        "event_type" => Field::EventType,
-        "session_id" => Field::SessionId,
-        "topic" => Field::Topic,
-        other => Field::Metadata(metadata_key(other)?.to_string()),
-    };
-    decided_by_dictionary(expr).then_some(field)
-}
-
-fn decided_by_dictionary(expr: &Expr) -> bool {
-    match expr {
-        Expr::BinaryExpr(BinaryExpr { left, op: Operator::And | Operator::Or, right }) => decided_by_dictionary(left) && decided_by_dictionary(right),
-        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq | Operator::NotEq, right }) => {
-            (is_column(left) && text_literal(right).is_some()) || (text_literal(left).is_some() && is_column(right))
-        }
-        Expr::InList(list) => is_column(&list.expr) && list.list.iter().all(|e| text_literal(e).is_some()),
-        Expr::IsNull(e) | Expr::IsNotNull(e) => is_column(e),
-        Expr::Not(e) => decided_by_dictionary(e),
-        _ => false,
-    }
-}
-
 pub(crate) fn is_column(expr: &Expr) -> bool {
     matches!(expr, Expr::Column(_))
 }
@@ -524,83 +497,15 @@ pub(crate) fn text_literal(expr: &Expr) -> Option<&str> {
     }
 }
 
-fn literals(expr: &Expr, into: &mut BTreeSet<String>) {
-    let _ = expr.apply(|e| {
-        if let Some(text) = text_literal(e) {
-            into.insert(text.to_string());
-        }
-        Ok(datafusion::common::tree_node::TreeNodeRecursion::Continue)
-    });
-}
-
-/// What a dictionary id says about a text.
-#[derive(Clone, Copy)]
-enum Text<'a> {
-    Null,
-    Other,
-    Known(&'a str),
-}
-
-/// SQL's three-valued outcome of a condition for a text.
-fn decide(expr: &Expr, text: Text<'_>) -> Option<bool> {
-    let equals = |literal: &str| match text {
-        Text::Null => None,
-        Text::Other => Some(false),
-        Text::Known(t) => Some(t == literal),
-    };
-    match expr {
-        Expr::BinaryExpr(BinaryExpr { left, op, right }) => match op {
-            Operator::And => match (decide(left, text), decide(right, text)) {
-                (Some(false), _) | (_, Some(false)) => Some(false),
-                (Some(true), Some(true)) => Some(true),
-                _ => None,
-            },
-            Operator::Or => match (decide(left, text), decide(right, text)) {
-                (Some(true), _) | (_, Some(true)) => Some(true),
-                (Some(false), Some(false)) => Some(false),
-                _ => None,
-            },
-            _ => {
-                let literal = text_literal(left).or_else(|| text_literal(right))?;
-                equals(literal).map(|same| same == (*op == Operator::Eq))
-            }
-        },
-        Expr::InList(list) => {
-            let mut found = Some(false);
-            for literal in list.list.iter().filter_map(text_literal) {
-                match equals(literal) {
-                    Some(true) => found = Some(true),
-                    None => return None,
-                    _ => {}
-                }
-            }
-            found.map(|f| f != list.negated)
-        }
-        Expr::IsNull(_) => Some(matches!(text, Text::Null)),
-        Expr::IsNotNull(_) => Some(!matches!(text, Text::Null)),
-        Expr::Not(e) => decide(e, text).map(|b| !b),
-        _ => None,
-    }
-}
-
-/// One set of updates with the condition under which they happen.
-struct Guarded {
-    family: u32,
-    creates: bool,
-    ops: Vec<Op>,
-    /// Conditions decided by dictionary id, by column.
-    looked_up: BTreeMap<Field, Vec<Expr>>,
-    /// All others.
-    residual: Vec<Expr>,
-}
-
 /// The shared parts of a program.
 pub struct SharedParts {
     /// What is decoded.
     pub scan: Scan,
     /// Schema of masks, arguments and general aggregates.
     pub event_schema: SchemaRef,
-    /// Residual conditions.
+    /// Conditions decided by text.
+    pub matched: Vec<Matched>,
+    /// Conditions decided by event.
     pub masks: Vec<Mask>,
     /// Arguments of fixed slots.
     pub arguments: Vec<Argument>,
@@ -630,8 +535,7 @@ impl Sharing {
         self.used.extend(residual);
         let event_schema = schema_of(&self.used);
         let scan = self.scan();
-        let mut masks = vec![];
-        let routers = self.routers(&groups, &guarded, &scan, &event_schema, &mut masks)?;
+        let Routing { routers, matched, masks } = self.routing(&groups, &guarded, &scan, &event_schema)?;
         let arguments = self.arguments.iter().map(|e| match e {
             Expr::Column(c) if c.name == "value" => Ok(Argument::Value),
             other => physical(other, &event_schema).map(Argument::Expression),
@@ -639,21 +543,7 @@ impl Sharing {
         let arguments = arguments.collect::<Shared<_>>()?;
         let filters = self.filters.iter().map(|f| filter_text(f)).collect();
         let families = std::mem::take(&mut self.families).into_iter().map(|f| f.finish(&event_schema)).collect::<Shared<_>>()?;
-        Ok(SharedParts { scan, event_schema, masks, arguments, routers, families, filters })
-    }
-
-    fn guarded(&self) -> Vec<Guarded> {
-        let mut guarded = vec![];
-        for (id, family) in self.families.iter().enumerate() {
-            let unconditional = family.ops.get("").map(|(_, ops)| ops.clone()).unwrap_or_default();
-            guarded.push(guard(id, true, unconditional, family.filter.clone()));
-            for (condition, ops) in family.ops.values().filter(|(c, _)| !c.is_empty()) {
-                let mut all = family.filter.clone();
-                all.extend(condition.iter().cloned());
-                guarded.push(guard(id, false, ops.clone(), all));
-            }
-        }
-        guarded
+        Ok(SharedParts { scan, event_schema, matched, masks, arguments, routers, families, filters })
     }
 
     fn column(&mut self, field: &Field) -> usize {
@@ -663,42 +553,6 @@ impl Sharing {
         self.columns.push((field.clone(), BTreeSet::new(), false, false));
         self.column_of.insert(field.clone(), self.columns.len() - 1);
         self.columns.len() - 1
-    }
-
-    fn dictionaries(&mut self, guarded: &[Guarded]) {
-        for (field, exprs) in guarded.iter().flat_map(|g| &g.looked_up) {
-            let i = self.column(field);
-            self.columns[i].2 = true;
-            for e in exprs {
-                literals(e, &mut self.columns[i].1);
-            }
-        }
-    }
-
-    /// Groups families by the columns they look up; a look-up that would need too large a table becomes
-    /// a residual condition.
-    fn router_groups(&self, guarded: &mut [Guarded]) -> BTreeMap<Vec<usize>, Vec<usize>> {
-        let mut by_family: BTreeMap<u32, BTreeSet<usize>> = BTreeMap::new();
-        for g in guarded.iter() {
-            by_family.entry(g.family).or_default().extend(g.looked_up.keys().map(|f| self.column_of[f]));
-        }
-        let ids = |c: usize| self.columns[c].1.len() + 2;
-        for columns in by_family.values_mut() {
-            while columns.iter().map(|&c| ids(c)).try_fold(1usize, usize::checked_mul).is_none_or(|cells| cells > MAX_CELLS) {
-                let Some(&largest) = columns.iter().max_by_key(|&&c| ids(c)) else { break };
-                columns.remove(&largest);
-            }
-        }
-        let mut groups: BTreeMap<Vec<usize>, Vec<usize>> = BTreeMap::new();
-        for (i, g) in guarded.iter_mut().enumerate() {
-            let columns = &by_family[&g.family];
-            let dropped: Vec<Field> = g.looked_up.keys().filter(|f| !columns.contains(&self.column_of[*f])).cloned().collect();
-            for field in dropped {
-                g.residual.extend(g.looked_up.remove(&field).unwrap_or_default());
-            }
-            groups.entry(columns.iter().copied().collect()).or_default().push(i);
-        }
-        groups
     }
 
     fn scan(&mut self) -> Scan {
@@ -733,116 +587,6 @@ impl Sharing {
             .collect();
         scan
     }
-
-    fn routers(
-        &self,
-        groups: &BTreeMap<Vec<usize>, Vec<usize>>,
-        guarded: &[Guarded],
-        scan: &Scan,
-        schema: &SchemaRef,
-        masks: &mut Vec<Mask>,
-    ) -> Shared<Vec<Router>> {
-        let mut mask_of: FxHashMap<Vec<Expr>, u32> = FxHashMap::default();
-        let mut routers = vec![];
-        for (columns, members) in groups {
-            let columns: Vec<(usize, u32)> = columns.iter().map(|&c| (c, scan.texts[c].dictionary.len() as u32 + 2)).collect();
-            let mut actions = vec![];
-            for &m in members {
-                let g = &guarded[m];
-                let mask = match g.residual.as_slice() {
-                    [] => None,
-                    residual => Some(match mask_of.get(residual) {
-                        Some(&i) => i,
-                        None => {
-                            let expr = datafusion::logical_expr::utils::conjunction(residual.to_vec()).unwrap_or_else(|| datafusion::logical_expr::lit(true));
-                            masks.push(Mask { text: text_of(residual), expression: physical(&expr, schema)? });
-                            mask_of.insert(residual.to_vec(), masks.len() as u32 - 1);
-                            masks.len() as u32 - 1
-                        }
-                    }),
-                };
-                actions.push((Action { family: g.family, mask, creates: g.creates, ops: g.ops.clone() }, allowed(g, &columns, scan)));
-            }
-            routers.push(fill(columns, &actions));
-        }
-        Ok(routers)
-    }
-}
-
-fn guard(family: usize, creates: bool, ops: Vec<Op>, conditions: Vec<Expr>) -> Guarded {
-    let mut looked_up: BTreeMap<Field, Vec<Expr>> = BTreeMap::new();
-    let mut residual = vec![];
-    for e in conditions {
-        match dictionary_column(&e) {
-            Some(field) => looked_up.entry(field).or_default().push(e),
-            None => residual.push(e),
-        }
-    }
-    residual.sort_by_cached_key(|e| e.to_string());
-    residual.dedup();
-    Guarded { family: family as u32, creates, ops, looked_up, residual }
-}
-
-/// For each column of a router, the ids under which the updates happen.
-fn allowed(g: &Guarded, columns: &[(usize, u32)], scan: &Scan) -> Vec<Vec<u32>> {
-    columns
-        .iter()
-        .map(|&(c, ids)| {
-            let column = &scan.texts[c];
-            let conditions = g.looked_up.get(&column.field);
-            (0..ids)
-                .filter(|&id| {
-                    let text = match id {
-                        0 => Text::Null,
-                        1 => Text::Other,
-                        n => Text::Known(&column.dictionary[n as usize - 2]),
-                    };
-                    conditions.is_none_or(|all| all.iter().all(|e| decide(e, text) == Some(true)))
-                })
-                .collect()
-        })
-        .collect()
-}
-
-fn fill(columns: Vec<(usize, u32)>, actions: &[(Action, Vec<Vec<u32>>)]) -> Router {
-    let cells = columns.iter().map(|&(_, ids)| ids as usize).product::<usize>();
-    let mut members: Vec<Vec<u32>> = vec![vec![]; cells];
-    for (a, (_, allowed)) in actions.iter().enumerate() {
-        let mut indices = vec![0usize];
-        for (ids, &(_, dim)) in allowed.iter().zip(&columns) {
-            indices = indices.iter().flat_map(|&base| ids.iter().map(move |&id| base * dim as usize + id as usize)).collect();
-        }
-        for i in indices {
-            members[i].push(a as u32);
-        }
-    }
-    let mut lists = vec![vec![]];
-    let mut list_of: FxHashMap<Vec<u32>, u32> = FxHashMap::from_iter([(vec![], 0)]);
-    let table = members.into_iter().map(|m| {
-        *list_of.entry(m).or_insert_with_key(|m| {
-            lists.push(merge(m.iter().map(|&a| &actions[a as usize].0)));
-            lists.len() as u32 - 1
-        })
-    });
-    let table = table.collect();
-    Router { columns, table, lists }
-}
-
-/// Joins the actions of one event on one family under one mask.
-fn merge<'a>(actions: impl Iterator<Item = &'a Action>) -> Vec<Action> {
-    let mut merged: Vec<Action> = vec![];
-    for action in actions {
-        match merged.iter_mut().find(|m| m.family == action.family && m.mask == action.mask) {
-            Some(m) => {
-                m.creates |= action.creates;
-                m.ops.extend(&action.ops);
-            }
-            None => merged.push(action.clone()),
-        }
-    }
-    // The group must exist before a FILTERed aggregate updates it.
-    merged.sort_by_key(|a| (a.family, !a.creates));
-    merged
 }
 
 fn filter_text(filter: &[Expr]) -> String {

@@ -97,6 +97,7 @@ pub fn parse(text: &str) -> (Vec<Parsed>, Vec<Finding>) {
             return (vec![], vec![Finding::new(at, e.message).hint("close the quote or comment, or remove the character")]);
         }
     };
+    let lines = Lines::of(text);
     let mut parsed = vec![];
     let mut findings = vec![];
     for tokens in tokens.split(|t| t.token == Token::SemiColon) {
@@ -107,7 +108,7 @@ pub fn parse(text: &str) -> (Vec<Parsed>, Vec<Finding>) {
             continue;
         }
         match parse_one(tokens) {
-            Ok(statement) => parsed.push(Parsed { statement, text: text_of(text, tokens), at }),
+            Ok(statement) => parsed.push(Parsed { statement, text: lines.text_of(tokens), at }),
             Err(finding) => findings.push(finding.or_at(at)),
         }
     }
@@ -135,9 +136,10 @@ pub fn pieces(text: &str) -> Result<Vec<Piece>, Finding> {
     if let Some(finding) = tokens.split(|t| t.token == Token::SemiColon).find_map(too_long) {
         return Err(finding);
     }
+    let lines = Lines::of(text);
     let piece = |tokens: &[TokenWithSpan]| {
         let first = tokens.iter().find(|t| !is_space(t))?;
-        Some(Piece { text: text_of(text, tokens), at: position(first.span.start), word: first.token.to_string().to_uppercase() })
+        Some(Piece { text: lines.text_of(tokens), at: position(first.span.start), word: first.token.to_string().to_uppercase() })
     };
     Ok(tokens.split(|t| t.token == Token::SemiColon).filter_map(piece).collect())
 }
@@ -159,20 +161,32 @@ fn position(location: Location) -> Position {
     Position { line: location.line, column: location.column }
 }
 
-fn text_of(text: &str, tokens: &[TokenWithSpan]) -> String {
-    let mut words = tokens.iter().filter(|t| !is_space(t));
-    let Some(first) = words.next() else { return String::new() };
-    let last = words.next_back().unwrap_or(first);
-    let start = byte_offset(text, first.span.start);
-    let end = byte_offset(text, last.span.end);
-    text.get(start..end).unwrap_or_default().trim().to_string()
+/// A text and where its lines start, for the bytes at a place.
+struct Lines<'a> {
+    text: &'a str,
+    starts: Vec<usize>,
 }
 
-fn byte_offset(text: &str, at: Location) -> usize {
-    let line_start: usize = text.split_inclusive('\n').take(at.line.saturating_sub(1) as usize).map(str::len).sum();
-    let rest = text.get(line_start..).unwrap_or_default();
-    let column = at.column.saturating_sub(1) as usize;
-    line_start + rest.char_indices().nth(column).map_or(rest.len(), |(i, _)| i)
+impl<'a> Lines<'a> {
+    fn of(text: &'a str) -> Self {
+        let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Lines { text, starts }
+    }
+
+    fn text_of(&self, tokens: &[TokenWithSpan]) -> String {
+        let mut words = tokens.iter().filter(|t| !is_space(t));
+        let Some(first) = words.next() else { return String::new() };
+        let last = words.next_back().unwrap_or(first);
+        let (start, end) = (self.byte_offset(first.span.start), self.byte_offset(last.span.end));
+        self.text.get(start..end).unwrap_or_default().trim().to_string()
+    }
+
+    fn byte_offset(&self, at: Location) -> usize {
+        let start = self.starts.get(at.line.saturating_sub(1) as usize).copied().unwrap_or(self.text.len());
+        let rest = self.text.get(start..).unwrap_or_default();
+        let column = at.column.saturating_sub(1) as usize;
+        start + rest.char_indices().nth(column).map_or(rest.len(), |(i, _)| i)
+    }
 }
 
 fn parse_one(tokens: &[TokenWithSpan]) -> Result<Statement, Finding> {

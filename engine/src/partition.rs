@@ -7,6 +7,7 @@
 
 mod derived;
 mod relay;
+mod route;
 pub mod saved;
 pub mod why;
 
@@ -20,6 +21,7 @@ use cohort_compiler::window::WindowSpec;
 use datafusion::arrow::array::RecordBatch;
 use rustc_hash::FxHashMap;
 
+use self::route::{Classes, Route};
 use crate::aggregate::fixed::ArgumentColumn;
 use crate::decode::EventBatch;
 use crate::error::EngineError;
@@ -61,17 +63,6 @@ struct OpenWindow {
     newest: i64,
 }
 
-/// Where an event of one list of a router goes.
-#[derive(Debug, Clone, Copy)]
-struct Step {
-    /// Index into the program's families.
-    family: u32,
-    /// A condition that is not in the router's table: index into the program's masks.
-    mask: Option<u32>,
-    /// Index into the family's actions.
-    action: u32,
-}
-
 /// What results need to know of a segment, side by side for all segments.
 #[derive(Debug, Clone, Copy)]
 struct Facts {
@@ -101,8 +92,10 @@ impl Facts {
 pub struct Partition {
     program: Arc<Program>,
     facts: Vec<Facts>,
-    /// For each router, for each of its lists.
-    steps: Vec<Vec<Vec<Step>>>,
+    /// For each router.
+    routes: Vec<Route>,
+    /// For each of the program's matched columns.
+    classes: Vec<Classes>,
     settings: Settings,
     families: Vec<FamilyState>,
     users: Users,
@@ -120,8 +113,6 @@ pub struct Partition {
     has_member_readers: bool,
     overlaps: bool,
     ids: Vec<u32>,
-    /// For each router, the list of actions of each event of the batch.
-    lists: Vec<Vec<u32>>,
     /// For each event of the batch, up to when windows were closed when it came.
     horizons: Vec<i64>,
     /// Families with events of the batch, those whose queue is not empty among them.
@@ -167,9 +158,9 @@ impl Partition {
             stale: BTreeSet::new(),
             has_member_readers: false,
             facts: vec![],
-            steps: vec![],
+            routes: vec![],
+            classes: vec![],
             ids: vec![],
-            lists: vec![],
             horizons: vec![],
             busy: vec![],
             due: i64::MIN,
@@ -188,9 +179,9 @@ impl Partition {
     /// Notes what events and results need to know of the program.
     fn note_program(&mut self) {
         self.families.iter_mut().for_each(FamilyState::forget_actions);
-        let mut step = |a: &Action| Step { family: a.family, mask: a.mask, action: self.families[a.family as usize].note_action(a) };
-        let mut list = |actions: &Vec<Action>| actions.iter().map(&mut step).collect();
-        self.steps = self.program.routers.iter().map(|router| router.lists.iter().map(&mut list).collect()).collect();
+        let mut note = |a: &Action| self.families[a.family as usize].note_action(a);
+        self.routes = self.program.routers.iter().map(|router| Route::new(router, &mut note)).collect();
+        self.classes = self.program.matched.iter().map(|_| Classes::default()).collect();
         self.facts = self.program.segments.iter().map(Facts::of).collect();
         self.has_member_readers = self.facts.iter().any(|f| f.members_are_read);
         self.membership.hide(self.facts.iter().map(|f| f.hidden).collect());
@@ -238,6 +229,8 @@ impl Partition {
             + self.membership.size()
             + self.derived_open.size()
             + self.tracked.len() * 96
+            + self.routes.iter().map(Route::size).sum::<usize>()
+            + self.classes.iter().map(Classes::size).sum::<usize>()
             + self.families.iter().map(FamilyState::size).sum::<usize>()
     }
 
@@ -255,7 +248,7 @@ impl Partition {
         }
         let context = self.context(events)?;
         let program = Arc::clone(&self.program);
-        self.select(&program, events);
+        self.select(&program, events)?;
         self.horizons.clear();
         self.note_due();
         for (i, &time) in events.times.iter().enumerate() {
@@ -280,24 +273,22 @@ impl Partition {
         self.flush(&context, out)
     }
 
-    /// Looks up, for each router, which list of actions each event has.
-    fn select(&mut self, program: &Program, events: &EventBatch) {
-        self.lists.resize_with(program.routers.len(), Vec::new);
-        for (router, lists) in program.routers.iter().zip(&mut self.lists) {
-            lists.clear();
-            lists.resize(events.len(), 0);
-            for &(column, ids) in &router.columns {
-                lists.iter_mut().zip(&events.texts[column].ids).for_each(|(cell, id)| *cell = *cell * ids + *id);
-            }
-            lists.iter_mut().for_each(|cell| *cell = router.table[*cell as usize]);
+    /// Finds, for each router, which steps each event has.
+    fn select(&mut self, program: &Program, events: &EventBatch) -> Result<(), EngineError> {
+        if self.classes.iter().any(Classes::is_full) || self.routes.iter().any(Route::is_full) {
+            self.classes.fill_with(Classes::default);
+            self.routes.iter_mut().for_each(Route::forget);
         }
+        let mut routes = program.routers.iter().zip(&mut self.routes);
+        let selected = routes.try_for_each(|(router, route)| route.select(router, &program.matched, &mut self.classes, events));
+        selected.map_err(EngineError::evaluate("a condition".to_string()))
     }
 
     /// Queues event `i` at the families whose filters it passes.
     #[inline]
     fn queue(&mut self, context: &BatchContext, i: usize, time: i64) {
-        for (steps, lists) in self.steps.iter().zip(&self.lists) {
-            for step in &steps[lists[i] as usize] {
+        for route in &self.routes {
+            for step in route.steps(i) {
                 if step.mask.is_none_or(|m| context.masks[m as usize][i]) {
                     let family = &mut self.families[step.family as usize];
                     if family.enqueue(Queued { event: i as u32, action: step.action }) {

@@ -57,10 +57,9 @@ impl Partition {
     /// When an expression fails.
     pub fn takes(&mut self, events: &EventBatch) -> Result<Vec<bool>, EngineError> {
         let (program, context) = (Arc::clone(&self.program), self.context(events)?);
-        self.select(&program, events);
+        self.select(&program, events)?;
         let passes = |mask: Option<u32>, i: usize| mask.is_none_or(|m| context.masks[m as usize][i]);
-        let takes =
-            |i: usize| program.routers.iter().zip(&self.lists).any(|(r, lists)| r.lists[lists[i] as usize].iter().any(|a| a.creates && passes(a.mask, i)));
+        let takes = |i: usize| self.routes.iter().any(|route| route.steps(i).iter().any(|step| step.creates && passes(step.mask, i)));
         Ok((0..events.len()).map(takes).collect())
     }
 }

@@ -5,3 +5,4 @@
 mod evaluator;
 mod restart;
 mod run;
+mod texts;

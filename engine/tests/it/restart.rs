@@ -130,8 +130,8 @@ proptest! {
     fn a_change_of_program_disturbs_no_other_segment(
         events in events(false),
         sizes in sizes(),
-        before in prop::collection::vec(any::<bool>(), 15),
-        after in prop::collection::vec(any::<bool>(), 15),
+        before in prop::collection::vec(any::<bool>(), 16),
+        after in prop::collection::vec(any::<bool>(), 16),
         at in 0usize..30,
     ) {
         let (before, after) = (closed(&before), closed(&after));
@@ -160,7 +160,7 @@ proptest! {
     fn a_change_of_program_is_the_same_in_memory_and_through_tables(
         events in events(false),
         sizes in sizes(),
-        programs in prop::collection::vec((prop::collection::vec(any::<bool>(), 15), 0usize..4, prop::option::weighted(0.3, 20u32..80)), 2..5),
+        programs in prop::collection::vec((prop::collection::vec(any::<bool>(), 16), 0usize..4, prop::option::weighted(0.3, 20u32..80)), 2..5),
         every in 1usize..12,
     ) {
         // Programs of any of the segments, with further ones over the same groups, and one that means something else.
@@ -228,7 +228,7 @@ proptest! {
     fn a_backfilled_segment_is_as_if_it_had_always_been(
         events in events(true),
         sizes in sizes(),
-        before in prop::collection::vec(any::<bool>(), 15),
+        before in prop::collection::vec(any::<bool>(), 16),
         at in 0usize..30,
     ) {
         let before = closed(&before);

@@ -27,6 +27,7 @@ CREATE SEGMENT both AS SELECT a.user_id, a.value + b.value AS value FROM buyers 
 CREATE SEGMENT not_frugal AS SELECT a.user_id, a.value FROM buyers a LEFT ANTI JOIN frugal b USING (user_id, window_start, window_end);
 CREATE SEGMENT loyal_and_busy AS SELECT a.user_id FROM loyal a JOIN busy b USING (user_id);
 CREATE SEGMENT neither AS SELECT a.user_id FROM loyal a LEFT ANTI JOIN visit b USING (user_id) LEFT ANTI JOIN both c USING (user_id);
+CREATE SEGMENT alike AS SELECT user_id, count(*) AS value FROM TUMBLE(events, event_time, INTERVAL '10 seconds') WHERE event_type <> 'install' AND metadata['k'] NOT LIKE 'b%' GROUP BY user_id, window_start, window_end HAVING count(*) FILTER (WHERE metadata['k'] LIKE '%a') >= 1;
 ";
 
 /// The statements of [`SEGMENTS`] that `keep` keeps, by their place.

@@ -1,0 +1,236 @@
+//! Which families an event goes to: its texts' dictionary ids select a list of [`Step`]s, and where steps have a condition
+//! on a text beside that, the text's class selects those for which it holds.
+//!
+//! [`Classes`] decide conditions on one text, such as LIKE, once for each distinct text; texts for which the same
+//! conditions hold are one class.
+
+use std::sync::Arc;
+
+use cohort_compiler::program::{Action, Matched, Router};
+use datafusion::arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, StringArray};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::Result;
+use rustc_hash::FxHashMap;
+
+use crate::decode::{EventBatch, TextColumn};
+use crate::evaluate::evaluate;
+
+/// Bytes of texts that a column remembers the classes of, and steps chosen for classes that a router remembers; beyond that they
+/// are found anew.
+const MOST_BYTES: usize = 8 << 20;
+const MOST_STEPS: usize = 1 << 20;
+/// What a remembered text takes beside its bytes.
+const ENTRY: usize = 24;
+/// Added to the number of a text whose class is not known yet.
+const FRESH: u32 = 1 << 31;
+
+/// Where an event of one list of a router goes.
+#[derive(Debug, Clone, Copy)]
+pub struct Step {
+    /// Index into the program's families.
+    pub family: u32,
+    /// A condition on the text of the router's matched column, which is met in lists chosen for a class.
+    matcher: Option<u32>,
+    /// Any other condition that is not in the router's table: index into the program's masks.
+    pub mask: Option<u32>,
+    /// Index into the family's actions.
+    pub action: u32,
+    /// Whether the event makes the group exist.
+    pub creates: bool,
+}
+
+/// The steps of one router.
+#[derive(Debug, Default)]
+pub struct Route {
+    /// The router's lists, then those chosen for classes.
+    lists: Vec<Vec<Step>>,
+    /// How many lists are the router's.
+    own: usize,
+    /// Which of the router's lists have conditions on the matched text.
+    matches: Vec<bool>,
+    /// Lists chosen by the router's list and class.
+    chosen: FxHashMap<(u32, u32), u32>,
+    /// Steps in lists that were chosen.
+    steps: usize,
+    /// For each event of the batch, its list.
+    list_of: Vec<u32>,
+    /// For each event of the batch, its text's class, where that is asked.
+    class_of: Vec<u32>,
+}
+
+impl Route {
+    /// The steps of a router; `note` says by which number a family knows an action.
+    pub fn new(router: &Router, mut note: impl FnMut(&Action) -> u32) -> Self {
+        let mut step = |a: &Action| Step { family: a.family, matcher: a.matcher, mask: a.mask, action: note(a), creates: a.creates };
+        let lists: Vec<Vec<Step>> = router.lists.iter().map(|actions| actions.iter().map(&mut step).collect()).collect();
+        let matches = lists.iter().map(|steps| steps.iter().any(|s| s.matcher.is_some())).collect();
+        Route { own: lists.len(), matches, lists, ..Route::default() }
+    }
+
+    /// The steps of event `i` of the batch.
+    #[inline]
+    pub fn steps(&self, i: usize) -> &[Step] {
+        &self.lists[self.list_of[i] as usize]
+    }
+
+    /// Finds the list of each event of a batch.
+    ///
+    /// # Errors
+    /// When a condition cannot be evaluated.
+    pub fn select(&mut self, router: &Router, matched: &[Matched], classes: &mut [Classes], events: &EventBatch) -> Result<()> {
+        self.list_of.clear();
+        self.list_of.resize(events.len(), 0);
+        for &(column, ids) in &router.columns {
+            self.list_of.iter_mut().zip(&events.texts[column].ids).for_each(|(cell, id)| *cell = *cell * ids + *id);
+        }
+        self.list_of.iter_mut().for_each(|cell| *cell = router.table[*cell as usize]);
+        let Some(index) = router.matched else { return Ok(()) };
+        let (conditions, classes) = (&matched[index], &mut classes[index]);
+        let asked = |i: usize| self.matches[self.list_of[i] as usize];
+        classes.classify(conditions, &events.texts[conditions.column], asked, &mut self.class_of)?;
+        for i in 0..events.len() {
+            if self.matches[self.list_of[i] as usize] {
+                self.list_of[i] = self.choose(self.list_of[i], self.class_of[i], classes);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether more was chosen than is worth keeping.
+    pub fn is_full(&self) -> bool {
+        self.steps > MOST_STEPS
+    }
+
+    /// Forgets what was chosen.
+    pub fn forget(&mut self) {
+        self.lists.truncate(self.own);
+        self.chosen.clear();
+        self.steps = 0;
+    }
+
+    /// The list with the steps of a list whose conditions hold for a class.
+    fn choose(&mut self, list: u32, class: u32, classes: &Classes) -> u32 {
+        if let Some(&chosen) = self.chosen.get(&(list, class)) {
+            return chosen;
+        }
+        let holds = |step: &&Step| step.matcher.is_none_or(|condition| classes.holds(class, condition));
+        let steps: Vec<Step> = self.lists[list as usize].iter().filter(holds).copied().collect();
+        self.steps += steps.len() + 1;
+        self.lists.push(steps);
+        let chosen = self.lists.len() as u32 - 1;
+        self.chosen.insert((list, class), chosen);
+        chosen
+    }
+
+    /// Bytes in use for what was chosen.
+    pub fn size(&self) -> usize {
+        self.steps * size_of::<Step>() + self.chosen.capacity() * 13
+    }
+}
+
+/// The classes of one column's texts.
+#[derive(Debug, Default)]
+pub struct Classes {
+    seen: FxHashMap<Box<[u8]>, u32>,
+    null: Option<u32>,
+    /// Bytes that texts and outcomes take.
+    bytes: usize,
+    /// For each class, a bit for each condition.
+    outcomes: Vec<Box<[u64]>>,
+    by_outcome: FxHashMap<Box<[u64]>, u32>,
+}
+
+impl Classes {
+    /// Whether a condition holds for the texts of a class.
+    #[inline]
+    fn holds(&self, class: u32, condition: u32) -> bool {
+        self.outcomes[class as usize][condition as usize / 64] >> (condition % 64) & 1 == 1
+    }
+
+    /// Whether there are more than are worth keeping.
+    pub fn is_full(&self) -> bool {
+        self.bytes > MOST_BYTES
+    }
+
+    /// Writes the classes of the events that are asked for.
+    fn classify(&mut self, matched: &Matched, texts: &TextColumn, asked: impl Fn(usize) -> bool, class_of: &mut Vec<u32>) -> Result<()> {
+        class_of.clear();
+        class_of.resize(texts.valid.len(), 0);
+        let mut fresh: Vec<usize> = vec![];
+        for (i, class) in class_of.iter_mut().enumerate().filter(|(i, _)| asked(*i)) {
+            let next = fresh.len() as u32 | FRESH;
+            *class = match self.known(texts, i) {
+                Some(known) => known,
+                None => {
+                    fresh.push(i);
+                    self.note(texts, i, next);
+                    next
+                }
+            };
+        }
+        if fresh.is_empty() {
+            return Ok(());
+        }
+        let found = self.decide(matched, texts, &fresh).inspect_err(|_| {
+            self.seen.retain(|_, class| *class & FRESH == 0);
+            self.null.take_if(|class| *class & FRESH != 0);
+        })?;
+        for (&i, &class) in fresh.iter().zip(&found) {
+            self.note(texts, i, class);
+        }
+        for class in class_of.iter_mut().filter(|class| **class & FRESH != 0) {
+            *class = found[(*class & !FRESH) as usize];
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn known(&self, texts: &TextColumn, i: usize) -> Option<u32> {
+        if texts.valid[i] { self.seen.get(texts.text.get(i)).copied() } else { self.null }
+    }
+
+    fn note(&mut self, texts: &TextColumn, i: usize, class: u32) {
+        if !texts.valid[i] {
+            self.null = Some(class);
+        } else if let Some(known) = self.seen.get_mut(texts.text.get(i)) {
+            *known = class;
+        } else {
+            self.bytes += texts.text.get(i).len() + ENTRY;
+            self.seen.insert(texts.text.get(i).into(), class);
+        }
+    }
+
+    /// Decides the conditions for the texts of some events; returns their classes.
+    fn decide(&mut self, matched: &Matched, texts: &TextColumn, events: &[usize]) -> Result<Vec<u32>> {
+        let text = |&i: &usize| texts.valid[i].then(|| std::str::from_utf8(texts.text.get(i)).unwrap_or_default());
+        let column: ArrayRef = Arc::new(events.iter().map(text).collect::<StringArray>());
+        let batch = RecordBatch::try_new(Arc::clone(&matched.schema), vec![column])?;
+        let words = matched.conditions.len().div_ceil(64);
+        let mut outcomes = vec![0u64; words * events.len()];
+        for (c, condition) in matched.conditions.iter().enumerate() {
+            let array = cast(&evaluate(&condition.expression, &batch)?, &DataType::Boolean)?;
+            let Some(holds) = array.as_any().downcast_ref::<BooleanArray>() else { continue };
+            for at in (0..events.len()).filter(|&at| holds.is_valid(at) && holds.value(at)) {
+                outcomes[at * words + c / 64] |= 1 << (c % 64);
+            }
+        }
+        Ok(outcomes.chunks(words).map(|outcome| self.class(outcome)).collect())
+    }
+
+    fn class(&mut self, outcome: &[u64]) -> u32 {
+        if let Some(&class) = self.by_outcome.get(outcome) {
+            return class;
+        }
+        self.bytes += 2 * (outcome.len() * 8 + ENTRY);
+        self.outcomes.push(outcome.into());
+        let class = self.outcomes.len() as u32 - 1;
+        self.by_outcome.insert(outcome.into(), class);
+        class
+    }
+
+    /// Bytes in use.
+    pub fn size(&self) -> usize {
+        self.bytes
+    }
+}
