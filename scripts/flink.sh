@@ -23,42 +23,18 @@ skip() { # reason
 }
 arguments=("$@")
 
-install() { # packages…
-  local sudo=""
-  [ "$(id -u)" = 0 ] || sudo="sudo -n"
-  command -v apt-get >/dev/null 2>&1 || return
-  echo "── installing $*" >&2
-  $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@" >/dev/null 2>&1 ||
-    { $sudo apt-get update -qq >/dev/null 2>&1 && $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@" >/dev/null 2>&1; }
-}
-
-# The first Java of version 17 or later that can compile.
-find_java() {
-  local candidate major
-  for candidate in "${JAVA_HOME:-/nonexistent}/bin" "$(dirname "$(command -v java 2>/dev/null || echo /nonexistent/java)")" /usr/lib/jvm/*/bin; do
-    [ -x "$candidate/java" ] && [ -x "$candidate/javac" ] || continue
-    major=$("$candidate/java" -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p')
-    if [ "${major:-0}" -ge 17 ]; then
-      echo "$candidate/java"
-      return
-    fi
-  done
-}
-
-java=$(find_java)
+. "$(dirname "$0")/lib.sh"
+java=$(find_java javac)
 if [ -z "$java" ]; then
   install openjdk-17-jdk-headless || install default-jdk-headless
-  java=$(find_java)
+  java=$(find_java javac)
   [ -n "$java" ] || skip "there is no Java 17 that compiles, and it could not be installed"
 fi
 if [ ! -d "$home" ]; then
   command -v mvn >/dev/null 2>&1 || install maven
   command -v mvn >/dev/null 2>&1 || skip "there is no Maven, and it could not be installed"
   mkdir -p "$tools" || exit 1
-  if command -v flock >/dev/null 2>&1; then
-    exec 9>"$tools/.flink-$version.lock"
-    flock 9
-  fi
+  lock "$tools/.flink-$version.lock"
   if [ ! -d "$home" ]; then
     echo "── fetching Flink $version into $home" >&2
     copy=$(mktemp -d "$tools/.flink-$version.XXXXXX") || exit 1

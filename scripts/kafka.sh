@@ -50,28 +50,7 @@ trap cleanup EXIT
 trap 'interrupt INT 130' INT
 trap 'interrupt TERM 143' TERM
 
-install() { # packages…
-  local sudo=""
-  [ "$(id -u)" = 0 ] || sudo="sudo -n"
-  command -v apt-get >/dev/null 2>&1 || return
-  echo "── installing $*" >&2
-  $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@" >/dev/null 2>&1 ||
-    { $sudo apt-get update -qq >/dev/null 2>&1 && $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@" >/dev/null 2>&1; }
-}
-
-# The first Java of version 17 or later.
-find_java() {
-  local candidate major
-  for candidate in "${JAVA_HOME:-/nonexistent}/bin/java" "$(command -v java)" /usr/lib/jvm/*/bin/java; do
-    [ -x "$candidate" ] || continue
-    major=$("$candidate" -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p')
-    if [ "${major:-0}" -ge 17 ]; then
-      echo "$candidate"
-      return
-    fi
-  done
-}
-
+. "$(dirname "$0")/lib.sh"
 java=$(find_java)
 if [ -z "$java" ]; then
   install openjdk-17-jre-headless || install default-jre-headless
@@ -87,10 +66,7 @@ if [ ! -d "$home" ]; then
   command -v mvn >/dev/null 2>&1 || install maven
   command -v mvn >/dev/null 2>&1 || skip "there is no Maven, and it could not be installed" "$@"
   mkdir -p "$tools" || exit 1
-  if command -v flock >/dev/null 2>&1; then
-    exec 9>"$tools/.kafka-$version.lock"
-    flock 9
-  fi
+  lock "$tools/.kafka-$version.lock"
   if [ ! -d "$home" ]; then
     echo "── fetching Kafka $version into $home" >&2
     copy=$(mktemp -d "$tools/.kafka-$version.XXXXXX") || exit 1

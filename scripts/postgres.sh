@@ -11,13 +11,10 @@ binaries() {
   ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -1
 }
 
+. "$(dirname "$0")/lib.sh"
 bin=$(binaries)
-if [ -z "$bin" ] && command -v apt-get >/dev/null 2>&1; then
-  sudo=""
-  [ "$(id -u)" = 0 ] || sudo="sudo -n"
-  echo "── installing PostgreSQL" >&2
-  $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql >/dev/null 2>&1 ||
-    { $sudo apt-get update -qq >/dev/null 2>&1 && $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql >/dev/null 2>&1; }
+if [ -z "$bin" ]; then
+  install postgresql
   bin=$(binaries)
 fi
 if [ -z "$bin" ]; then
