@@ -1,5 +1,5 @@
 //! The embedded event log: durable, in partitions, append-only. A user's events are all in one partition, the one
-//! that Kafka would choose. Records are kept in blocks, as they were appended; readers wait for more.
+//! that Kafka would choose. Records are kept in compressed blocks, as they were appended; readers wait for more.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -96,13 +96,70 @@ fn offset_of(key: &[u8]) -> Result<i64, EmbeddedError> {
     Ok(i64::from_be_bytes(bytes))
 }
 
-fn parse(key: &[u8], value: &[u8]) -> Result<(Header, usize), EmbeddedError> {
-    let (header, payloads): (Header, &[u8]) = postcard::take_from_bytes(value).map_err(|e| corrupt("log", key, e))?;
-    let length: u64 = header.records.iter().map(|r| u64::from(r.1)).sum();
-    if length != payloads.len() as u64 || header.records.iter().any(|r| usize::from(r.0) >= header.topics.len()) {
-        return Err(corrupt("log", key, "lengths do not add up"));
+/// What precedes a block whose payloads are compressed. Older versions compressed none, and no header of theirs begins so.
+const COMPRESSED: [u8; 10] = [0xff; 10];
+/// LZ4 makes bytes at most so many times fewer.
+const MOST_COMPRESSED: usize = 256;
+/// Payloads of fewer bytes are kept as they are.
+const WORTH_IT: usize = 512;
+
+/// A block as it is kept.
+struct Kept<'a> {
+    key: &'a [u8],
+    header: Header,
+    payloads: &'a [u8],
+    is_compressed: bool,
+}
+
+impl<'a> Kept<'a> {
+    fn parse(key: &'a [u8], value: &'a [u8]) -> Result<Self, EmbeddedError> {
+        let (value, is_compressed) = value.strip_prefix(&COMPRESSED).map_or((value, false), |rest| (rest, true));
+        let (header, payloads): (Header, &[u8]) = postcard::take_from_bytes(value).map_err(|e| corrupt("log", key, e))?;
+        let block = Kept { key, header, payloads, is_compressed };
+        if !is_compressed && block.length() != payloads.len() as u64 || block.header.records.iter().any(|r| usize::from(r.0) >= block.header.topics.len()) {
+            return Err(corrupt("log", key, "lengths do not add up"));
+        }
+        Ok(block)
     }
-    Ok((header, value.len() - payloads.len()))
+
+    /// Bytes of all payloads.
+    fn length(&self) -> u64 {
+        self.header.records.iter().map(|r| u64::from(r.1)).sum()
+    }
+
+    /// The payloads, one after the other; `room` is for those that were compressed.
+    fn payloads<'b>(&'b self, room: &'b mut Vec<u8>) -> Result<&'b [u8], EmbeddedError> {
+        if !self.is_compressed {
+            return Ok(self.payloads);
+        }
+        // An append is of bounded size, and so are its blocks; what claims more is no block.
+        let length = usize::try_from(self.length()).ok().filter(|length| *length <= self.payloads.len().saturating_mul(MOST_COMPRESSED));
+        let length = length.ok_or_else(|| corrupt("log", self.key, "lengths do not add up"))?;
+        room.resize(length, 0);
+        match lz4_flex::block::decompress_into(self.payloads, room) {
+            Ok(found) if found == length => Ok(room),
+            Ok(_) => Err(corrupt("log", self.key, "lengths do not add up")),
+            Err(error) => Err(corrupt("log", self.key, error)),
+        }
+    }
+}
+
+/// A block as it is to be kept.
+fn pack(block: &Block) -> Result<Vec<u8>, postcard::Error> {
+    let header = postcard::to_stdvec(&block.header)?;
+    if block.payloads.len() >= WORTH_IT {
+        let start = COMPRESSED.len() + header.len();
+        let mut value = Vec::with_capacity(start + lz4_flex::block::get_maximum_output_size(block.payloads.len()));
+        value.extend_from_slice(&COMPRESSED);
+        value.extend_from_slice(&header);
+        value.resize(value.capacity(), 0);
+        if let Ok(length) = lz4_flex::block::compress_into(&block.payloads, &mut value[start..]) {
+            value.truncate(start + length);
+            value.shrink_to_fit();
+            return Ok(value);
+        }
+    }
+    Ok([header.as_slice(), &block.payloads].concat())
 }
 
 fn entry(guard: impl Into<Guard>) -> Result<(Slice, Slice), EmbeddedError> {
@@ -115,7 +172,7 @@ impl EventLog {
     /// # Errors
     /// When the store fails, or the log has another number of partitions.
     pub fn open(store: &Store, options: LogOptions) -> Result<Self, EmbeddedError> {
-        let (blocks, about) = (store.keyspace("log")?, store.keyspace("about")?);
+        let (blocks, about) = (store.compressed_keyspace("log")?, store.keyspace("about")?);
         let wanted = options.partitions.max(1);
         match about.get("partitions")? {
             None => about.insert("partitions", wanted.to_be_bytes())?,
@@ -174,8 +231,7 @@ impl EventLog {
             for mut block in blocks {
                 end.arrived = end.arrived.max(now);
                 (block.header.arrived, block.header.before) = (end.arrived, end.bytes);
-                let mut value = postcard::to_stdvec(&block.header).map_err(|e| corrupt("log", b"new", e))?;
-                value.extend_from_slice(&block.payloads);
+                let value = pack(&block).map_err(|e| corrupt("log", b"new", e))?;
                 end.bytes += value.len() as u64;
                 batch.insert(&self.blocks, key(p, end.next), value);
                 end.next += block.header.records.len() as i64;
@@ -217,14 +273,15 @@ impl EventLog {
         (into.partition, into.log) = (partition, Some(LOG.into()));
         let (first, end) = self.range(partition);
         let from = from.max(first);
-        let mut next = from;
+        let (mut next, mut room) = (from, vec![]);
         let Some(start) = self.block_at(partition, from)?.filter(|_| from < end) else { return Ok(from) };
         for guard in self.blocks.range(key(partition, start)..key(partition, i64::MAX)) {
             let (k, value) = entry(guard)?;
-            let (header, mut at) = parse(&k, &value)?;
-            let topics: Vec<Arc<str>> = header.topics.iter().map(|t| t.as_str().into()).collect();
-            for (offset, (topic, length)) in (offset_of(&k)?..).zip(header.records) {
-                let payload = &value[at..at + length as usize];
+            let block = Kept::parse(&k, &value)?;
+            let (payloads, mut at) = (block.payloads(&mut room)?, 0);
+            let topics: Vec<Arc<str>> = block.header.topics.iter().map(|t| t.as_str().into()).collect();
+            for (offset, &(topic, length)) in (offset_of(&k)?..).zip(&block.header.records) {
+                let payload = &payloads[at..at + length as usize];
                 at += length as usize;
                 if offset < next {
                     continue;
@@ -232,7 +289,7 @@ impl EventLog {
                 if into.len() == max_rows || into.data.len() + payload.len() > u32::MAX as usize {
                     return Ok(next);
                 }
-                into.push(payload, &topics[usize::from(topic)], offset, header.arrived);
+                into.push(payload, &topics[usize::from(topic)], offset, block.header.arrived);
                 next = offset + 1;
             }
             if next >= end {
@@ -259,7 +316,7 @@ impl EventLog {
             let middle = low + (high - low) / 2;
             let Some(guard) = self.blocks.range(key(partition, 0)..=key(partition, middle)).next_back() else { return Ok(low) };
             let (k, value) = entry(guard)?;
-            let (header, _) = parse(&k, &value)?;
+            let header = Kept::parse(&k, &value)?.header;
             let first = offset_of(&k)?;
             if header.arrived >= time {
                 high = first;
@@ -298,7 +355,7 @@ impl EventLog {
                 freed += bytes;
                 first = Some(offset_of(&k)?);
             }
-            let (header, _) = parse(&k, &value)?;
+            let header = Kept::parse(&k, &value)?.header;
             if header.arrived >= oldest && freed >= excess || batch.len() >= 10_000 {
                 break;
             }
@@ -338,9 +395,76 @@ fn find_end(blocks: &Keyspace, partition: u32) -> Result<End, EmbeddedError> {
     let mut range = blocks.range(key(partition, 0)..key(partition, i64::MAX));
     let (Some(first), last) = (range.next(), range.next_back()) else { return Ok(End::default()) };
     let (k, value) = entry(first)?;
-    let (header, _) = parse(&k, &value)?;
+    let header = Kept::parse(&k, &value)?.header;
     let (first, dropped) = (offset_of(&k)?, header.before);
     let (k, value) = last.map_or(Ok((k, value)), entry)?;
-    let (header, _) = parse(&k, &value)?;
+    let header = Kept::parse(&k, &value)?.header;
     Ok(End { first, dropped, next: offset_of(&k)? + header.records.len() as i64, bytes: header.before + value.len() as u64, arrived: header.arrived })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    fn options() -> LogOptions {
+        LogOptions { partitions: 1, retention_ms: 1 << 40, retention_bytes: 1 << 40 }
+    }
+
+    /// All payloads, read `rows` at a time.
+    fn payloads(log: &EventLog, rows: usize) -> Result<Vec<Vec<u8>>, EmbeddedError> {
+        let (mut batch, mut at, mut found) = (RawBatch::default(), 0, vec![]);
+        loop {
+            at = log.read(0, at, rows, &mut batch)?;
+            if batch.is_empty() {
+                return Ok(found);
+            }
+            found.extend(batch.spans.iter().map(|&(from, to)| batch.data[from as usize..to as usize].to_vec()));
+        }
+    }
+
+    #[test]
+    fn blocks_are_read_however_they_were_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let mut wanted: Vec<Vec<u8>> = vec![b"of an older version".to_vec(), b"".to_vec()];
+        let mut old = vec![];
+        wanted.iter().for_each(|payload| push(&mut old, &Record { topic: "t", user: b"u", payload }));
+        old[0].header.arrived = 7;
+        let value = [postcard::to_stdvec(&old[0].header).unwrap(), old[0].payloads.clone()].concat();
+        store.compressed_keyspace("log").unwrap().insert(key(0, 0), value).unwrap();
+
+        let log = EventLog::open(&store, options()).unwrap();
+        // One small block, some that compress well, and some that do not.
+        let plain = (0..2_000u32).map(|i| format!("{{\"userId\":\"u\",\"timestamp\":{i}}}").into_bytes());
+        let noise = (0..200u32).map(|i| (0..40).flat_map(|n| (i * 40 + n).wrapping_mul(2_654_435_761).to_be_bytes()).collect());
+        for payloads in [vec![b"small".to_vec()], plain.collect::<Vec<Vec<u8>>>(), noise.collect()] {
+            let records: Vec<Record<'_>> = payloads.iter().map(|payload| Record { topic: "t", user: b"u", payload }).collect();
+            log.append(&records, 9).unwrap();
+            wanted.extend(payloads.iter().cloned());
+        }
+        let raw: usize = wanted.iter().map(Vec::len).sum();
+        assert!((log.bytes() as usize) < raw, "{} bytes kept of {raw}", log.bytes());
+        drop(log);
+        let log = EventLog::open(&store, options()).unwrap();
+        for rows in [1_000_000, 777, 1] {
+            assert_eq!(payloads(&log, rows).unwrap(), wanted);
+        }
+    }
+
+    #[test]
+    fn a_block_that_was_changed_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let log = EventLog::open(&store, options()).unwrap();
+        let payload = b"again and again ".repeat(100);
+        log.append(&[Record { topic: "t", user: b"u", payload: &payload }], 9).unwrap();
+        let whole = log.blocks.get(key(0, 0)).unwrap().unwrap();
+        for changed in [whole[..whole.len() - 1].to_vec(), [&whole[..], b"x"].concat(), whole[..11].to_vec()] {
+            log.blocks.insert(key(0, 0), changed).unwrap();
+            let error = payloads(&log, 10).unwrap_err().to_string();
+            assert!(error.contains("log: entry"), "{error}");
+        }
+    }
 }

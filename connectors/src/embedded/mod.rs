@@ -10,7 +10,8 @@ pub mod source;
 
 use std::path::{Path, PathBuf};
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use fjall::config::CompressionPolicy;
+use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
 /// The embedded database.
 #[derive(Clone)]
@@ -72,7 +73,8 @@ impl Store {
         // The database's own threads merge and write what is safe in journals already. They are as the one that opens it.
         let open = || {
             cohort_engine::background::go_behind();
-            Database::builder(path).open()
+            // What is large in them, blocks of the log, is compressed already.
+            Database::builder(path).journal_compression(CompressionType::None).open()
         };
         let opened = std::thread::scope(|scope| scope.spawn(open).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         match opened {
@@ -81,25 +83,30 @@ impl Store {
         }
     }
 
-    /// Writes everything through to the disk, so that it outlives a power failure.
+    /// Writes everything through to the disk, so that it outlives a power failure. Writers go on meanwhile: the database's own
+    /// way holds them up until the disk is done.
     ///
     /// # Errors
     /// When the disk fails.
     pub fn sync(&self) -> Result<(), EmbeddedError> {
-        self.sync_journals();
-        Ok(self.database.persist(PersistMode::SyncAll)?)
+        self.database.persist(PersistMode::Buffer)?;
+        self.sync_journals().map_err(|error| EmbeddedError::Database(error.into()))
     }
 
-    /// Has the system write what the journals hold so far. The database holds writers up while it persists; after
-    /// this, little is left for that. So what fails here is left to it.
-    fn sync_journals(&self) {
-        let files = std::fs::read_dir(&self.folder).into_iter().flatten().flatten().map(|entry| entry.path());
-        for journal in files.filter(|path| path.extension().is_some_and(|e| e == "jnl")) {
-            let synced = std::fs::File::open(&journal).and_then(|file| file.sync_data());
-            if let Err(error) = synced {
-                tracing::debug!(%error, journal = %journal.display(), "sync");
+    /// Has the system write what the journals hold so far, and which journals there are. One that goes meanwhile held
+    /// only what is in tables.
+    fn sync_journals(&self) -> std::io::Result<()> {
+        for entry in std::fs::read_dir(&self.folder)? {
+            let journal = entry?.path();
+            if journal.extension().is_none_or(|e| e != "jnl") {
+                continue;
+            }
+            match std::fs::File::open(&journal).and_then(|file| file.sync_data()) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                _ => {}
             }
         }
+        std::fs::File::open(&self.folder)?.sync_all()
     }
 
     /// Removes what is no longer used, if it is there.
@@ -112,6 +119,11 @@ impl Store {
 
     fn keyspace(&self, name: &str) -> Result<Keyspace, EmbeddedError> {
         Ok(self.database.keyspace(name, KeyspaceCreateOptions::default)?)
+    }
+
+    /// A keyspace for values that are compressed already.
+    fn compressed_keyspace(&self, name: &str) -> Result<Keyspace, EmbeddedError> {
+        Ok(self.database.keyspace(name, || KeyspaceCreateOptions::default().data_block_compression_policy(CompressionPolicy::disabled()))?)
     }
 }
 

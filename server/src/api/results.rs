@@ -17,7 +17,7 @@ use super::App;
 use super::extract::{Query, at_most};
 use super::problem::{ApiResult, Problem};
 use super::segments::blocking;
-use crate::service::results::SegmentResult;
+use crate::service::results::{SegmentResult, Told};
 
 /// Which results to follow.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -50,12 +50,7 @@ pub struct Newest {
 const EVENTS: [&str; 3] = ["entered", "exited", "result"];
 
 /// Whether a result is wanted.
-fn wanted(
-    app: &App,
-    segment: Option<String>,
-    user: Option<String>,
-    event: Option<String>,
-) -> ApiResult<impl Fn(&SegmentResult) -> bool + Send + 'static + use<>> {
+fn wanted(app: &App, segment: Option<String>, user: Option<String>, event: Option<String>) -> ApiResult<impl Fn(Told<'_>) -> bool + Send + 'static + use<>> {
     let segment = match segment {
         Some(name) => Some(app.current.load().find(&name).map(|s| s.name.clone()).ok_or_else(|| Problem::no_segment(&name))?),
         None => None,
@@ -65,10 +60,8 @@ fn wanted(
         EVENTS.into_iter().find(|e| *e == word).ok_or_else(unknown)
     };
     let events = event.map(|list| list.split(',').map(|word| known(word.trim())).collect::<ApiResult<Vec<_>>>()).transpose()?;
-    Ok(move |r: &SegmentResult| {
-        segment.as_deref().is_none_or(|s| s == r.segment_id)
-            && user.as_deref().is_none_or(|u| u == r.user_id)
-            && events.as_ref().is_none_or(|e| e.contains(&r.event))
+    Ok(move |r: Told<'_>| {
+        segment.as_deref().is_none_or(|s| s == r.segment) && user.as_deref().is_none_or(|u| u == r.user) && events.as_ref().is_none_or(|e| e.contains(&r.event))
     })
 }
 
@@ -88,7 +81,7 @@ pub async fn stream(State(app): State<App>, Query(follow): Query<Follow>) -> Api
     let batches = BroadcastStream::new(app.results.listen());
     let events = batches.flat_map(move |batch| {
         let events: Vec<Result<Event, Infallible>> = match batch {
-            Ok(rows) => rows.iter().filter(|r| fits(r)).filter_map(|r| Event::default().event(r.event).json_data(r).ok()).map(Ok).collect(),
+            Ok(rows) => rows.iter().filter(|r| fits(r.told())).filter_map(|r| Event::default().event(r.event).json_data(r).ok()).map(Ok).collect(),
             Err(BroadcastStreamRecvError::Lagged(missed)) => vec![Ok(Event::default().event("lagged").data(missed.to_string()))],
         };
         stream::iter(events)

@@ -93,7 +93,7 @@ pub async fn events(State(app): State<App>, Path(user_id): Path<String>, Query(f
 #[utoipa::path(get, path = "/users/{userId}/timeline", operation_id = "getUserTimeline", tag = "users", params(("userId" = String, Path), Few), responses((status = 200, body = Vec<SegmentResult>), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn timeline(State(app): State<App>, Path(user_id): Path<String>, Query(few): Query<Few>) -> ApiResult<Json<Vec<SegmentResult>>> {
     let limit = at_most("limit", few.limit, 50, 1_000)?;
-    blocking(move || Json(app.results.recent(limit, |r| r.user_id == user_id && r.event != "result"))).await
+    blocking(move || Json(app.results.recent(limit, |r| r.user == user_id && r.event != "result"))).await
 }
 
 /// A membership. Times are milliseconds since the epoch.

@@ -16,6 +16,7 @@ pub mod segments;
 pub mod shown;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -83,6 +84,8 @@ pub struct Service {
     /// Records that came over HTTP and were not accepted, by reason, since the start.
     pub rejected: Mutex<BTreeMap<&'static str, u64>>,
     store: Store,
+    /// Whether it was told to stop, so that nobody looks after the stores any more.
+    stopped: Arc<AtomicBool>,
     rekeyer: Mutex<Option<Rekeyer>>,
     editing: tokio::sync::Mutex<()>,
     /// Compilations of what is to run.
@@ -167,6 +170,7 @@ impl Service {
             samples: samples::Samples::default(),
             rejected: Mutex::default(),
             store,
+            stopped: Arc::default(),
             editing: tokio::sync::Mutex::new(()),
             cache,
             asking: Arc::default(),
@@ -184,15 +188,17 @@ impl Service {
     /// Starts what has to be done now and then.
     fn housekeeping(self: &Arc<Self>) {
         let (log, clock) = (self.log.clone(), Arc::clone(&self.clock));
-        every(Duration::from_secs(10), "retention", move || log.enforce_retention(clock()).map_err(|e| e.to_string()));
+        let every = |period, what, work: Chore| every(period, what, Arc::clone(&self.stopped), work);
+        every(Duration::from_secs(10), "retention", Box::new(move || log.enforce_retention(clock()).map_err(|e| e.to_string())));
         let store = self.store.clone();
-        every(Duration::from_secs(1), "sync", move || store.sync().map_err(|e| e.to_string()));
+        every(Duration::from_secs(1), "sync", Box::new(move || store.sync().map_err(|e| e.to_string())));
         let profiles = self.profiles.clone();
         let mut after: Option<String> = None;
-        every(Duration::from_secs(1), "expiry", move || {
+        let expire = move || {
             after = profiles.expire(after.as_deref(), 20_000).map_err(|e| e.to_string())?;
             Ok(())
-        });
+        };
+        every(Duration::from_secs(1), "expiry", Box::new(expire));
         tokio::spawn(samples::take(Arc::downgrade(self)));
         if self.config.source.kind.is_kafka() {
             tokio::spawn(members::announce(Arc::downgrade(self)));
@@ -226,6 +232,7 @@ impl Service {
     /// Stops reading, saves all state, and writes what is left.
     pub async fn stop(self: &Arc<Self>) {
         let service = Arc::clone(self);
+        self.stopped.store(true, Ordering::Relaxed);
         let stopped = tokio::task::spawn_blocking(move || {
             drop(service.rekeyer.lock().unwrap_or_else(PoisonError::into_inner).take());
             service.runtime.stop();
@@ -237,11 +244,17 @@ impl Service {
     }
 }
 
-/// Does something again and again, on a thread for work that blocks.
-fn every(period: Duration, what: &'static str, mut work: impl FnMut() -> Result<(), String> + Send + 'static) {
+/// What has to be done now and then.
+type Chore = Box<dyn FnMut() -> Result<(), String> + Send>;
+
+/// Does something again and again, on a thread for work that blocks, until the service stops.
+fn every(period: Duration, what: &'static str, stopped: Arc<AtomicBool>, mut work: Chore) {
     tokio::spawn(async move {
         loop {
             tokio::time::sleep(period).await;
+            if stopped.load(Ordering::Relaxed) {
+                return;
+            }
             let run = move || {
                 let outcome = work();
                 (outcome, work)

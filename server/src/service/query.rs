@@ -271,7 +271,7 @@ impl Service {
 
     fn read_results(&self, user: Option<String>, segment: Option<String>) -> Vec<ArrayRef> {
         let fits = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|w| w == is);
-        let rows = self.results.recent(MAX_READ, |r| fits(&user, &r.user_id) && fits(&segment, &r.segment_id));
+        let rows = self.results.recent(MAX_READ, |r| fits(&user, r.user) && fits(&segment, r.segment));
         vec![
             texts(rows.iter().map(|r| Some(r.user_id.as_str()))),
             texts(rows.iter().map(|r| Some(r.segment_id.as_str()))),

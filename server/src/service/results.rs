@@ -58,10 +58,52 @@ const KEPT: usize = 100_000;
 #[derive(Clone)]
 pub struct Results {
     sender: broadcast::Sender<Arc<Vec<SegmentResult>>>,
-    recent: Arc<Mutex<VecDeque<SegmentResult>>>,
+    recent: Arc<Mutex<Recent>>,
     /// From the arrival of an event to its result in the sink, ms, since it was last asked for.
     latency: Arc<Mutex<Option<Histogram<u64>>>>,
     counted: Arc<Mutex<Counted>>,
+}
+
+/// Batches with the newest results, as they came, each row with what it says of membership.
+#[derive(Default)]
+struct Recent {
+    batches: VecDeque<(ResultBatch, Vec<&'static str>)>,
+    rows: usize,
+}
+
+impl Recent {
+    fn push(&mut self, batch: &ResultBatch, events: Vec<&'static str>) {
+        self.rows += events.len();
+        self.batches.push_back((batch.clone(), events));
+        while let Some((_, oldest)) = self.batches.front().filter(|(_, oldest)| self.rows - oldest.len() >= KEPT) {
+            self.rows -= oldest.len();
+            self.batches.pop_front();
+        }
+    }
+
+    /// The newest rows, the newest first.
+    fn newest(&self) -> impl Iterator<Item = (&ResultBatch, usize, &'static str)> {
+        let rows = self.batches.iter().rev().flat_map(|(batch, events)| events.iter().enumerate().rev().map(move |(row, event)| (batch, row, *event)));
+        rows.take(KEPT)
+    }
+}
+
+/// Of a result, what those who watch choose by.
+#[derive(Debug, Clone, Copy)]
+pub struct Told<'a> {
+    /// The user.
+    pub user: &'a str,
+    /// The segment, by its name.
+    pub segment: &'a str,
+    /// `entered`, `exited` or `result`.
+    pub event: &'static str,
+}
+
+impl SegmentResult {
+    /// What to choose it by.
+    pub fn told(&self) -> Told<'_> {
+        Told { user: &self.user_id, segment: &self.segment_id, event: self.event }
+    }
 }
 
 /// What is counted while results go by.
@@ -134,9 +176,11 @@ impl Results {
     }
 
     /// The newest results, newest first.
-    pub fn recent(&self, limit: usize, wanted: impl Fn(&SegmentResult) -> bool) -> Vec<SegmentResult> {
+    pub fn recent(&self, limit: usize, wanted: impl Fn(Told<'_>) -> bool) -> Vec<SegmentResult> {
         let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.iter().rev().filter(|r| wanted(r)).take(limit).cloned().collect()
+        let told = |batch: &ResultBatch, row: usize, event| wanted(Told { user: batch.user(row), segment: &batch.name(row).segment, event });
+        let rows = recent.newest().filter(|&(batch, row, event)| told(batch, row, event));
+        rows.take(limit).map(|(batch, row, event)| shown(batch, row, event)).collect()
     }
 
     /// How long results took since this was last asked: from the arrival of an event to its result in the sink, ms.
@@ -220,20 +264,14 @@ impl Sink for Watched {
             }
         }
         drop(counted);
-        let rows = batches.iter().flat_map(|b| (0..b.rows.len()).map(move |row| (b, row)));
-        let events = events(batches, &self.profiles.moves());
-        // Without listeners only the newest are of use.
-        let listened_to = self.results.sender.receiver_count() > 0;
-        let unseen = if listened_to { 0 } else { events.len().saturating_sub(KEPT) };
-        let rows: Vec<SegmentResult> = rows.zip(events).skip(unseen).map(|((batch, row), event)| shown(batch, row, event)).collect();
-        let mut recent = self.results.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.extend(rows.iter().skip(rows.len().saturating_sub(KEPT)).cloned());
-        let excess = recent.len().saturating_sub(KEPT);
-        recent.drain(..excess);
-        drop(recent);
-        if listened_to {
-            let _ = self.results.sender.send(Arc::new(rows));
+        let mut events = events(batches, &self.profiles.moves()).into_iter();
+        let events: Vec<Vec<&'static str>> = batches.iter().map(|batch| events.by_ref().take(batch.rows.len()).collect()).collect();
+        if self.results.sender.receiver_count() > 0 {
+            let rows = batches.iter().zip(&events).flat_map(|(batch, events)| events.iter().enumerate().map(|(row, event)| shown(batch, row, event)));
+            let _ = self.results.sender.send(Arc::new(rows.collect()));
         }
+        let mut recent = self.results.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        batches.iter().zip(events).for_each(|(batch, events)| recent.push(batch, events));
         Ok(())
     }
 }

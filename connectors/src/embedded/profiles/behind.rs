@@ -175,7 +175,8 @@ impl Profiles {
         let (profiles, activity) = {
             let mut behind = self.behind();
             behind.since = None;
-            behind.writing = Arc::new(std::mem::take(&mut behind.fresh));
+            let next = Generation { profiles: FxHashMap::with_capacity_and_hasher(behind.fresh.profiles.len(), Default::default()), bytes: 0 };
+            behind.writing = Arc::new(std::mem::replace(&mut behind.fresh, next));
             let unwritten = behind.activity.iter_mut().filter(|(_, (_, is_written))| !is_written);
             let activity: Vec<((Arc<str>, i64), Activity)> = unwritten
                 .map(|(place, (activity, is_written))| {
@@ -191,11 +192,15 @@ impl Profiles {
         let started = Instant::now();
         let outcome = self.write(&profiles, &activity);
         tracing::debug!(profiles = profiles.profiles.len(), bytes = profiles.bytes, took = ?started.elapsed(), "profiles written");
+        drop(profiles);
         let mut behind = self.behind();
-        match outcome {
+        let freed = match outcome {
             Ok(()) => behind.settle((self.clock)()),
             Err(_) => behind.take_back(&activity),
-        }
+        };
+        // Many profiles take a while to free, and results wait for nobody's lock meanwhile.
+        drop(behind);
+        drop(freed);
         outcome
     }
 
@@ -261,18 +266,16 @@ impl Profiles {
 }
 
 impl Behind {
-    /// What was being written is.
-    fn settle(&mut self, now: i64) {
-        let written = std::mem::take(&mut self.writing);
-        if !written.profiles.is_empty() {
-            self.written = written;
-        }
+    /// What was being written is. Returns what is not needed any more.
+    fn settle(&mut self, now: i64) -> Arc<Generation> {
         let this_minute = now - now.rem_euclid(MINUTE);
         self.activity.retain(|(_, minute), (_, is_written)| !*is_written || *minute >= this_minute);
+        let written = std::mem::take(&mut self.writing);
+        if written.profiles.is_empty() { written } else { std::mem::replace(&mut self.written, written) }
     }
 
-    /// What could not be written waits again, unless it changed since.
-    fn take_back(&mut self, activity: &[((Arc<str>, i64), Activity)]) {
+    /// What could not be written waits again, unless it changed since. Returns what is not needed any more.
+    fn take_back(&mut self, activity: &[((Arc<str>, i64), Activity)]) -> Arc<Generation> {
         let failed = std::mem::take(&mut self.writing);
         for (user, stored) in &failed.profiles {
             if !self.fresh.profiles.contains_key(user) {
@@ -285,5 +288,6 @@ impl Behind {
                 *is_written = false;
             }
         }
+        failed
     }
 }
