@@ -15,6 +15,7 @@ const SAMPLE: usize = 20;
 
 /// Users that differ.
 #[derive(Debug, Clone, Default, Serialize, ToSchema)]
+#[schema(as = ComparedUsers)]
 pub struct Users {
     /// How many.
     pub count: u64,
@@ -24,6 +25,7 @@ pub struct Users {
 
 /// A version of a segment.
 #[derive(Debug, Clone, Copy, Default, Serialize, ToSchema)]
+#[schema(as = ComparedVersion)]
 pub struct Version {
     /// Members at the end.
     pub members: u64,

@@ -78,6 +78,9 @@ impl Location {
     /// # Errors
     /// When there is no such store, or the URL is none.
     pub fn parse(text: &str) -> Result<Self, ConnectorError> {
+        if text.split('/').any(|part| part == "..") && is_url(text) {
+            return Err(failed(text)("a URL leads nowhere with \"..\"".into()));
+        }
         match text.strip_prefix("file:") {
             Some(path) => Self::local(path.strip_prefix("//").unwrap_or(path), text),
             None if is_url(text) => Self::remote(text),
@@ -102,6 +105,11 @@ impl Location {
         let (prefix, pattern) = split(path.as_ref()).map_err(wrong)?;
         let prefix = Path::parse(prefix.join("/")).map_err(|e| wrong(e.to_string()))?;
         Ok(Location { store, root: store::root_of(&url), prefix, pattern, text: text.into() })
+    }
+
+    /// Whether all that it leads to is below another location.
+    pub fn is_within(&self, other: &Location) -> bool {
+        self.root == other.root && other.pattern.is_none() && self.prefix.prefix_matches(&other.prefix)
     }
 
     /// What there is. An object that was named is one of events whatever its name.
@@ -250,6 +258,11 @@ mod tests {
         let fits = |pattern: &str, path: &str| at(pattern).fits(&Path::from(path));
         assert!(fits("e/*/a.jsonl", "e/x/a.jsonl") && !fits("e/*/a.jsonl", "e/x/y/a.jsonl"));
         assert!(fits("e/**/a.jsonl", "e/x/y/a.jsonl") && fits("e/date=2026-1?-*", "e/date=2026-11-01/hour=3/a.jsonl"));
+        let within = |url: &str| Location::parse(url).is_ok_and(|l| l.is_within(&Location::parse("file:///data/events/").expect("a location")));
+        assert!(within("file:///data/events/x/*.jsonl") && within("file:/data/events") && within("file:///data/events/date=2026-11-01/"));
+        for url in ["file:///data/events-secret/", "file:///data/*/x", "file:///data/events/../x", "file:///data", "s3://data/events/"] {
+            assert!(!within(url), "{url}");
+        }
         assert!(is_url("s3://b/k") && is_url("file:x") && !is_url("events.jsonl") && !is_url("C:/x"));
         let problem = Location::parse("s3://key:secret@bucket/x").err().map(|e| e.to_string()).unwrap_or_default();
         assert!(problem.contains("environment") && !problem.contains("secret"), "{problem}");

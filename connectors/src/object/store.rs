@@ -13,6 +13,14 @@ use reqwest::Url;
 const PATIENCE: Duration = Duration::from_secs(20);
 const RETRIES: usize = 6;
 
+/// Kinds of stores that this build has not.
+const LEFT_OUT: &[ObjectStoreScheme] = &[
+    #[cfg(not(feature = "gcp"))]
+    ObjectStoreScheme::GoogleCloudStorage,
+    #[cfg(not(feature = "azure"))]
+    ObjectStoreScheme::MicrosoftAzure,
+];
+
 /// What of a URL names its store, as `s3://bucket`.
 pub fn root_of(url: &Url) -> String {
     format!("{}://{}", url.scheme(), url.authority())
@@ -26,6 +34,7 @@ pub fn of_url(url: &Url, retry: Option<RetryConfig>) -> Result<(Arc<dyn ObjectSt
     if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
         return Err("keys and options come from the environment (AWS_ACCESS_KEY_ID, AWS_ENDPOINT, …), not in the URL".into());
     }
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let (scheme, path) = ObjectStoreScheme::parse(url).map_err(|e| e.to_string())?;
     if scheme == ObjectStoreScheme::AmazonS3 {
         let builder = AmazonS3Builder::from_env().with_url(url.as_str()).with_retry(retry.unwrap_or_default());
@@ -34,19 +43,11 @@ pub fn of_url(url: &Url, retry: Option<RetryConfig>) -> Result<(Arc<dyn ObjectSt
     let options = std::env::vars().map(|(key, value)| (key.to_lowercase(), value));
     match parse_url_opts(url, options) {
         Ok((store, path)) => Ok((Arc::from(store), path)),
-        Err(_) if matches!(scheme, ObjectStoreScheme::GoogleCloudStorage | ObjectStoreScheme::MicrosoftAzure) && !is_built(&scheme) => Err(format!(
+        Err(_) if LEFT_OUT.contains(&scheme) => Err(format!(
             "this program was built without {}:// (cargo build --features cohort-server/gcp,cohort-server/azure); it reads file:// and s3://",
             url.scheme()
         )),
         Err(error) => Err(error.to_string()),
-    }
-}
-
-fn is_built(scheme: &ObjectStoreScheme) -> bool {
-    match scheme {
-        ObjectStoreScheme::GoogleCloudStorage => cfg!(feature = "gcp"),
-        ObjectStoreScheme::MicrosoftAzure => cfg!(feature = "azure"),
-        _ => true,
     }
 }
 
