@@ -413,7 +413,7 @@ fn finish(
             *total += *n;
         }
     }
-    summary.events -= summary.lead_in;
+    summary.events = summary.events.saturating_sub(summary.lead_in);
     Ok(())
 }
 

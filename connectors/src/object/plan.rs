@@ -14,8 +14,8 @@ pub struct Plan {
     pub origins: Vec<Origin>,
     /// URLs of what is below the prefixes and no file of events.
     pub left_out: Vec<String>,
-    /// Objects below prefixes whose folders say no time, which are read by name.
-    pub untimed: u64,
+    /// Objects that are read by name, as no folder says their time or as too many have the same.
+    pub by_name: u64,
 }
 
 /// Finds what is to be read. `-` and files that are named come in the order given; what lies below prefixes, folders and
@@ -49,9 +49,10 @@ pub fn plan(inputs: &[String], reading: &Reading, slack: i64) -> Result<Plan, Co
 impl Plan {
     fn add(&mut self, objects: &mut Vec<Object>, reading: &Reading, slack: i64) {
         let objects = list::prune(std::mem::take(objects), &reading.between, slack, &reading.tally);
-        self.untimed += objects.iter().filter(|o| o.times.is_none()).count() as u64;
+        self.by_name += objects.iter().filter(|o| o.times.is_none()).count() as u64;
         Tally::add(&reading.tally.objects, objects.len() as u64);
         for mut group in list::groups(objects) {
+            self.by_name += if group.len() == list::MOST_TOGETHER { group.len() as u64 } else { 0 };
             self.origins.push(match (group.pop(), group.is_empty()) {
                 (Some(object), true) => Origin::Object(object, reading.clone()),
                 (last, _) => {

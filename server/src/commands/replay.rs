@@ -211,7 +211,7 @@ struct Input {
 struct Read {
     tally: Arc<Tally>,
     between: Between,
-    untimed: u64,
+    by_name: u64,
     /// What requests run on, for as long as is read.
     _runtime: tokio::runtime::Runtime,
 }
@@ -238,7 +238,7 @@ impl Input {
         }
         let source = FileSource::of(plan.origins, args.batch_rows as usize);
         let source = if shape.mapping.is_some() { source.with_whole_rows() } else { source };
-        Ok(Input { source, between, read: Read { tally, between, untimed: plan.untimed, _runtime: runtime } })
+        Ok(Input { source, between, read: Read { tally, between, by_name: plan.by_name, _runtime: runtime } })
     }
 }
 
@@ -400,8 +400,11 @@ impl Report<'_> {
             n(&tally.row_groups_skipped),
             mb(n(&tally.row_group_bytes_skipped)),
         );
-        if self.late() > 0 && self.input.untimed > 1 {
-            eprintln!("  {} objects are in no folder of a time and were read by name: if they overlap in time, raise --out-of-orderness", self.input.untimed);
+        if self.late() > 0 && self.input.by_name > 1 {
+            eprintln!(
+                "  {} objects were read by name, as no folder says their time or too many have the same: if they overlap, raise --out-of-orderness",
+                self.input.by_name
+            );
         }
     }
 
