@@ -1,6 +1,7 @@
 //! From texts to a [`Program`]: collects the segments of all texts, orders them so that each comes after
 //! those it reads, compiles each, and reports every error that it finds.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
@@ -8,15 +9,17 @@ use datafusion::sql::sqlparser::ast::Query;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::bind;
+use crate::cache::{CompileCache, PlannedBase};
 use crate::catalog::{Catalog, Functions, STREAMS, SegmentNames, timestamp_type};
 use crate::diagnostic::{Diagnostic, Diagnostics, Finding, Position};
 use crate::emit::{self, Emit};
-use crate::normalize::{BaseQuery, DerivedQuery, Normal, normalize};
+use crate::normalize::{DerivedQuery, Normal, normalize};
 use crate::program::*;
 use crate::rule;
 use crate::share::{PendingHaving, PendingValue, SharedBase, SharedParts, Sharing, physical_over};
-use crate::statement::{self, CreateSegment, Parsed, Statement};
-use crate::text::{text_of, text_over};
+use crate::statement::{CreateSegment, Statement};
+use crate::text::text_over;
+use crate::versions::{older, rename};
 use crate::window::{MAX_WINDOW_MS, WindowSpec, parse_duration};
 
 /// Whether a text is SQL or JSON.
@@ -41,78 +44,6 @@ pub struct SourceText {
     pub id: Option<String>,
 }
 
-/// What of earlier compilations can be used again: statements of texts that are the same, and plans of segments
-/// over streams, which depend on nothing but their text. So a change of one of many segments is compiled in about
-/// the time that sharing takes.
-#[derive(Default)]
-pub struct CompileCache {
-    kept: Kept,
-    /// Of the last compilation; what it did not use is forgotten at the next.
-    used: Kept,
-    functions: Arc<Functions>,
-}
-
-/// By text.
-#[derive(Default)]
-struct Kept {
-    json: FxHashMap<String, Arc<Vec<rule::JsonSegment>>>,
-    statements: FxHashMap<String, Arc<Vec<Parsed>>>,
-    bases: FxHashMap<String, Arc<PlannedBase>>,
-}
-
-/// A segment over a stream that has been planned.
-struct PlannedBase {
-    query: Arc<BaseQuery>,
-    plan: Arc<str>,
-    condition: String,
-    emit: (Emit, String),
-}
-
-impl CompileCache {
-    /// The segments of a JSON text.
-    fn json(&mut self, text: &str) -> (Arc<Vec<rule::JsonSegment>>, Vec<Finding>) {
-        if let Some((text, segments)) = self.kept.json.remove_entry(text) {
-            self.used.json.insert(text, segments);
-        }
-        if let Some(segments) = self.used.json.get(text) {
-            return (Arc::clone(segments), vec![]);
-        }
-        let (segments, findings) = rule::parse(text);
-        let segments = Arc::new(segments);
-        if findings.is_empty() {
-            self.used.json.insert(text.to_string(), Arc::clone(&segments));
-        }
-        (segments, findings)
-    }
-
-    /// The statements of a text.
-    fn parse(&mut self, text: &str) -> (Arc<Vec<Parsed>>, Vec<Finding>) {
-        if let Some((text, parsed)) = self.kept.statements.remove_entry(text) {
-            self.used.statements.insert(text, parsed);
-        }
-        if let Some(parsed) = self.used.statements.get(text) {
-            return (Arc::clone(parsed), vec![]);
-        }
-        let (parsed, findings) = statement::parse(text);
-        let parsed = Arc::new(parsed);
-        if findings.is_empty() {
-            self.used.statements.insert(text.to_string(), Arc::clone(&parsed));
-        }
-        (parsed, findings)
-    }
-
-    fn base(&mut self, sql: &str) -> Option<Arc<PlannedBase>> {
-        if let Some((sql, base)) = self.kept.bases.remove_entry(sql) {
-            self.used.bases.insert(sql, base);
-        }
-        self.used.bases.get(sql).cloned()
-    }
-
-    fn next(&mut self) {
-        self.kept = std::mem::take(&mut self.used);
-    }
-}
-
 /// Choices for a compilation.
 #[derive(Debug, Clone, Default)]
 pub struct CompileOptions {
@@ -125,6 +56,7 @@ struct Pending {
     name: String,
     rule_id: Option<String>,
     hidden: bool,
+    older: bool,
     file: usize,
     at: Position,
     query: Arc<Query>,
@@ -148,6 +80,15 @@ pub fn compile(sources: &[SourceText], options: &CompileOptions) -> Result<Progr
 /// # Errors
 /// All findings of all texts; nothing is compiled when there is one.
 pub fn compile_cached(sources: &[SourceText], options: &CompileOptions, cache: &mut CompileCache) -> Result<Program, Diagnostics> {
+    compile_versions(sources, sources.len(), options, cache)
+}
+
+/// As [`compile_cached`], of two versions of segments: the sources from `from_older` on are the older one, whose segments
+/// are called by [`older`] and read those of their own version before any of the others.
+///
+/// # Errors
+/// All findings of all texts; nothing is compiled when there is one.
+pub fn compile_versions(sources: &[SourceText], from_older: usize, options: &CompileOptions, cache: &mut CompileCache) -> Result<Program, Diagnostics> {
     cache.next();
     let mut compiler = Compiler {
         sources,
@@ -158,7 +99,8 @@ pub fn compile_cached(sources: &[SourceText], options: &CompileOptions, cache: &
         aliases: FxHashMap::default(),
         errors: vec![],
     };
-    compiler.collect();
+    compiler.collect(0..from_older.min(sources.len()));
+    compiler.collect_older(from_older.min(sources.len())..sources.len());
     let order = compiler.order();
     let program = compiler.program(&order, options);
     match program {
@@ -188,13 +130,36 @@ impl Compiler<'_> {
         self.errors.push(finding.in_file(&self.sources[file].name));
     }
 
-    fn collect(&mut self) {
-        for file in 0..self.sources.len() {
+    fn collect(&mut self, files: Range<usize>) {
+        for file in files {
             match self.sources[file].kind {
                 SourceKind::Sql => self.collect_sql(file),
                 SourceKind::Json => self.collect_json(file),
             }
         }
+    }
+
+    /// Collects the older version beside what there is.
+    fn collect_older(&mut self, files: Range<usize>) {
+        if files.is_empty() {
+            return;
+        }
+        let others = (std::mem::take(&mut self.pending), std::mem::take(&mut self.names), std::mem::take(&mut self.aliases));
+        self.collect(files);
+        let (mut olds, aliases) = (std::mem::replace(&mut self.pending, others.0), std::mem::replace(&mut self.aliases, others.2));
+        let mut meant: FxHashMap<String, String> = aliases.into_iter().map(|(said, name)| (said, older(&name))).collect();
+        meant.extend(std::mem::replace(&mut self.names, others.1).into_iter().map(|name| (name.clone(), older(&name))));
+        for old in &mut olds {
+            let name = older(&old.name);
+            if !self.names.insert(name.clone()) {
+                let finding = Finding::new(old.at, format!("{name} is what the older version of {} is called beside the newer", old.name));
+                self.report(old.file, finding.hint("choose another name for one of them"));
+            }
+            old.name = name;
+            old.older = true;
+            rename(Arc::make_mut(&mut old.query), &meant);
+        }
+        self.pending.append(&mut olds);
     }
 
     fn collect_sql(&mut self, file: usize) {
@@ -258,6 +223,7 @@ impl Compiler<'_> {
             name: create.name.clone(),
             rule_id: None,
             hidden: false,
+            older: false,
             file,
             at: create.name_at,
             query: Arc::clone(&create.query),
@@ -310,6 +276,7 @@ impl Compiler<'_> {
             name: create.name.clone(),
             rule_id: segment.rule_id.clone(),
             hidden: segment.hidden,
+            older: false,
             file,
             at: nowhere,
             emit: create.emit,
@@ -434,6 +401,7 @@ impl Compiler<'_> {
             name: pending.name.clone(),
             rule_id: pending.rule_id.clone().unwrap_or_else(|| pending.name.clone()),
             hidden: pending.hidden,
+            older: pending.older,
             emit: Emit::Final,
             emit_reason: String::new(),
             retain_ms: pending.retain_ms,
@@ -471,13 +439,6 @@ impl Compiler<'_> {
         built.segments.push(segment);
         built.bases.push(base);
         Ok(())
-    }
-}
-
-impl PlannedBase {
-    fn new(query: Arc<BaseQuery>, plan: Arc<str>) -> Self {
-        let condition = query.having.as_ref().map_or("always".into(), text_of);
-        PlannedBase { plan, condition, emit: emit::default_for_having(query.having.as_ref()), query }
     }
 }
 

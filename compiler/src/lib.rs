@@ -17,10 +17,13 @@ pub mod rule;
 pub mod share;
 pub mod statement;
 pub mod text;
+pub mod versions;
 pub mod window;
 
+mod cache;
 mod compile;
 
-pub use compile::{CompileCache, CompileOptions, SourceKind, SourceText, compile, compile_cached};
+pub use cache::CompileCache;
+pub use compile::{CompileOptions, SourceKind, SourceText, compile, compile_cached, compile_versions};
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use program::Program;

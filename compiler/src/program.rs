@@ -261,6 +261,8 @@ pub struct Segment {
     pub emit: Emit,
     /// Why it emits then.
     pub emit_reason: String,
+    /// Whether it is of the older of two versions that are compiled together.
+    pub older: bool,
     /// How long a member stays after the end of the last window in which they qualified, ms.
     pub retain_ms: i64,
     /// How much of the retained events a new segment reads before it goes live, ms.

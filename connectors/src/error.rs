@@ -27,6 +27,14 @@ pub enum ConnectorError {
         /// Cause.
         message: String,
     },
+    /// An object store did not answer as it should, or has no such objects.
+    #[error("{what}: {message}")]
+    Object {
+        /// URL.
+        what: String,
+        /// Cause.
+        message: String,
+    },
     /// A schema could not be had.
     #[error(transparent)]
     Schema(#[from] cohort_engine::formats::Away),

@@ -13,16 +13,16 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use cohort_compiler::Program;
-use cohort_engine::decode::json::split_lines;
 use cohort_engine::decode::{EventBatch, Reason, Rejected};
 use cohort_engine::events::projection;
-use cohort_engine::formats::avro::Schema;
-use cohort_engine::formats::{Decoder, Encoding, Format as RecordFormat, Formats, Framing, Mapping, Writer};
 use cohort_engine::{Late, Partition, ResultRow, Settings};
 
+use crate::between::Between;
 use crate::error::ConnectorError;
 use crate::file::sink::{Encoded, Format, Names, ResultWriter, dead_letter, encode};
 use crate::file::source::{Chunk, FileSource};
+use crate::moves::{Moved, Moves};
+use crate::records::{ChunkDecoder, Shape};
 
 /// How a replay runs.
 #[derive(Debug, Clone)]
@@ -33,12 +33,14 @@ pub struct ReplayOptions {
     pub workers: usize,
     /// Settings of time and memory.
     pub settings: Settings,
-    /// The topic that all records came from.
-    pub topic: Option<String>,
-    /// Where an event's columns are, where they have other names than in plain events.
-    pub mapping: Option<Mapping>,
-    /// The schema that the names in Avro files go by; their own, if not given.
-    pub reader_schema: Option<Arc<Schema>>,
+    /// What records are.
+    pub shape: Arc<Shape>,
+    /// Which events are wanted.
+    pub between: Between,
+    /// For each segment, whether its results are written and counted; all are, when empty.
+    pub told: Vec<bool>,
+    /// Whether those who enter and exit are counted.
+    pub moves: bool,
 }
 
 /// What came of a replay.
@@ -52,6 +54,12 @@ pub struct ReplaySummary {
     pub dead_letters: BTreeMap<Reason, u64>,
     /// Results by segment.
     pub results: Vec<u64>,
+    /// Events before the first moment of the run that were read as its lead-in; `events` are without them.
+    pub lead_in: u64,
+    /// Events outside the time of the run that were met and passed over.
+    pub outside: u64,
+    /// By segment, how often a user became a member and ceased to be one, if that was asked for.
+    pub moves: Vec<Moved>,
     /// Bytes of state at its largest, as accounted.
     pub state_bytes: usize,
 }
@@ -89,6 +97,15 @@ struct Counts {
     late: u64,
     results: Vec<u64>,
     state_bytes: usize,
+    moves: Option<Moves>,
+}
+
+/// What decoders count.
+#[derive(Default)]
+struct Decoded {
+    rejected: BTreeMap<Reason, u64>,
+    lead_in: u64,
+    outside: u64,
 }
 
 /// The partition of a user: murmur2 as in Kafka's default partitioner, so that files and topics agree.
@@ -164,7 +181,11 @@ pub fn replay(
                     format,
                     written,
                     keep_dead,
-                    counts: Counts { results: vec![0; program.segments.len()], ..Counts::default() },
+                    counts: Counts {
+                        results: vec![0; program.segments.len()],
+                        moves: options.moves.then(|| Moves::new(program.segments.len(), options.between)),
+                        ..Counts::default()
+                    },
                 };
                 scope.spawn(move || worker.run(w, workers, &route))
             })
@@ -172,16 +193,22 @@ pub fn replay(
         let read = read_all(&mut source, chunks, progress);
         let mut summary = ReplaySummary { bytes: source.bytes(), ..ReplaySummary::default() };
         for decoder in decoding {
-            for (reason, n) in decoder.join().map_err(|_| ConnectorError::Thread("a decoder"))?? {
+            let decoded = decoder.join().map_err(|_| ConnectorError::Thread("a decoder"))??;
+            for (reason, n) in decoded.rejected {
                 *summary.dead_letters.entry(reason).or_default() += n;
             }
+            summary.lead_in += decoded.lead_in;
+            summary.outside += decoded.outside;
         }
         let mut states = vec![];
         for worker in working {
             states.push(worker.join().map_err(|_| ConnectorError::Thread("a worker"))?);
         }
         let states = states.into_iter().collect::<Result<Vec<_>, _>>();
-        let finished = states.and_then(|s| read.and(finish(program, s, &written, names, format, &mut summary, &mut members)));
+        let finished = states.and_then(|s| {
+            let to = Outlet { options, written: &written, names, format };
+            read.and(finish(program, s, &to, &mut summary, &mut members))
+        });
         drop(written);
         let wrote = writing.join().map_err(|_| ConnectorError::Thread("the writer"))?;
         wrote.and(finished).map(|()| summary)
@@ -207,37 +234,23 @@ fn decode_all(
     workers: &[SyncSender<Routed>],
     dead: Option<&SyncSender<Written>>,
     progress: &Progress,
-) -> Result<BTreeMap<Reason, u64>, ConnectorError> {
-    let mut decoder = Decoder::new(projection(program), &formats(options, None));
-    let (mut schema, mut of_schema): (Option<Arc<Schema>>, _) = (None, Decoder::new(projection(program), &Arc::default()));
-    let (mut spans, mut events, mut rejected) = (vec![], EventBatch::default(), vec![]);
-    let mut counts = BTreeMap::new();
+) -> Result<Decoded, ConnectorError> {
+    let mut decoder = ChunkDecoder::new(projection(program), &options.shape);
+    let mut counts = Decoded::default();
     for chunk in chunks {
-        let topic = options.topic.as_deref();
-        let decoder = match &chunk.avro {
-            None => {
-                split_lines(&chunk.data, &mut spans);
-                &mut decoder
-            }
-            Some(records) => {
-                spans.clone_from(&records.spans);
-                if schema.as_ref().is_none_or(|known| !Arc::ptr_eq(known, &records.schema)) {
-                    of_schema = Decoder::new(projection(program), &formats(options, Some(&records.schema)));
-                    schema = Some(Arc::clone(&records.schema));
-                }
-                &mut of_schema
-            }
-        };
-        decoder.decode(&chunk.data, &spans, topic.into(), &mut events, &mut rejected)?;
+        decoder.decode(&chunk)?;
+        let ChunkDecoder { spans, events, rejected, .. } = &mut decoder;
         progress.records.fetch_add(spans.len() as u64, Ordering::Relaxed);
-        for r in &rejected {
-            *counts.entry(r.reason).or_default() += 1;
+        for r in rejected.iter() {
+            *counts.rejected.entry(r.reason).or_default() += 1;
         }
         if let Some(dead) = dead.filter(|_| !rejected.is_empty()) {
-            let _ = dead.send(Written::DeadLetters(rejected_letters(&chunk, &spans, topic, &rejected)));
+            let _ = dead.send(Written::DeadLetters(rejected_letters(&chunk, spans, options.shape.topic.as_deref(), rejected)));
         }
+        counts.outside += options.between.keep(events);
+        counts.lead_in += events.times.iter().filter(|time| options.between.is_lead_in(**time)).count() as u64;
         let (chunk, spans) = (Arc::new(chunk), Arc::new(spans.clone()));
-        let mut routed = route(&mut events, options.partitions, workers.len());
+        let mut routed = route(events, options.partitions, workers.len());
         for (worker, batches) in workers.iter().zip(routed.drain(..)) {
             if worker.send(Routed { chunk: Arc::clone(&chunk), spans: Arc::clone(&spans), batches }).is_err() {
                 return Ok(counts);
@@ -245,15 +258,6 @@ fn decode_all(
         }
     }
     Ok(counts)
-}
-
-/// What records are: lines of JSON, or Avro of a schema.
-fn formats(options: &ReplayOptions, schema: Option<&Arc<Schema>>) -> Arc<Formats> {
-    let encoding = match schema {
-        None => Encoding::Json { framed: false },
-        Some(schema) => Encoding::Avro { framing: Framing::None, writer: Writer::Local(Arc::clone(schema)), reader: options.reader_schema.clone() },
-    };
-    Arc::new(Formats { default: RecordFormat { encoding, mapping: options.mapping.clone() }, topics: BTreeMap::new() })
 }
 
 fn rejected_letters(chunk: &Chunk, spans: &[(u32, u32)], topic: Option<&str>, rejected: &[Rejected]) -> Vec<u8> {
@@ -304,15 +308,16 @@ impl Worker<'_> {
             let Ok(routed) = decoders[turn % decoders.len()].recv() else { break };
             for ((number, partition), events) in partitions.iter_mut().zip(&routed.batches) {
                 partition.process(events, &mut rows, &mut late)?;
-                self.emit(partition, &mut rows)?;
+                self.emit(*number, partition, &mut rows)?;
+                late.events.retain(|&i| !self.options.between.is_lead_in(events.times[i as usize]));
                 self.late(*number, &routed, events, &late);
                 self.counts.events += events.len() as u64;
             }
             // The worker's time is the least watermark of its partitions that have seen events.
             if let Some(time) = partitions.iter().filter_map(|(_, p)| p.watermark()).min() {
-                for (_, partition) in &mut partitions {
+                for (number, partition) in &mut partitions {
                     partition.advance(time, &mut rows)?;
-                    self.emit(partition, &mut rows)?;
+                    self.emit(*number, partition, &mut rows)?;
                 }
             }
             let size: usize = partitions.iter().map(|(_, p)| p.size()).sum();
@@ -321,8 +326,9 @@ impl Worker<'_> {
         Ok(WorkerState { partitions, counts: self.counts })
     }
 
-    fn emit(&mut self, partition: &Partition, rows: &mut Vec<ResultRow>) -> Result<(), ConnectorError> {
-        send(rows, partition, &mut self.counts.results, &self.written, self.names, self.format)
+    fn emit(&mut self, number: u32, partition: &Partition, rows: &mut Vec<ResultRow>) -> Result<(), ConnectorError> {
+        let to = Outlet { options: self.options, written: &self.written, names: self.names, format: self.format };
+        to.send(rows, (number, partition), &mut self.counts)
     }
 
     fn late(&mut self, partition: u32, routed: &Routed, events: &EventBatch, late: &Late) {
@@ -336,7 +342,7 @@ impl Worker<'_> {
             dead_letter(
                 &mut out,
                 Reason::Late,
-                self.options.topic.as_deref(),
+                self.options.shape.topic.as_deref(),
                 partition,
                 routed.chunk.first_line + u64::from(record),
                 raw(&routed.chunk, &routed.spans, record),
@@ -346,43 +352,52 @@ impl Worker<'_> {
     }
 }
 
-fn send(
-    rows: &mut Vec<ResultRow>,
-    partition: &Partition,
-    counts: &mut [u64],
-    written: &SyncSender<Written>,
-    names: &Names,
-    format: &Format,
-) -> Result<(), ConnectorError> {
-    for row in rows.iter() {
-        counts[row.segment as usize] += 1;
+/// Where results go.
+struct Outlet<'a> {
+    options: &'a ReplayOptions,
+    written: &'a SyncSender<Written>,
+    names: &'a Names,
+    format: &'a Format,
+}
+
+impl Outlet<'_> {
+    fn send(&self, rows: &mut Vec<ResultRow>, (number, partition): (u32, &Partition), counts: &mut Counts) -> Result<(), ConnectorError> {
+        if let Some(moves) = &mut counts.moves {
+            moves.note(number, partition, rows);
+        }
+        let (told, between) = (&self.options.told, &self.options.between);
+        if !told.is_empty() || between.from.is_some() {
+            rows.retain(|row| !between.is_lead_in(row.timestamp) && told.get(row.segment as usize).is_none_or(|told| *told));
+        }
+        for row in rows.iter() {
+            counts.results[row.segment as usize] += 1;
+        }
+        if let Some(encoded) = encode(self.format, self.names, partition.users(), rows)? {
+            // The writer is gone when writing failed, which it then says.
+            let _ = self.written.send(Written::Results(encoded));
+        }
+        rows.clear();
+        Ok(())
     }
-    if let Some(encoded) = encode(format, names, partition.users(), rows)? {
-        // The writer is gone when writing failed, which it then says.
-        let _ = written.send(Written::Results(encoded));
-    }
-    rows.clear();
-    Ok(())
 }
 
 /// Closes every window of every partition, now that the newest event of all is known.
 fn finish(
     program: &Program,
     states: Vec<WorkerState>,
-    written: &SyncSender<Written>,
-    names: &Names,
-    format: &Format,
+    to: &Outlet<'_>,
     summary: &mut ReplaySummary,
     members: &mut impl FnMut(&Partition),
 ) -> Result<(), ConnectorError> {
     let newest = states.iter().flat_map(|s| &s.partitions).filter_map(|(_, p)| p.newest()).max();
     summary.results = vec![0; program.segments.len()];
+    summary.moves = vec![Moved::default(); program.segments.len()];
     for mut state in states {
         let mut rows = vec![];
-        for (_, partition) in &mut state.partitions {
+        for (number, partition) in &mut state.partitions {
             if let Some(newest) = newest {
                 partition.finish(newest, &mut rows)?;
-                send(&mut rows, partition, &mut state.counts.results, written, names, format)?;
+                to.send(&mut rows, (*number, partition), &mut state.counts)?;
             }
             members(partition);
         }
@@ -394,7 +409,11 @@ fn finish(
         for (total, n) in summary.results.iter_mut().zip(&state.counts.results) {
             *total += n;
         }
+        for (total, n) in summary.moves.iter_mut().zip(state.counts.moves.iter().flat_map(Moves::counts)) {
+            *total += *n;
+        }
     }
+    summary.events = summary.events.saturating_sub(summary.lead_in);
     Ok(())
 }
 

@@ -14,6 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use cohort_connectors::file::follow::Files;
 use cohort_connectors::kafka::Start;
+use cohort_connectors::object::list::{Location, is_pattern, is_url};
 
 use crate::catalog::redacted;
 use formats::{FormatSection, RegistrySection};
@@ -421,6 +422,14 @@ pub struct DeadLetters {
     pub keep: u64,
 }
 
+/// `[backtest]`
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Backtest {
+    /// URLs (`s3://bucket/prefix/`, `file:///folder/`) below which previews may read events; nothing by default.
+    pub sources: Vec<String>,
+}
+
 /// `[telemetry]`
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -457,6 +466,8 @@ pub struct Config {
     pub sinks: Vec<Sink>,
     /// Records that were not accepted.
     pub dead_letters: DeadLetters,
+    /// Previews over files and objects.
+    pub backtest: Backtest,
     /// Traces.
     pub telemetry: Telemetry,
 }
@@ -500,6 +511,7 @@ impl Default for Config {
             sink: Sink::default(),
             sinks: vec![],
             dead_letters: DeadLetters { topic: "segment_dead_letters".into(), keep: 10_000 },
+            backtest: Backtest::default(),
             telemetry: Telemetry::default(),
         }
     }
@@ -681,6 +693,14 @@ impl Config {
         check(!known, format!("checkpoint.url: {:?} is none of file:, s3:", redacted(&self.checkpoint.url)));
         let known = self.catalog.url.starts_with("sqlite:") || self.catalog.url.starts_with("postgres");
         check(!known, format!("catalog.url: {:?} is neither sqlite:FILE nor postgres://…", redacted(&self.catalog.url)));
+        for source in &self.backtest.sources {
+            let shown = redacted(source);
+            let is_prefix = is_url(source) && !is_pattern(source);
+            check(!is_prefix, format!("backtest.sources: {shown:?} is no URL as s3://bucket/prefix/ or file:///folder/"));
+            if let Some(problem) = Location::parse(source).err().filter(|_| is_prefix) {
+                check(true, format!("backtest.sources: {problem}"));
+            }
+        }
         let web = |url: &str| url.is_empty() || url.starts_with("http://") || url.starts_with("https://");
         check(!web(&self.rules.url), "rules.url: must begin with http:// or https://".into());
         check(!web(&self.telemetry.otlp_endpoint), "telemetry.otlp_endpoint: must begin with http:// or https://".into());
@@ -712,6 +732,7 @@ impl Config {
         shown.catalog.url = redacted(&shown.catalog.url);
         shown.rules.url = redacted(&shown.rules.url);
         shown.checkpoint.url = redacted(&shown.checkpoint.url);
+        shown.backtest.sources.iter_mut().for_each(|source| *source = redacted(source));
         shown.source.registry = shown.source.registry.redacted();
         shown.source.kafka.properties = shown.source.kafka.properties.redacted();
         for sink in shown.sinks.iter_mut().chain([&mut shown.sink]) {

@@ -4,6 +4,7 @@ mod api;
 mod bench;
 mod catalog;
 mod commands;
+mod comparison;
 mod config;
 mod generate;
 mod memory;

@@ -1,22 +1,26 @@
-//! Files → chunks of whole lines, or of Avro records, in the order given.
+//! Files and objects → chunks of whole lines, or of Avro records, in the order given.
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
-use arrow_json::LineDelimitedWriter;
 use cohort_engine::formats::avro::Schema;
-
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit};
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use datafusion::arrow::array::RecordBatch;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::container::{Block, Container, MAGIC};
+use super::rows::{write_rows, write_whole};
 use crate::error::ConnectorError;
+use crate::object::body::Body;
+use crate::object::columns::Columns;
+use crate::object::merge::Merge;
+use crate::object::{Object, Reading};
 
+/// What a Parquet file begins with.
+const PARQUET: &[u8] = b"PAR1";
 /// Bytes that are read at a time.
 const READ_BYTES: usize = 1 << 20;
 
@@ -40,9 +44,27 @@ pub struct AvroRecords {
     pub spans: Vec<(u32, u32)>,
 }
 
+/// What is read.
+pub enum Origin {
+    /// A file of this machine; `-` is standard input.
+    File(PathBuf),
+    /// An object of a store.
+    Object(Object, Reading),
+    /// Objects whose events are put in the order of their times.
+    Together(Vec<Object>, Reading),
+}
+
+/// Origins of which reading has begun: the one that comes next is on its way while one is read.
+const BEGUN: usize = 2;
+
 /// Reads files one after the other, a chunk of at most so many lines at a time.
 pub struct FileSource {
-    files: std::vec::IntoIter<PathBuf>,
+    origins: VecDeque<Origin>,
+    begun: VecDeque<Begun>,
+    /// How many sources like this are read side by side.
+    together: usize,
+    deadline: Option<Instant>,
+    cut_short: bool,
     current: Option<(String, Input)>,
     rest: Vec<u8>,
     lines: usize,
@@ -55,16 +77,29 @@ pub struct FileSource {
 }
 
 enum Input {
-    Avro(Box<Container<BufReader<File>>>),
+    Avro(Box<Container<Box<dyn BufRead + Send>>>),
     Text(Box<dyn Read + Send>),
-    Parquet(Box<ParquetRecordBatchReader>),
+    Parquet(Box<dyn Iterator<Item = Result<RecordBatch, String>> + Send>),
+    Together(Box<Merge>),
+}
+
+/// What is asked for already.
+enum Begun {
+    File(PathBuf),
+    Body(Object, Reading, Body),
+    Columns(String, Columns),
+    Together(Merge),
 }
 
 impl FileSource {
     /// A source of chunks of at most `lines` lines; `-` is standard input.
     pub fn new(files: Vec<PathBuf>, lines: usize) -> Self {
         FileSource {
-            files: files.into_iter(),
+            origins: files.into_iter().map(Origin::File).collect(),
+            begun: VecDeque::new(),
+            together: 1,
+            deadline: None,
+            cut_short: false,
             current: None,
             rest: vec![],
             lines: lines.max(1),
@@ -80,6 +115,26 @@ impl FileSource {
         FileSource { whole_rows: true, ..self }
     }
 
+    /// A source of files and objects.
+    pub fn of(origins: Vec<Origin>, lines: usize) -> Self {
+        FileSource { origins: origins.into(), ..Self::new(vec![], lines) }
+    }
+
+    /// The same, as one of so many that are read side by side and share what memory reading takes.
+    pub fn beside(self, together: usize) -> Self {
+        FileSource { together: together.max(1), ..self }
+    }
+
+    /// The same, ending at a moment whether all was read or not.
+    pub fn until(self, deadline: Instant) -> Self {
+        FileSource { deadline: Some(deadline), ..self }
+    }
+
+    /// Whether the deadline came before the end.
+    pub fn is_cut_short(&self) -> bool {
+        self.cut_short
+    }
+
     /// Bytes of lines that were read.
     pub fn bytes(&self) -> u64 {
         self.bytes
@@ -90,6 +145,10 @@ impl FileSource {
     /// # Errors
     /// When a file can't be opened, read or decompressed.
     pub fn next_chunk(&mut self) -> Result<Option<Chunk>, ConnectorError> {
+        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            self.cut_short = true;
+            return Ok(None);
+        }
         let mut searched = 0;
         let mut found = 0;
         loop {
@@ -125,12 +184,28 @@ impl FileSource {
         Chunk { data, first_line, avro: None }
     }
 
-    /// Makes chunks of a block of Avro records; what is left of a file before goes first.
-    fn add_block(&mut self, schema: &Arc<Schema>, block: &Block) {
+    /// What is left of the files before comes before what is added next.
+    fn cut_rest(&mut self) {
         if !self.rest.is_empty() {
             let before = self.cut(self.rest.len());
             self.ready.push_back(before);
         }
+    }
+
+    fn add_merged(&mut self, mut chunk: Chunk) {
+        self.cut_rest();
+        chunk.first_line = self.next_line;
+        self.bytes += chunk.data.len() as u64;
+        self.next_line += match &chunk.avro {
+            Some(records) => records.spans.len(),
+            None => memchr::memchr_iter(b'\n', &chunk.data).count(),
+        } as u64;
+        self.ready.push_back(chunk);
+    }
+
+    /// Makes chunks of a block of Avro records.
+    fn add_block(&mut self, schema: &Arc<Schema>, block: &Block) {
+        self.cut_rest();
         for spans in block.spans.chunks(self.lines) {
             let (from, to) = (spans[0].0, spans[spans.len() - 1].1);
             let data = block.data[from as usize..to as usize].to_vec();
@@ -142,16 +217,52 @@ impl FileSource {
         }
     }
 
+    /// Begins to fetch what comes next.
+    pub fn start(&mut self) {
+        while self.begun.len() < BEGUN {
+            let Some(origin) = self.origins.pop_front() else { return };
+            self.begun.push_back(match origin {
+                Origin::File(path) => Begun::File(path),
+                Origin::Object(object, reading) if object.is_parquet() => {
+                    let columns = Columns::fetch(&object, &reading);
+                    Begun::Columns(object.url, columns)
+                }
+                Origin::Object(object, reading) => {
+                    let body = Body::fetch(&object, &reading, self.together);
+                    Begun::Body(object, reading, body)
+                }
+                Origin::Together(objects, reading) => Begun::Together(Merge::new(objects, &reading, self.whole_rows)),
+            });
+        }
+    }
+
+    /// What comes next; none at the end.
+    fn open(&mut self) -> Result<Option<(String, Input)>, ConnectorError> {
+        self.start();
+        Ok(match self.begun.pop_front() {
+            None => None,
+            Some(Begun::File(path)) => Some((path.display().to_string(), open(&path)?)),
+            Some(Begun::Columns(url, columns)) => Some((url, Input::Parquet(Box::new(columns)))),
+            Some(Begun::Together(merge)) => Some((String::new(), Input::Together(Box::new(merge)))),
+            Some(Begun::Body(object, reading, body)) => {
+                let mut reader: Box<dyn BufRead + Send> = Box::new(BufReader::with_capacity(1 << 16, body));
+                let is_parquet = reader.fill_buf().map_err(ConnectorError::io(&object.url))?.starts_with(PARQUET);
+                let input = if is_parquet { Input::Parquet(Box::new(Columns::fetch(&object, &reading))) } else { by_its_first_bytes(&object.url, reader)? };
+                Some((object.url, input))
+            }
+        })
+    }
+
     /// Reads more into `rest`; false at the end of all files.
     fn fill(&mut self) -> Result<bool, ConnectorError> {
         loop {
             if self.current.is_none() {
-                let Some(path) = self.files.next() else { return Ok(false) };
+                let Some(opened) = self.open()? else { return Ok(false) };
                 // The last line of a file may lack its newline.
                 if !self.rest.is_empty() && !self.rest.ends_with(b"\n") {
                     self.rest.push(b'\n');
                 }
-                self.current = Some((path.display().to_string(), open(&path)?));
+                self.current = Some(opened);
             }
             let Some((name, input)) = &mut self.current else { continue };
             let more = match input {
@@ -166,16 +277,24 @@ impl FileSource {
                 },
                 Input::Text(reader) => {
                     let before = self.rest.len();
-                    let read = reader.by_ref().take(READ_BYTES as u64).read_to_end(&mut self.rest).map_err(ConnectorError::io(name.clone()))?;
+                    let most = (READ_BYTES / self.together).max(1 << 16);
+                    let read = reader.by_ref().take(most as u64).read_to_end(&mut self.rest).map_err(ConnectorError::io(name.clone()))?;
                     debug_assert_eq!(read, self.rest.len() - before);
                     read > 0
                 }
                 Input::Parquet(reader) => match reader.next() {
                     Some(batch) => {
                         let failed = |message: String| ConnectorError::Parquet { what: name.clone(), message };
-                        let batch = batch.map_err(|e| failed(e.to_string()))?;
+                        let batch = batch.map_err(failed)?;
                         let written = if self.whole_rows { write_whole(&batch, &mut self.rest) } else { write_rows(&batch, &mut self.rest) };
                         written.map_err(|e| failed(e.to_string()))?;
+                        true
+                    }
+                    None => false,
+                },
+                Input::Together(merge) => match merge.next_chunk(self.lines)? {
+                    Some(chunk) => {
+                        self.add_merged(chunk);
                         true
                     }
                     None => false,
@@ -198,94 +317,25 @@ fn open(path: &Path) -> Result<Input, ConnectorError> {
     let file = File::open(path).map_err(failed())?;
     if name.ends_with(".parquet") {
         let reader = ParquetRecordBatchReaderBuilder::try_new(file).and_then(|b| b.with_batch_size(8192).build());
-        return reader.map(|r| Input::Parquet(Box::new(r))).map_err(|e| ConnectorError::Parquet { what: name, message: e.to_string() });
+        return reader
+            .map(|r| Input::Parquet(Box::new(r.map(|batch| batch.map_err(|e| e.to_string())))))
+            .map_err(|e| ConnectorError::Parquet { what: name, message: e.to_string() });
     }
-    let mut reader = BufReader::with_capacity(1 << 18, file);
-    let magic = io::BufRead::fill_buf(&mut reader).map_err(failed())?;
+    by_its_first_bytes(&name, Box::new(BufReader::with_capacity(1 << 18, file)))
+}
+
+/// What is not known by its name.
+fn by_its_first_bytes(name: &str, mut reader: Box<dyn BufRead + Send>) -> Result<Input, ConnectorError> {
+    let failed = || ConnectorError::io(name);
+    let magic = reader.fill_buf().map_err(failed())?;
     if magic.starts_with(&[0x1f, 0x8b]) {
-        return Ok(Input::Text(Box::new(flate2::read::MultiGzDecoder::new(reader))));
+        return Ok(Input::Text(Box::new(flate2::bufread::MultiGzDecoder::new(reader))));
     }
     if magic.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-        return Ok(Input::Text(Box::new(zstd::Decoder::new(reader).map_err(failed())?)));
+        return Ok(Input::Text(Box::new(zstd::Decoder::with_buffer(reader).map_err(failed())?)));
     }
     if magic.starts_with(MAGIC) {
-        return Container::open(reader).map(|c| Input::Avro(Box::new(c))).map_err(|message| ConnectorError::Avro { what: name, message });
+        return Container::open(reader).map(|c| Input::Avro(Box::new(c))).map_err(|message| ConnectorError::Avro { what: name.into(), message });
     }
     Ok(Input::Text(Box::new(reader)))
-}
-
-/// Parquet rows as JSON records of all their columns.
-fn write_whole(batch: &RecordBatch, out: &mut Vec<u8>) -> Result<(), datafusion::arrow::error::ArrowError> {
-    let mut writer = LineDelimitedWriter::new(out);
-    writer.write(batch)?;
-    writer.finish()
-}
-
-/// Parquet rows as the JSON records that they stand for. Columns go by their JSON or their SQL names.
-fn write_rows(batch: &RecordBatch, out: &mut Vec<u8>) -> Result<(), datafusion::arrow::error::ArrowError> {
-    let columns = [("userId", "user_id"), ("eventType", "event_type"), ("sessionId", "session_id")];
-    let find = |names: [&str; 2]| names.iter().find_map(|n| batch.column_by_name(n));
-    let texts = columns.iter().map(|(a, b)| find([a, b]).map(|c| cast(c, &DataType::Utf8)).transpose()).collect::<Result<Vec<_>, _>>()?;
-    let millis = DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()));
-    let times = match find(["timestamp", "event_time"]) {
-        Some(c) if matches!(c.data_type(), DataType::Timestamp(..)) => Some(cast(&cast(c, &millis)?, &DataType::Int64)?),
-        Some(c) => Some(cast(c, &DataType::Int64)?),
-        None => None,
-    };
-    let values = batch.column_by_name("value").map(|c| cast(c, &DataType::Float64)).transpose()?;
-    let metadata = batch.column_by_name("metadata");
-    for row in 0..batch.num_rows() {
-        let mut record = serde_json::Map::new();
-        for ((name, _), text) in columns.iter().zip(&texts) {
-            if let Some(text) = text.as_ref().filter(|t| t.is_valid(row)) {
-                record.insert((*name).into(), text.as_string::<i32>().value(row).into());
-            }
-        }
-        if let Some(t) = times.as_ref().filter(|t| t.is_valid(row)) {
-            record.insert("timestamp".into(), t.as_primitive::<Int64Type>().value(row).into());
-        }
-        if let Some(v) = values.as_ref().filter(|v| v.is_valid(row)) {
-            let number = v.as_primitive::<Float64Type>().value(row);
-            // What is not a number breaks the rule for values, as it would in JSON.
-            record.insert("value".into(), serde_json::Number::from_f64(number).map_or_else(|| number.to_string().into(), Into::into));
-        }
-        if let Some(m) = metadata.filter(|m| m.is_valid(row)) {
-            record.insert("metadata".into(), metadata_value(m, row)?);
-        }
-        out.extend_from_slice(serde_json::Value::Object(record).to_string().as_bytes());
-        out.push(b'\n');
-    }
-    Ok(())
-}
-
-fn metadata_value(column: &ArrayRef, row: usize) -> Result<serde_json::Value, datafusion::arrow::error::ArrowError> {
-    let mut object = serde_json::Map::new();
-    match column.data_type() {
-        DataType::Map(..) => {
-            let entries = column.as_map().value(row);
-            let keys = cast(entries.column(0), &DataType::Utf8)?;
-            for i in 0..entries.len() {
-                object.insert(keys.as_string::<i32>().value(i).into(), text_at(entries.column(1), i)?);
-            }
-        }
-        DataType::Struct(fields) => {
-            for (i, field) in fields.iter().enumerate() {
-                object.insert(field.name().clone(), text_at(column.as_struct().column(i), row)?);
-            }
-        }
-        // Metadata as JSON text.
-        _ => {
-            let json = cast(&column.slice(row, 1), &DataType::Utf8)?;
-            let json = json.as_string::<i32>().value(0);
-            return Ok(serde_json::from_str(json).unwrap_or_else(|_| json.into()));
-        }
-    }
-    Ok(object.into())
-}
-
-fn text_at(array: &ArrayRef, i: usize) -> Result<serde_json::Value, datafusion::arrow::error::ArrowError> {
-    if array.is_null(i) {
-        return Ok(serde_json::Value::Null);
-    }
-    Ok(cast(&array.slice(i, 1), &DataType::Utf8)?.as_string::<i32>().value(0).into())
 }

@@ -14,6 +14,7 @@ mod container;
 mod double;
 mod follow;
 mod kafka;
+mod objects;
 mod profiles;
 mod registry;
 #[allow(dead_code)]

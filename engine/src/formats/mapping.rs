@@ -33,6 +33,16 @@ impl Path {
     fn is_record(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// The field of the record that it leads into; none, when it is the record itself.
+    pub fn field(&self) -> Option<&str> {
+        self.0.first().map(|name| &**name)
+    }
+
+    /// Whether it leads to a field of the record and no further.
+    pub fn is_field(&self) -> bool {
+        self.0.len() == 1
+    }
 }
 
 /// What a number or text that is an event's time means.
@@ -89,6 +99,15 @@ impl Default for Mapping {
             metadata: Some(Path(vec!["metadata".into()])),
             attributes: vec![],
         }
+    }
+}
+
+impl Mapping {
+    /// The fields of a record that something is in; none, when all of them may be.
+    pub fn fields(&self) -> Option<Vec<&str>> {
+        let lists = [&self.user_id, &self.event_type, &self.event_time, &self.value, &self.session_id];
+        let attributes = self.attributes.iter().map(|(_, paths)| paths);
+        lists.into_iter().chain(attributes).flatten().chain(&self.metadata).map(Path::field).collect()
     }
 }
 

@@ -311,7 +311,7 @@ pub async fn of_text(app: &App, sql: &str, style: Style, analyze: bool) -> ApiRe
                 (body, 0)
             };
             let source = SourceText { name: "sql".into(), kind: SourceKind::Sql, text, id: None };
-            let (program, _) = app.compile_beside(source).await.map_err(|p| left(p, lead))?;
+            let (program, _) = app.compile_beside(source, None).await.map_err(|p| left(p, lead))?;
             of_new(app, program, create.name, style, analyze || asked).await
         }
     }

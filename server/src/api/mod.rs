@@ -7,6 +7,7 @@ pub mod events;
 pub mod explain;
 pub mod extract;
 pub mod metrics;
+pub mod preview;
 pub mod problem;
 pub mod results;
 pub mod segments;
@@ -90,7 +91,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(segments::list, segments::create))
         .routes(routes!(segments::rules))
         .routes(routes!(segments::rules_of))
-        .routes(routes!(segments::preview))
+        .routes(routes!(preview::preview))
         .routes(routes!(check::check))
         .routes(routes!(segments::get, segments::replace, segments::drop))
         .routes(routes!(segments::set_status))

@@ -4,20 +4,18 @@ use std::collections::BTreeSet;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
+use cohort_compiler::SourceKind;
 use cohort_compiler::emit::Emit;
 use cohort_compiler::statement::Statement;
-use cohort_compiler::{SourceKind, SourceText};
 use cohort_connectors::embedded::profiles::Profile;
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
-use tracing::Instrument;
 use utoipa::{IntoParams, ToSchema};
 
 use super::App;
@@ -26,7 +24,6 @@ use super::extract::{Body, Path, Query, at_most};
 use super::problem::{ApiResult, Problem};
 use crate::catalog::{Change, Edit, Stored};
 use crate::config::Role;
-use crate::service::history::Reader;
 use crate::service::segments::{Current, draft, source};
 
 /// A rule of a segment, as the API takes it.
@@ -747,145 +744,4 @@ pub async fn audit(State(app): State<App>, Extension(caller): Extension<Caller>,
     caller.may(Role::Admin)?;
     let limit = at_most("limit", slice.limit, 100, 1_000)?;
     Ok(Json(app.catalog.audit(limit as i64, slice.before).await?))
-}
-
-/// A segment to try out, and over which events.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct PreviewInput {
-    /// Events appended from then on, ms since the epoch; all that are kept by default.
-    from: Option<i64>,
-    /// Events appended until then.
-    to: Option<i64>,
-    /// The segment, as for creating it.
-    #[serde(flatten)]
-    #[schema(value_type = SegmentInput)]
-    segment: Map<String, Value>,
-}
-
-/// A point of a size over time.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Point {
-    /// Event time, ms since the epoch.
-    time: i64,
-    size: u64,
-}
-
-/// What a segment would have been.
-#[derive(Debug, Default, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Preview {
-    /// Members at the end.
-    size: u64,
-    /// Some of them.
-    sample: Vec<String>,
-    /// Size by event time.
-    over_time: Vec<Point>,
-    /// Users who became members, each time.
-    entered: u64,
-    /// Users who ceased to be members, each time.
-    exited: u64,
-    /// Events read.
-    rows: u64,
-    /// Whether it was ended before all events were read.
-    partial: bool,
-    millis: u64,
-    /// Members of the running segment of that name who would not be, and the reverse.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    difference: Option<Difference>,
-}
-
-/// How a preview differs from what runs.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Difference {
-    added: u64,
-    removed: u64,
-    added_sample: Vec<String>,
-    removed_sample: Vec<String>,
-}
-
-const PREVIEW_SECONDS: u64 = 20;
-
-/// Runs a segment that does not run over retained events.
-#[utoipa::path(post, path = "/segments/preview", operation_id = "previewSegment", tag = "segments", request_body = PreviewInput, responses((status = 200, body = Preview), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
-pub async fn preview(State(app): State<App>, Body(input): Body<PreviewInput>) -> ApiResult<Json<Preview>> {
-    if let (Some(from), Some(to)) = (input.from, input.to)
-        && from > to
-    {
-        return Err(
-            Problem::bad_request(format!("from ({from}) is after to ({to})")).hint("events appended from `from` until `to` are read, in ms since the epoch")
-        );
-    }
-    app.needs_events("a preview runs over")?;
-    let body = Value::Object(input.segment);
-    let draft = draft(&body, Some("preview"))?;
-    let mut text = source("preview", &draft.name, &draft.body);
-    text.id = None;
-    let by_sql = text.kind == SourceKind::Sql;
-    let text = SourceText { name: if by_sql { "sql".into() } else { text.name.clone() }, ..text };
-    let (program, _) = app.compile_beside(text).await.map_err(|p| {
-        if by_sql && !draft.body["sql"].as_str().is_some_and(|s| s.trim_start().to_lowercase().starts_with("create")) {
-            Problem { line: p.line.map(|l| l.saturating_sub(1)).filter(|l| *l > 0), ..p }
-        } else {
-            p
-        }
-    })?;
-    let span = tracing::info_span!("preview", segment = draft.name);
-    let preview = blocking(move || run_preview(&app, &program, &draft.name, input.from, input.to)).instrument(span).await?;
-    preview.map(Json).map_err(|e| Problem::internal(&e))
-}
-
-fn run_preview(app: &App, program: &Arc<cohort_compiler::Program>, name: &str, from: Option<i64>, to: Option<i64>) -> Result<Preview, String> {
-    let (started, mut preview) = (Instant::now(), Preview::default());
-    let Some(segment) = program.segments.iter().position(|s| s.name == name).map(|i| i as u32) else { return Err("no segment".into()) };
-    let mut members = std::collections::BTreeSet::new();
-    let mut sizes: std::collections::BTreeMap<i64, i64> = Default::default();
-    for partition in 0..app.retained.partitions() {
-        let at = |time: i64| app.retained.at(partition, time).map_err(|e| e.to_string());
-        let (first, next) = app.retained.range(partition).map_err(|e| e.to_string())?;
-        let (first, until) = (from.map_or(Ok(first), at)?, to.map_or(Ok(next), at)?);
-        let mut reader = Reader::new(app.retained.open(partition, &first).map_err(|e| e.to_string())?, program, app.settings());
-        let (mut inside, mut partial) = (std::collections::HashSet::new(), false);
-        reader.run(&until, |state, rows| {
-            for row in rows.iter().filter(|r| r.segment == segment) {
-                let member = row.qualified || (row.kind == cohort_engine::ResultKind::Change && state.membership().get(row.segment, row.user).is_some());
-                let minute = row.timestamp - row.timestamp.rem_euclid(60_000);
-                if member && inside.insert(row.user) {
-                    preview.entered += 1;
-                    *sizes.entry(minute).or_default() += 1;
-                } else if !member && inside.remove(&row.user) {
-                    preview.exited += 1;
-                    *sizes.entry(minute).or_default() -= 1;
-                }
-            }
-            partial = started.elapsed().as_secs() >= PREVIEW_SECONDS;
-            !partial
-        })?;
-        preview.rows += reader.events;
-        preview.partial |= partial;
-        members.extend(reader.state.membership().iter().filter(|(s, ..)| *s == segment).map(|(_, user, _)| reader.state.users().name(user).to_string()));
-    }
-    let mut size = 0;
-    preview.over_time = sizes
-        .into_iter()
-        .map(|(time, change)| {
-            size += change;
-            Point { time, size: size.max(0) as u64 }
-        })
-        .collect();
-    preview.size = members.len() as u64;
-    preview.sample = members.iter().take(20).cloned().collect();
-    if app.current.load().compiled(name).is_some() {
-        preview.difference = Some(difference(app, name, &members)?);
-    }
-    preview.millis = started.elapsed().as_millis() as u64;
-    Ok(preview)
-}
-
-fn difference(app: &App, name: &str, members: &std::collections::BTreeSet<String>) -> Result<Difference, String> {
-    let running = app.profiles.members(name, None, usize::MAX).map_err(|e| e.to_string())?;
-    let running: std::collections::BTreeSet<String> = running.into_iter().map(|(user, _)| user).collect();
-    let (added, removed): (Vec<_>, Vec<_>) = (members.difference(&running).collect(), running.difference(members).collect());
-    let sample = |users: &[&String]| users.iter().take(20).map(|u| (*u).clone()).collect();
-    Ok(Difference { added: added.len() as u64, removed: removed.len() as u64, added_sample: sample(&added), removed_sample: sample(&removed) })
 }

@@ -28,7 +28,7 @@ pub struct Args {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Time of the first event: RFC 3339, or milliseconds since the epoch.
-    #[arg(long, value_parser = time)]
+    #[arg(long, value_parser = super::time)]
     from: Option<i64>,
     /// How long a time the events are spread over.
     #[arg(long, default_value = "1h", value_parser = super::duration)]
@@ -52,14 +52,6 @@ pub struct Args {
     /// Property of librdkafka for --to kafka, for instance security.protocol=SASL_SSL.
     #[arg(long = "property", value_name = "KEY=VALUE", value_parser = super::pair)]
     properties: Vec<(String, String)>,
-}
-
-fn time(text: &str) -> Result<i64, String> {
-    if let Ok(ms) = text.parse() {
-        return Ok(ms);
-    }
-    let parsed = datafusion::arrow::compute::kernels::cast_utils::string_to_timestamp_nanos(text);
-    parsed.map(|ns| ns.div_euclid(1_000_000)).map_err(|_| format!("{text:?} is not a time; write 2026-01-31T12:00:00Z or milliseconds"))
 }
 
 /// Runs the command.

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use cohort_compiler::emit::Emit;
-use cohort_compiler::{CompileOptions, Diagnostics, Program, SourceKind, SourceText, compile};
+use cohort_compiler::{CompileCache, CompileOptions, Diagnostics, Program, SourceKind, SourceText, compile_versions};
 
 /// An error of usage, which exits with status 2.
 #[derive(Debug)]
@@ -43,7 +43,12 @@ fn read_source(path: &Path) -> Result<SourceText> {
 
 /// Compiles texts, with errors as one message.
 pub fn compile_sources(sources: &[SourceText], emit: Option<Emit>) -> Result<Program> {
-    let program = compile(sources, &CompileOptions { emit }).map_err(|e| {
+    compile_two(sources, sources.len(), emit)
+}
+
+/// As [`compile_sources`], of which those from `from_older` on are an older version of the others.
+pub fn compile_two(sources: &[SourceText], from_older: usize, emit: Option<Emit>) -> Result<Program> {
+    let program = compile_versions(sources, from_older, &CompileOptions { emit }, &mut CompileCache::default()).map_err(|e| {
         let n = e.0.len();
         anyhow::Error::from(e).context(format!("{n} error{} in the segments", if n == 1 { "" } else { "s" }))
     })?;
@@ -56,6 +61,23 @@ pub fn compile_sources(sources: &[SourceText], emit: Option<Emit>) -> Result<Pro
 /// Parses a duration flag into milliseconds.
 pub fn duration(text: &str) -> Result<i64, String> {
     cohort_compiler::window::parse_duration(text).ok_or_else(|| format!("{text:?} is not a length of time; write 30s, 5m, 1h or 2d"))
+}
+
+/// Parses a time into milliseconds since the epoch.
+pub fn time(text: &str) -> Result<i64, String> {
+    if let Ok(ms) = text.parse() {
+        return Ok(ms);
+    }
+    let parsed = datafusion::arrow::compute::kernels::cast_utils::string_to_timestamp_nanos(text);
+    parsed.map(|ns| ns.div_euclid(1_000_000)).map_err(|_| format!("{text:?} is not a time; write 2026-01-31T12:00:00Z or milliseconds"))
+}
+
+/// Parses a time, or how long ago it was, into milliseconds since the epoch.
+pub fn moment(text: &str) -> Result<i64, String> {
+    match text.trim().strip_prefix('-').and_then(cohort_compiler::window::parse_duration) {
+        Some(ago) => Ok(crate::service::system_clock()() - ago),
+        None => time(text.trim()).map_err(|_| format!("{text:?} is not a time; write 2026-01-31T12:00:00Z, milliseconds, or how long ago: -1h")),
+    }
 }
 
 /// Parses a flag of the form KEY=VALUE.

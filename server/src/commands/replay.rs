@@ -1,4 +1,4 @@
-//! `cohort replay`: a bounded run of segments over files of events.
+//! `cohort replay`: a bounded run of segments over files of events or objects of a store, or of two versions of segments.
 
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Write};
@@ -13,27 +13,52 @@ use cohort_compiler::Program;
 use cohort_compiler::emit::Emit;
 use cohort_compiler::explain::{Graph, Measured};
 use cohort_compiler::program::Field;
+use cohort_connectors::between::{Between, lead_in};
 use cohort_connectors::file::sink::{Format, ResultWriter, write_number, write_text};
 use cohort_connectors::file::source::FileSource;
+use cohort_connectors::object::list::{is_pattern, is_url};
+use cohort_connectors::object::plan::plan;
+use cohort_connectors::object::{Reading, Tally};
+use cohort_connectors::records::Shape;
 use cohort_connectors::replay::{Progress, ReplayOptions, ReplaySummary, replay};
 use cohort_engine::decode::Reason;
+use cohort_engine::membership::Member;
 use cohort_engine::{Partition, Settings};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
+
+use crate::comparison::{Compared, Comparison, Users, Version};
 
 /// Flags of `cohort replay`.
 #[derive(clap::Args)]
 pub struct Args {
     /// Events: JSON Lines (plain, .gz, .zst; - for standard input), Parquet, or Avro object container files, in the order
-    /// given.
+    /// given; or folders, URLs (s3://bucket/prefix/, file:///folder/) and patterns (s3://bucket/*/part-*.parquet), of which all
+    /// files are read in the order of their time folders (date=2026-11-01/hour=03) and names.
     #[arg(long, required = true, num_args = 1..)]
-    input: Vec<PathBuf>,
+    input: Vec<String>,
+    /// Only events from then on: 2026-01-31T12:00:00Z, milliseconds, or how long ago (-1d). As much before is read as windows
+    /// reach back, and not reported.
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = super::moment)]
+    from: Option<i64>,
+    /// Only events before then.
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = super::moment)]
+    to: Option<i64>,
+    /// How much before --from is read; by default as much as windows reach back.
+    #[arg(long, value_name = "SPAN", requires = "from", value_parser = super::duration)]
+    lead_in: Option<i64>,
     /// SQL files with segments.
     #[arg(long, num_args = 1.., required_unless_present = "rules")]
     segments: Vec<PathBuf>,
     /// JSON files: lists of SegmentRule or of API segments.
     #[arg(long, num_args = 1..)]
     rules: Vec<PathBuf>,
+    /// SQL or JSON files with an older version of the segments: both run at once, and their members are compared.
+    #[arg(long, num_args = 1.., value_name = "FILE")]
+    against: Vec<PathBuf>,
+    /// Where the users go who would enter or leave, as NDJSON.
+    #[arg(long, requires = "against", value_name = "FILE")]
+    differences: Option<PathBuf>,
     /// Where results go: a file (NDJSON, or Parquet by its name), - for standard output, none to count only.
     #[arg(long, default_value = "-")]
     output: String,
@@ -93,6 +118,8 @@ struct Members {
     out: Option<Box<dyn Write + Send>>,
     counts: Vec<u64>,
     examples: Vec<Vec<String>>,
+    differences: Option<Box<dyn Write + Send>>,
+    comparison: Option<Comparison>,
     error: Option<std::io::Error>,
 }
 
@@ -107,9 +134,11 @@ fn create(path: &Path) -> Result<Box<dyn Write + Send>> {
 
 /// What is read would be empty by the time that it is.
 fn overwrites_nothing_read(args: &Args) -> Result<()> {
-    let read: Vec<PathBuf> = [&args.input, &args.segments, &args.rules].into_iter().flatten().filter_map(|p| p.canonicalize().ok()).collect();
+    let inputs = args.input.iter().map(Path::new);
+    let segments = [&args.segments, &args.rules, &args.against].into_iter().flatten().map(PathBuf::as_path);
+    let read: Vec<PathBuf> = inputs.chain(segments).filter_map(|p| p.canonicalize().ok()).collect();
     let output = PathBuf::from(&args.output);
-    let written = [Some(&output), args.json.as_ref(), args.memberships.as_ref(), args.dead_letters.as_ref()];
+    let written = [Some(&output), args.json.as_ref(), args.memberships.as_ref(), args.dead_letters.as_ref(), args.differences.as_ref()];
     match written.into_iter().flatten().find(|path| path.canonicalize().is_ok_and(|path| read.contains(&path))) {
         Some(path) => Err(super::Usage(format!("{} is read, and would be overwritten", path.display())).into()),
         None => Ok(()),
@@ -118,34 +147,44 @@ fn overwrites_nothing_read(args: &Args) -> Result<()> {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
-    let sources = super::read_sources(&[args.segments.clone(), args.rules.clone()].concat())?;
+    let mut sources = super::read_sources(&[args.segments.clone(), args.rules.clone()].concat())?;
+    let newer = sources.len();
+    sources.append(&mut super::read_sources(&args.against)?);
     let emit = match args.emit {
         EmitMode::Final => Some(Emit::Final),
         EmitMode::Changes => Some(Emit::Changes),
         EmitMode::AsWritten => None,
     };
-    let program = Arc::new(super::compile_sources(&sources, emit)?);
+    let program = Arc::new(super::compile_two(&sources, newer, emit)?);
     if args.topic.is_none() && program.scan.texts.iter().any(|t| t.field == Field::Topic) {
         eprintln!("warning: a segment reads one topic, and files have none: name the input's with --topic");
     }
-    if let Some(input) = args.input.iter().find(|p| p.as_os_str() != "-" && !p.is_file()) {
-        return Err(super::Usage(format!("{}: no such file", input.display())).into());
-    }
     overwrites_nothing_read(&args)?;
     let (mapping, reader_schema) = args.config.load_source()?.of_files(args.topic.as_deref()).map_err(super::Usage)?;
+    let shape = Arc::new(Shape { topic: args.topic.clone(), mapping, reader_schema });
+    let input = Input::open(&args, &program, &shape)?;
     let writer = ResultWriter::create(&args.output)?;
     let dead: Option<Box<dyn Write + Send>> = match &args.dead_letters {
         Some(path) => Some(create(path)?),
         None => None,
     };
-    let mut members = Members {
-        out: args.memberships.as_deref().map(create).transpose()?,
-        counts: vec![0; program.segments.len()],
-        examples: vec![vec![]; program.segments.len()],
-        error: None,
-    };
+    let mut members = Members::new(&args, &program)?;
+    let options = options(&args, &program, shape, input.between);
+    let progress = Progress::default();
+    let started = Instant::now();
+    let summary = with_progress(&progress, || replay(&program, input.source, writer, dead, &options, &progress, |p| members.add(&program, p)))?;
+    let seconds = started.elapsed().as_secs_f64();
+    members.flush()?;
+    let compared = members.comparison.take().map(|c| c.finish(&summary.moves));
+    let report = Report { args: &args, program: &program, summary: &summary, members: &members, seconds, input: &input.read, compared: compared.as_deref() };
+    report.print();
+    args.json.as_deref().map_or(Ok(()), |path| super::write_json(path, &report.json()))
+}
+
+fn options(args: &Args, program: &Program, shape: Arc<Shape>, between: Between) -> ReplayOptions {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let options = ReplayOptions {
+    let compares = !args.against.is_empty();
+    ReplayOptions {
         partitions: args.partitions,
         workers: if args.workers == 0 { cores } else { args.workers },
         settings: Settings {
@@ -154,28 +193,67 @@ pub fn run(args: Args) -> Result<()> {
             memory_limit: args.memory_limit,
             spill: args.spill.clone(),
         },
-        topic: args.topic.clone(),
-        mapping,
-        reader_schema,
-    };
-    let progress = Progress::default();
-    let mut source = FileSource::new(args.input.clone(), args.batch_rows as usize);
-    if options.mapping.is_some() {
-        source = source.with_whole_rows();
+        shape,
+        between,
+        told: if compares { program.segments.iter().map(|s| !s.older).collect() } else { vec![] },
+        moves: compares,
     }
-    let started = Instant::now();
-    let summary = with_progress(&progress, || replay(&program, source, writer, dead, &options, &progress, |p| members.add(&program, p)))?;
-    let seconds = started.elapsed().as_secs_f64();
-    if let Some(error) = members.error.take() {
-        return Err(error).context("memberships");
+}
+
+/// What is read.
+struct Input {
+    source: FileSource,
+    between: Between,
+    read: Read,
+}
+
+/// What is known of the reading of objects.
+struct Read {
+    tally: Arc<Tally>,
+    between: Between,
+    by_name: u64,
+    /// What requests run on, for as long as is read.
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Input {
+    fn open(args: &Args, program: &Program, shape: &Arc<Shape>) -> Result<Input> {
+        let is_there = |text: &str| text == "-" || is_url(text) || is_pattern(text) || Path::new(text).exists();
+        if let Some(input) = args.input.iter().find(|text| !is_there(text)) {
+            return Err(super::Usage(format!("{input}: no such file")).into());
+        }
+        if let (Some(from), Some(to)) = (args.from, args.to)
+            && from >= to
+        {
+            return Err(super::Usage("--from must be before --to".into()).into());
+        }
+        let between = Between { from: args.from, to: args.to, lead_in: args.lead_in.unwrap_or_else(|| lead_in(program)) };
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let tally = Arc::new(Tally::default());
+        let reading = Reading::new(runtime.handle().clone(), program, shape, between, &tally);
+        let plan = plan(&args.input, &reading, args.out_of_orderness + args.allowed_lateness)?;
+        if let Some(first) = plan.left_out.first() {
+            let (n, more) = (plan.left_out.len(), if plan.left_out.len() > 1 { ", …" } else { "" });
+            eprintln!("left out {n} file{} that by their names have no events: {first}{more}", if n == 1 { "" } else { "s" });
+        }
+        let source = FileSource::of(plan.origins, args.batch_rows as usize);
+        let source = if shape.mapping.is_some() { source.with_whole_rows() } else { source };
+        Ok(Input { source, between, read: Read { tally, between, by_name: plan.by_name, _runtime: runtime } })
     }
-    if let Some(out) = &mut members.out {
-        out.flush().context("memberships")?;
-    }
-    report(&args, &program, &summary, &members, seconds)
 }
 
 impl Members {
+    fn new(args: &Args, program: &Program) -> Result<Self> {
+        Ok(Members {
+            out: args.memberships.as_deref().map(create).transpose()?,
+            differences: args.differences.as_deref().map(create).transpose()?,
+            counts: vec![0; program.segments.len()],
+            examples: vec![vec![]; program.segments.len()],
+            comparison: (!args.against.is_empty()).then(|| Comparison::new(program, |_| true)),
+            error: None,
+        })
+    }
+
     fn add(&mut self, program: &Program, partition: &Partition) {
         let mut line = vec![];
         for (segment, user, member) in partition.membership().iter() {
@@ -186,20 +264,47 @@ impl Members {
             examples.push(name.to_string());
             examples.sort_unstable();
             examples.truncate(3);
-            let Some(out) = self.out.as_mut().filter(|_| !s.hidden) else { continue };
+            let Some(out) = self.out.as_mut().filter(|_| !s.hidden && !s.older) else { continue };
             line.clear();
-            line.extend_from_slice(b"{\"userId\":");
-            write_text(&mut line, name);
-            line.extend_from_slice(b",\"segmentId\":");
-            write_text(&mut line, &s.name);
-            line.extend_from_slice(b",\"value\":");
-            write_number(&mut line, member.closed_value);
-            let _ = writeln!(line, ",\"windowStart\":{},\"windowEnd\":{}}}", member.closed_start, member.closed_end);
+            write_member(&mut line, name, &s.name, &member);
+            line.extend_from_slice(b"}\n");
             if let Err(error) = out.write_all(&line) {
                 self.error.get_or_insert(error);
             }
         }
+        let (out, problem) = (&mut self.differences, &mut self.error);
+        let Some(comparison) = &mut self.comparison else { return };
+        comparison.add(partition, |segment, user, member, enters| {
+            let Some(out) = out else { return };
+            line.clear();
+            write_member(&mut line, user, segment, member);
+            let _ = writeln!(line, ",\"change\":\"{}\"}}", if enters { "enter" } else { "leave" });
+            if let Err(error) = out.write_all(&line) {
+                problem.get_or_insert(error);
+            }
+        });
     }
+
+    fn flush(&mut self) -> Result<()> {
+        if let Some(error) = self.error.take() {
+            return Err(error).context("memberships");
+        }
+        for out in self.out.iter_mut().chain(&mut self.differences) {
+            out.flush().context("memberships")?;
+        }
+        Ok(())
+    }
+}
+
+/// A member as the beginning of a JSON object.
+fn write_member(line: &mut Vec<u8>, user: &str, segment: &str, member: &Member) {
+    line.extend_from_slice(b"{\"userId\":");
+    write_text(line, user);
+    line.extend_from_slice(b",\"segmentId\":");
+    write_text(line, segment);
+    line.extend_from_slice(b",\"value\":");
+    write_number(line, member.closed_value);
+    let _ = write!(line, ",\"windowStart\":{},\"windowEnd\":{}", member.closed_start, member.closed_end);
 }
 
 /// Shows progress on stderr while `work` runs, if that is a terminal.
@@ -230,43 +335,121 @@ fn with_progress<T>(progress: &Progress, work: impl FnOnce() -> T) -> T {
     })
 }
 
-fn report(args: &Args, program: &Program, summary: &ReplaySummary, members: &Members, seconds: f64) -> Result<()> {
-    let dead: u64 = summary.dead_letters.values().sum();
-    let late = summary.dead_letters.get(&Reason::Late).copied().unwrap_or(0);
-    let results: u64 = summary.results.iter().sum();
-    let rate = summary.events as f64 / seconds.max(1e-9);
-    let peak = crate::memory::peak_bytes();
-    if args.table {
-        eprintln!("{}", table(program, summary, members));
+/// All that is said at the end.
+struct Report<'a> {
+    args: &'a Args,
+    program: &'a Program,
+    summary: &'a ReplaySummary,
+    members: &'a Members,
+    seconds: f64,
+    input: &'a Read,
+    compared: Option<&'a [Compared]>,
+}
+
+impl Report<'_> {
+    fn late(&self) -> u64 {
+        self.summary.dead_letters.get(&Reason::Late).copied().unwrap_or(0)
     }
-    eprintln!(
-        "{} events, {dead} dead letters ({late} late), {results} results in {seconds:.2} s: {rate:.0} events/s, peak memory {} MB",
-        summary.events,
-        peak / 1_000_000
-    );
-    for (reason, n) in &summary.dead_letters {
-        eprintln!("  {}: {n}", reason.as_str());
+
+    fn print(&self) {
+        let Report { summary, seconds, .. } = self;
+        let dead: u64 = summary.dead_letters.values().sum();
+        let results: u64 = summary.results.iter().sum();
+        let rate = summary.events as f64 / seconds.max(1e-9);
+        if self.args.table {
+            eprintln!("{}", table(self.program, summary, self.members));
+        }
+        eprintln!(
+            "{} events, {dead} dead letters ({} late), {results} results in {seconds:.2} s: {rate:.0} events/s, peak memory {} MB",
+            summary.events,
+            self.late(),
+            crate::memory::peak_bytes() / 1_000_000
+        );
+        for (reason, n) in &summary.dead_letters {
+            eprintln!("  {}: {n}", reason.as_str());
+        }
+        self.print_reading();
+        for c in self.compared.into_iter().flatten() {
+            let moves = |v: Option<Version>| v.map_or("none".into(), |v| format!("{} members, {} entered, {} exited", v.members, v.entered, v.exited));
+            eprintln!(
+                "{}: {} would enter{}, {} would leave{}, {} stay",
+                c.segment,
+                c.would_enter.count,
+                some(&c.would_enter),
+                c.would_leave.count,
+                some(&c.would_leave),
+                c.both
+            );
+            eprintln!("  before: {}; after: {}", moves(c.before), moves(c.after));
+        }
     }
-    let Some(path) = &args.json else { return Ok(()) };
-    let by_reason: serde_json::Map<_, _> = summary.dead_letters.iter().map(|(r, n)| (r.as_str().to_string(), json!(n))).collect();
-    let visible = program.segments.iter().enumerate().filter(|(_, s)| !s.hidden);
-    let segments: Vec<_> =
-        visible.map(|(i, s)| json!({"segmentId": s.name, "emit": s.emit, "results": summary.results[i], "members": members.counts[i]})).collect();
-    super::write_json(
-        path,
-        &json!({
-            "events": summary.events, "bytes": summary.bytes, "deadLetters": {"total": dead, "byReason": by_reason}, "late": late,
-            "results": results, "seconds": seconds, "eventsPerSecond": rate, "stateBytes": summary.state_bytes,
-            "peakMemoryBytes": peak, "segments": segments,
-        }),
-    )
+
+    fn print_reading(&self) {
+        let n = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let (tally, mb) = (&self.input.tally, |bytes: u64| bytes as f64 / 1e6);
+        if n(&tally.objects) + n(&tally.objects_skipped) == 0 {
+            return;
+        }
+        eprintln!(
+            "  objects: {} read ({:.1} MB), {} outside the time ({:.1} MB); row groups: {} read, {} outside the time ({:.1} MB)",
+            n(&tally.objects),
+            mb(n(&tally.bytes)),
+            n(&tally.objects_skipped),
+            mb(n(&tally.bytes_skipped)),
+            n(&tally.row_groups),
+            n(&tally.row_groups_skipped),
+            mb(n(&tally.row_group_bytes_skipped)),
+        );
+        if self.late() > 0 && self.input.by_name > 1 {
+            eprintln!(
+                "  {} objects were read by name, as no folder says their time or too many have the same: if they overlap, raise --out-of-orderness",
+                self.input.by_name
+            );
+        }
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let Report { program, summary, members, seconds, .. } = self;
+        let dead: u64 = summary.dead_letters.values().sum();
+        let results: u64 = summary.results.iter().sum();
+        let by_reason: serde_json::Map<_, _> = summary.dead_letters.iter().map(|(r, n)| (r.as_str().to_string(), json!(n))).collect();
+        let visible = program.segments.iter().enumerate().filter(|(_, s)| !s.hidden && !s.older);
+        let segments: Vec<_> =
+            visible.map(|(i, s)| json!({"segmentId": s.name, "emit": s.emit, "results": summary.results[i], "members": members.counts[i]})).collect();
+        let mut report = json!({
+            "events": summary.events, "bytes": summary.bytes, "deadLetters": {"total": dead, "byReason": by_reason}, "late": self.late(),
+            "results": results, "seconds": seconds, "eventsPerSecond": summary.events as f64 / seconds.max(1e-9), "stateBytes": summary.state_bytes,
+            "peakMemoryBytes": crate::memory::peak_bytes(), "segments": segments, "input": self.reading(),
+        });
+        if let (Some(compared), Some(report)) = (self.compared, report.as_object_mut()) {
+            report.insert("comparison".into(), json!(compared));
+        }
+        report
+    }
+
+    fn reading(&self) -> serde_json::Value {
+        let n = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let (t, between) = (&self.input.tally, &self.input.between);
+        json!({
+            "from": between.from, "to": between.to, "leadInMillis": between.from.map(|_| between.lead_in),
+            "leadInEvents": self.summary.lead_in, "eventsOutside": self.summary.outside,
+            "objects": {"read": n(&t.objects), "bytes": n(&t.bytes), "skipped": n(&t.objects_skipped), "bytesSkipped": n(&t.bytes_skipped), "leftOut": n(&t.left_out)},
+            "rowGroups": {"read": n(&t.row_groups), "skipped": n(&t.row_groups_skipped), "bytesSkipped": n(&t.row_group_bytes_skipped), "rowsSkippedByPage": n(&t.rows_skipped)},
+        })
+    }
+}
+
+/// A few users, for people.
+fn some(users: &Users) -> String {
+    let few: Vec<&str> = users.sample.iter().take(3).map(String::as_str).collect();
+    if few.is_empty() { String::new() } else { format!(" ({}{})", few.join(", "), if users.count > few.len() as u64 { ", …" } else { "" }) }
 }
 
 fn table(program: &Program, summary: &ReplaySummary, members: &Members) -> comfy_table::Table {
     let mut table = comfy_table::Table::new();
     table.load_preset(comfy_table::presets::UTF8_HORIZONTAL_ONLY);
     table.set_header(["segment", "window", "emits", "results", "members", "for example"]);
-    for (i, s) in program.segments.iter().enumerate().filter(|(_, s)| !s.hidden) {
+    for (i, s) in program.segments.iter().enumerate().filter(|(_, s)| !s.hidden && !s.older) {
         let emits = format!("{:?}", s.emit).to_lowercase();
         let row = [s.name.clone(), s.window.to_string(), emits, summary.results[i].to_string(), members.counts[i].to_string(), members.examples[i].join(", ")];
         table.add_row(row);
@@ -280,9 +463,10 @@ pub fn measure(program: &Arc<Program>, input: &[PathBuf], graph: &mut Graph) -> 
         partitions: 1,
         workers: 1,
         settings: Settings { memory_limit: usize::MAX, ..Settings::default() },
-        topic: None,
-        mapping: None,
-        reader_schema: None,
+        shape: Arc::default(),
+        between: Between::default(),
+        told: vec![],
+        moves: false,
     };
     let (progress, source) = (Progress::default(), FileSource::new(input.to_vec(), 65_536));
     let mut families = vec![Measured::default(); program.families.len()];

@@ -16,13 +16,12 @@ use cohort_connectors::kafka::producer::{DeadLetterTopic, KafkaProducer, Outgoin
 use cohort_connectors::kafka::rekey::Rekeyer;
 use cohort_connectors::kafka::source::KafkaSource;
 use cohort_connectors::kafka::{KafkaOptions, admin, rekey};
+use cohort_connectors::object::store;
 use cohort_connectors::retained::Retained;
 use cohort_engine::formats::Formats;
 use cohort_engine::sink::{DeadLetter, DeadLetterSink, Sink, SinkError};
 use cohort_engine::source::Source;
-use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
-use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreScheme};
 use tokio::runtime::Handle;
@@ -305,14 +304,11 @@ fn object_store(url: &str) -> Result<(Arc<dyn ObjectStore>, Path)> {
         std::fs::create_dir_all(folder)?;
         return Ok((Arc::new(LocalFileSystem::new_with_prefix(folder)?), Path::default()));
     }
-    let parsed = url.parse().map_err(|e| anyhow!("{e}"))?;
-    let (scheme, path) = ObjectStoreScheme::parse(&parsed)?;
-    match scheme {
-        ObjectStoreScheme::Memory => Ok((Arc::new(InMemory::new()), path)),
-        // Keys, region and endpoint come from the usual variables of the environment.
-        ObjectStoreScheme::AmazonS3 => Ok((Arc::new(AmazonS3Builder::from_env().with_url(url).build()?), path)),
-        _ => bail!("is none of file:, s3:"),
+    let url = url.parse().map_err(|e| anyhow!("{e}"))?;
+    if !matches!(ObjectStoreScheme::parse(&url)?.0, ObjectStoreScheme::Memory | ObjectStoreScheme::AmazonS3) {
+        bail!("is none of file:, s3:");
     }
+    store::of_url(&url, None).map_err(|e| anyhow!(e))
 }
 
 /// Runs what blocks where it may.

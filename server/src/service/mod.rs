@@ -2,7 +2,7 @@
 //!
 //! [`connect`] makes sources and sinks of the configuration, [`elsewhere`] is for events that are evaluated elsewhere, [`segments`] changes what runs, [`feed`] follows a feed of rules, [`history`] runs programs over retained events, [`members`] knows the
 //! other members of the group, [`results`] passes results on to
-//! those who watch, [`samples`] remembers how the service stood, [`query`] answers SELECT, [`shown`] shows records as events.
+//! those who watch, [`samples`] remembers how the service stood, [`query`] answers SELECT, [`shown`] shows records as events, [`trial`] tries segments out.
 
 pub mod connect;
 pub mod elsewhere;
@@ -14,6 +14,7 @@ pub mod results;
 pub mod samples;
 pub mod segments;
 pub mod shown;
+pub mod trial;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -88,6 +89,8 @@ pub struct Service {
     stopped: Arc<AtomicBool>,
     rekeyer: Mutex<Option<Rekeyer>>,
     editing: tokio::sync::Mutex<()>,
+    /// Held by the one that reads objects of a store to try a segment out.
+    pub backtesting: tokio::sync::Mutex<()>,
     /// Compilations of what is to run.
     cache: Arc<tokio::sync::Mutex<CompileCache>>,
     /// Compilations of what is only asked about.
@@ -172,6 +175,7 @@ impl Service {
             store,
             stopped: Arc::default(),
             editing: tokio::sync::Mutex::new(()),
+            backtesting: tokio::sync::Mutex::new(()),
             cache,
             asking: Arc::default(),
             config,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use cohort_compiler::catalog::STREAMS;
 use cohort_compiler::program::SegmentKind;
 use cohort_compiler::statement::{self, Statement};
-use cohort_compiler::{CompileCache, CompileOptions, Diagnostics, Program, SourceKind, SourceText, compile_cached};
+use cohort_compiler::{CompileCache, CompileOptions, Diagnostics, Program, SourceKind, SourceText, compile_versions};
 use cohort_engine::relay::Reads;
 use cohort_engine::worker::Deployment;
 use rustc_hash::FxHashMap;
@@ -268,11 +268,22 @@ fn unwrapped(found: Diagnostics, name: &str, body: &Value) -> Diagnostics {
 impl Service {
     /// Compiles segments.
     async fn compile(&self, cache: Arc<tokio::sync::Mutex<CompileCache>>, sources: Vec<SourceText>) -> ApiResult<Result<Program, Diagnostics>> {
+        let all = sources.len();
+        self.compile_versions(cache, sources, all).await
+    }
+
+    /// Compiles segments, of which those from `from_older` on are an older version of some of the others.
+    async fn compile_versions(
+        &self,
+        cache: Arc<tokio::sync::Mutex<CompileCache>>,
+        sources: Vec<SourceText>,
+        from_older: usize,
+    ) -> ApiResult<Result<Program, Diagnostics>> {
         // Waits here and not on a thread, of which there would be too many.
         let mut cache = cache.lock_owned().await;
         let started = std::time::Instant::now();
         let span = tracing::info_span!("compile", segments = sources.len());
-        let work = move || compile_cached(&sources, &CompileOptions::default(), &mut cache);
+        let work = move || compile_versions(&sources, from_older, &CompileOptions::default(), &mut cache);
         let compiled = tokio::task::spawn_blocking(work).instrument(span).await.map_err(|e| Problem::internal(&e));
         metrics::histogram!("cohort_compile_seconds").record(started.elapsed().as_secs_f64());
         compiled
@@ -404,8 +415,9 @@ impl Service {
     }
 
     /// Compiles a text together with what runs; segments of the same names are replaced. A `SELECT` becomes a segment
-    /// of the name given. Returns the program and the names of the text's segments.
-    pub async fn compile_beside(&self, text: SourceText) -> ApiResult<(Arc<Program>, Vec<String>)> {
+    /// of the name given. `older` is another version of them, which runs along. Returns the program and the names of the
+    /// text's segments.
+    pub async fn compile_beside(&self, text: SourceText, older: Option<SourceText>) -> ApiResult<(Arc<Program>, Vec<String>)> {
         let own: BTreeSet<String> = match text.kind {
             SourceKind::Sql => {
                 statement::parse(&text.text).0.into_iter().filter_map(|p| if let Statement::Create(c) = p.statement { Some(c.name) } else { None }).collect()
@@ -417,8 +429,10 @@ impl Service {
         let mut sources: Vec<SourceText> = others.map(|s| s.source.clone()).collect();
         let name = text.name.clone();
         sources.push(text);
+        let newer = sources.len();
+        sources.extend(older);
         let cache = Arc::clone(&self.asking);
-        match self.compile(cache, sources).await? {
+        match self.compile_versions(cache, sources, newer).await? {
             Ok(program) => Ok((Arc::new(program), own.into_iter().collect())),
             Err(Diagnostics(mut found)) => {
                 // What is wrong with the text comes first.

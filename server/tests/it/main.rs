@@ -9,6 +9,7 @@ mod api;
 #[allow(dead_code, missing_docs)]
 #[path = "../../../connectors/tests/it/avro_bytes.rs"]
 mod avro_bytes;
+mod backtest;
 mod examples;
 mod flink;
 mod formats;
@@ -31,6 +32,7 @@ mod replay;
 mod results;
 mod retention;
 mod roles;
+mod s3_double;
 mod tls;
 mod traces;
 mod ui;

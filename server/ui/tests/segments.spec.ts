@@ -70,6 +70,11 @@ test('makes High Spenders in the builder, and watches it live until it is delete
   await expect(editor(page)).toContainText('> 1000');
   await page.getByRole('button', { name: 'Run preview' }).click();
   await expect(preview.getByRole('list', { name: 'Would leave' })).toHaveText('ann');
+  // Over the events that are kept it would have had two members, of whom one came before it was active.
+  const versions = preview.getByRole('table', { name: 'Versions compared' });
+  await expect(versions.getByRole('row', { name: /^Members/ })).toHaveText('Members20');
+  await expect(versions.getByRole('row', { name: /^Entered/ })).toHaveText('Entered20');
+  await expect(preview.getByTestId('versions-in-words')).toHaveText('0 members in both, 0 would enter, 2 would leave.');
   await page.getByRole('button', { name: 'Save', exact: true }).click();
   await expect(page.getByText('High Spenders is saved as version 2')).toBeVisible();
   await page.getByRole('navigation', { name: 'Pages' }).getByRole('link', { name: 'Segments' }).click();

@@ -213,7 +213,7 @@ export const useDeleteSegment = () => {
 
 export const usePreview = () =>
   useMutation({
-    mutationFn: (body: SegmentInput & Pick<PreviewInput, 'from' | 'to'>) =>
+    mutationFn: (body: SegmentInput & Pick<PreviewInput, 'from' | 'to' | 'against'>) =>
       answer<Preview>(client.POST('/api/v1/segments/preview', { body: body as unknown as PreviewInput })),
   });
 

@@ -242,7 +242,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Runs a segment that does not run over retained events. */
+        /** Runs a segment that does not run over retained events, or over files and objects. */
         post: operations["previewSegment"];
         delete?: never;
         options?: never;
@@ -535,6 +535,8 @@ export interface components {
              */
             retries: number;
         };
+        /** @description What a preview is compared with. */
+        Against: string | components["schemas"]["SegmentInput"];
         /** @description An aggregate that decides. */
         AggregateValue: {
             /** @description The aggregate, as SQL. */
@@ -638,6 +640,50 @@ export interface components {
             millis: number;
             /** Format: int64 */
             published: number;
+        };
+        /** @description What becomes of a segment when its newer version takes the place of the older. */
+        Compared: {
+            after?: components["schemas"]["ComparedVersion"] | null;
+            before?: components["schemas"]["ComparedVersion"] | null;
+            /**
+             * Format: int64
+             * @description Members by both.
+             */
+            both: number;
+            /** @description The segment. */
+            segment: string;
+            /** @description Members by the newer alone. */
+            wouldEnter: components["schemas"]["ComparedUsers"];
+            /** @description Members by the older alone. */
+            wouldLeave: components["schemas"]["ComparedUsers"];
+        };
+        /** @description Users that differ. */
+        ComparedUsers: {
+            /**
+             * Format: int64
+             * @description How many.
+             */
+            count: number;
+            /** @description The first of them by their ids, at most 20. */
+            sample: string[];
+        };
+        /** @description A version of a segment. */
+        ComparedVersion: {
+            /**
+             * Format: int64
+             * @description How often users entered over the run.
+             */
+            entered: number;
+            /**
+             * Format: int64
+             * @description How often they exited.
+             */
+            exited: number;
+            /**
+             * Format: int64
+             * @description Members at the end.
+             */
+            members: number;
         };
         /**
          * @description What a problem is with.
@@ -1066,7 +1112,10 @@ export interface components {
         };
         /** @description A point of a size over time. */
         Point: {
-            /** Format: int64 */
+            /**
+             * Format: int64
+             * @description Members.
+             */
             size: number;
             /**
              * Format: int64
@@ -1076,6 +1125,7 @@ export interface components {
         };
         /** @description What a segment would have been. */
         Preview: {
+            comparison?: components["schemas"]["Compared"] | null;
             difference?: components["schemas"]["Difference"] | null;
             /**
              * Format: int64
@@ -1087,7 +1137,10 @@ export interface components {
              * @description Users who ceased to be members, each time.
              */
             exited: number;
-            /** Format: int64 */
+            /**
+             * Format: int64
+             * @description How long it took.
+             */
             millis: number;
             /** @description Size by event time. */
             overTime: components["schemas"]["Point"][];
@@ -1105,17 +1158,22 @@ export interface components {
              * @description Members at the end.
              */
             size: number;
+            source?: components["schemas"]["SourceRead"] | null;
         };
         /** @description A segment to try out, and over which events. */
         PreviewInput: components["schemas"]["SegmentInput"] & {
+            against?: components["schemas"]["Against"] | null;
             /**
              * Format: int64
-             * @description Events appended from then on, ms since the epoch; all that are kept by default.
+             * @description Events appended from then on, ms since the epoch; all that are kept by default. With `source`, events of that time or
+             *     later.
              */
             from?: number | null;
+            /** @description Events of files and objects instead of those that are kept: a URL below one of `backtest.sources`. */
+            source?: string | null;
             /**
              * Format: int64
-             * @description Events appended until then.
+             * @description Events appended until then; with `source`, events before that time.
              */
             to?: number | null;
         };
@@ -1450,6 +1508,49 @@ export interface components {
          * @enum {string}
          */
         SourceKind: "embedded" | "kafka" | "file" | "results";
+        /** @description What was read of files and objects. */
+        SourceRead: {
+            /**
+             * Format: int64
+             * @description Bytes that came of them.
+             */
+            bytes: number;
+            /**
+             * Format: int64
+             * @description Their bytes.
+             */
+            bytesSkipped: number;
+            /**
+             * Format: int64
+             * @description Events before `from` that were read as windows reach back.
+             */
+            leadIn: number;
+            /**
+             * Format: int64
+             * @description Objects that by their names have no events.
+             */
+            leftOut: number;
+            /**
+             * Format: int64
+             * @description Objects read.
+             */
+            objects: number;
+            /**
+             * Format: int64
+             * @description Objects outside the time, by their folders.
+             */
+            objectsSkipped: number;
+            /**
+             * Format: int64
+             * @description Row groups of Parquet read.
+             */
+            rowGroups: number;
+            /**
+             * Format: int64
+             * @description Row groups outside the time, by their statistics.
+             */
+            rowGroupsSkipped: number;
+        };
         /** @description Where events come from. */
         SourceStatus: {
             /** @description Why it cannot be read now. */

@@ -10,6 +10,7 @@ export type Stats = Schemas['Stats'];
 export type Minute = Schemas['Minute'];
 export type Member = Schemas['Member'];
 export type Members = Schemas['Members'];
+export type Compared = Schemas['Compared'];
 export type Preview = Schemas['Preview'];
 export type PreviewInput = Schemas['PreviewInput'];
 export type Change = Schemas['Change'];

@@ -70,7 +70,8 @@ export function Editor({ segment, segments, names, from }: EditorProps) {
     // Under the name that runs, the answer also says who would enter and leave.
     const name = base?.name ?? 'new segment';
     const sql = meaning.sql == null ? {} : { sql: renameIn(meaning.sql, name) };
-    preview.mutate({ ...meaning, name, ...sql, ...(span === 'all' ? {} : { from: Date.now() - Number(span) * 60_000 }) });
+    const against = base?.active ? { against: 'current' } : {};
+    preview.mutate({ ...meaning, name, ...sql, ...against, ...(span === 'all' ? {} : { from: Date.now() - Number(span) * 60_000 }) });
   };
 
   const done = (stored: Segment, text: string) => {

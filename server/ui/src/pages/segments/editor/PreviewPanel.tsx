@@ -1,7 +1,7 @@
 import { Button, Group, Select, Text } from '@mantine/core';
 import { IconPlayerPlay } from '@tabler/icons-react';
 import { useMemo } from 'react';
-import type { Preview, TextError } from '../../../api';
+import type { Compared, Preview, TextError } from '../../../api';
 import { EmptyState, GenerateLink, LiveChart, Panel, ProblemAlert, UserLink } from '../../../components';
 import { formatCount, formatDuration, plural } from '../../../lib/format';
 import classes from './editor.module.css';
@@ -52,8 +52,46 @@ function Users({ title, count, ids }: { title: string; count: number; ids: reado
   );
 }
 
+/** What runs and what is edited, over the same events. */
+function Versions({ compared }: { compared: Compared }) {
+  const { before, after, both, wouldEnter, wouldLeave } = compared;
+  const rows = [
+    ['Members', before?.members, after?.members],
+    ['Entered', before?.entered, after?.entered],
+    ['Left', before?.exited, after?.exited],
+  ] as const;
+  return (
+    <div style={{ marginTop: 12 }}>
+      <Text size="sm" fw={600}>
+        By the same events
+      </Text>
+      <table className={classes.compared} aria-label="Versions compared">
+        <thead>
+          <tr>
+            <td />
+            <th scope="col">As it runs</th>
+            <th scope="col">As edited</th>
+          </tr>
+        </thead>
+        <tbody>
+          {rows.map(([term, old, edited]) => (
+            <tr key={term}>
+              <th scope="row">{term}</th>
+              <td className="num">{formatCount(old ?? 0)}</td>
+              <td className="num">{formatCount(edited ?? 0)}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+      <Text size="sm" c="dimmed" data-testid="versions-in-words">
+        {`${plural(both, 'member')} in both, ${formatCount(wouldEnter.count)} would enter, ${formatCount(wouldLeave.count)} would leave.`}
+      </Text>
+    </div>
+  );
+}
+
 function Found({ preview }: { preview: Preview }) {
-  const { overTime, difference } = preview;
+  const { overTime, difference, comparison } = preview;
   const points = useMemo(() => fillMinutes(overTime), [overTime]);
   const numbers = [
     ['Members', formatCount(preview.size)],
@@ -102,6 +140,7 @@ function Found({ preview }: { preview: Preview }) {
         ) : (
           <Users title="Members" count={preview.size} ids={preview.sample} />
         )}
+        {comparison && <Versions compared={comparison} />}
       </div>
     </div>
   );

@@ -1,0 +1,92 @@
+//! What one compilation leaves to the next.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use crate::catalog::Functions;
+use crate::diagnostic::Finding;
+use crate::emit::{self, Emit};
+use crate::normalize::BaseQuery;
+use crate::rule;
+use crate::statement::{self, Parsed};
+use crate::text::text_of;
+
+/// What of earlier compilations can be used again: statements of texts that are the same, and plans of segments
+/// over streams, which depend on nothing but their text. So a change of one of many segments is compiled in about
+/// the time that sharing takes.
+#[derive(Default)]
+pub struct CompileCache {
+    pub(crate) kept: Kept,
+    /// Of the last compilation; what it did not use is forgotten at the next.
+    pub(crate) used: Kept,
+    pub(crate) functions: Arc<Functions>,
+}
+
+/// By text.
+#[derive(Default)]
+pub(crate) struct Kept {
+    json: FxHashMap<String, Arc<Vec<rule::JsonSegment>>>,
+    statements: FxHashMap<String, Arc<Vec<Parsed>>>,
+    pub(crate) bases: FxHashMap<String, Arc<PlannedBase>>,
+}
+
+/// A segment over a stream that has been planned.
+pub(crate) struct PlannedBase {
+    pub(crate) query: Arc<BaseQuery>,
+    pub(crate) plan: Arc<str>,
+    pub(crate) condition: String,
+    pub(crate) emit: (Emit, String),
+}
+
+impl CompileCache {
+    /// The segments of a JSON text.
+    pub(crate) fn json(&mut self, text: &str) -> (Arc<Vec<rule::JsonSegment>>, Vec<Finding>) {
+        if let Some((text, segments)) = self.kept.json.remove_entry(text) {
+            self.used.json.insert(text, segments);
+        }
+        if let Some(segments) = self.used.json.get(text) {
+            return (Arc::clone(segments), vec![]);
+        }
+        let (segments, findings) = rule::parse(text);
+        let segments = Arc::new(segments);
+        if findings.is_empty() {
+            self.used.json.insert(text.to_string(), Arc::clone(&segments));
+        }
+        (segments, findings)
+    }
+
+    /// The statements of a text.
+    pub(crate) fn parse(&mut self, text: &str) -> (Arc<Vec<Parsed>>, Vec<Finding>) {
+        if let Some((text, parsed)) = self.kept.statements.remove_entry(text) {
+            self.used.statements.insert(text, parsed);
+        }
+        if let Some(parsed) = self.used.statements.get(text) {
+            return (Arc::clone(parsed), vec![]);
+        }
+        let (parsed, findings) = statement::parse(text);
+        let parsed = Arc::new(parsed);
+        if findings.is_empty() {
+            self.used.statements.insert(text.to_string(), Arc::clone(&parsed));
+        }
+        (parsed, findings)
+    }
+
+    pub(crate) fn base(&mut self, sql: &str) -> Option<Arc<PlannedBase>> {
+        if let Some((sql, base)) = self.kept.bases.remove_entry(sql) {
+            self.used.bases.insert(sql, base);
+        }
+        self.used.bases.get(sql).cloned()
+    }
+
+    pub(crate) fn next(&mut self) {
+        self.kept = std::mem::take(&mut self.used);
+    }
+}
+
+impl PlannedBase {
+    pub(crate) fn new(query: Arc<BaseQuery>, plan: Arc<str>) -> Self {
+        let condition = query.having.as_ref().map_or("always".into(), text_of);
+        PlannedBase { plan, condition, emit: emit::default_for_having(query.having.as_ref()), query }
+    }
+}

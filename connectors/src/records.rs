@@ -1,0 +1,84 @@
+//! Chunks of bounded input → events: what records are, and what of them a run wants.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cohort_engine::decode::json::split_lines;
+use cohort_engine::decode::{EventBatch, Projection, Rejected};
+use cohort_engine::formats::avro::Schema;
+use cohort_engine::formats::{Away, Decoder, Encoding, Format, Formats, Framing, Mapping, Writer};
+
+use crate::file::source::Chunk;
+
+/// What records of bounded input are.
+#[derive(Debug, Clone, Default)]
+pub struct Shape {
+    /// The topic that all records came from.
+    pub topic: Option<String>,
+    /// Where an event's columns are, where they have other names than in plain events.
+    pub mapping: Option<Mapping>,
+    /// The schema that the names in Avro files go by; their own, if not given.
+    pub reader_schema: Option<Arc<Schema>>,
+}
+
+impl Shape {
+    /// What records are: lines of JSON, or Avro of a schema.
+    fn formats(&self, schema: Option<&Arc<Schema>>) -> Arc<Formats> {
+        let encoding = match schema {
+            None => Encoding::Json { framed: false },
+            Some(schema) => Encoding::Avro { framing: Framing::None, writer: Writer::Local(Arc::clone(schema)), reader: self.reader_schema.clone() },
+        };
+        Arc::new(Formats { default: Format { encoding, mapping: self.mapping.clone() }, topics: BTreeMap::new() })
+    }
+}
+
+/// Decodes chunks. Keeps scratch memory from one to the next.
+pub struct ChunkDecoder {
+    shape: Arc<Shape>,
+    projection: Projection,
+    lines: Decoder,
+    /// For records of Avro, the schema of the last chunk and what decodes it.
+    avro: Option<(Arc<Schema>, Decoder)>,
+    /// Where each record of the last chunk begins and ends.
+    pub spans: Vec<(u32, u32)>,
+    /// The events of the last chunk.
+    pub events: EventBatch,
+    /// Those of its records that are none.
+    pub rejected: Vec<Rejected>,
+}
+
+impl ChunkDecoder {
+    /// A decoder of what a projection wants.
+    pub fn new(projection: Projection, shape: &Arc<Shape>) -> Self {
+        ChunkDecoder {
+            lines: Decoder::new(projection.clone(), &shape.formats(None)),
+            shape: Arc::clone(shape),
+            projection,
+            avro: None,
+            spans: vec![],
+            events: EventBatch::default(),
+            rejected: vec![],
+        }
+    }
+
+    /// Decodes a chunk.
+    ///
+    /// # Errors
+    /// When a schema cannot be had.
+    pub fn decode(&mut self, chunk: &Chunk) -> Result<(), Away> {
+        let decoder = match &chunk.avro {
+            None => {
+                split_lines(&chunk.data, &mut self.spans);
+                &mut self.lines
+            }
+            Some(records) => {
+                self.spans.clone_from(&records.spans);
+                let known = self.avro.take().filter(|(schema, _)| Arc::ptr_eq(schema, &records.schema));
+                let fresh = || (Arc::clone(&records.schema), Decoder::new(self.projection.clone(), &self.shape.formats(Some(&records.schema))));
+                &mut self.avro.insert(known.unwrap_or_else(fresh)).1
+            }
+        };
+        let topic = self.shape.topic.as_deref();
+        decoder.decode(&chunk.data, &self.spans, topic.into(), &mut self.events, &mut self.rejected)
+    }
+}
