@@ -1,5 +1,5 @@
 # `make demo` and `make test` need nothing but a Rust toolchain, make and a C compiler; the web UI needs Node.js.
-.PHONY: demo test ui build bench bench-peers plots dist clean
+.PHONY: demo test ui build bench bench-peers plots scaling dist clean
 
 # One set of features for everything, so that dependencies are built once.
 CARGO_FLAGS := --release --workspace --all-targets
@@ -27,6 +27,9 @@ bench-peers: build ## Cohort beside other systems: see benches/peers/README.md
 
 plots: build ## how the cost of an event grows: measures, and draws docs/images/cost.svg
 	COHORT=$(COHORT) benches/plots/run.py --runs $(or $(RUNS),5)
+
+scaling: build ## what a fleet takes: measures, and writes the tables of docs/scaling.md
+	COHORT=$(COHORT) benches/scaling/run.py
 
 dist: ## a package for machines like this one
 	scripts/dist.sh

@@ -31,7 +31,7 @@ done
 if [ -z "$binary" ]; then
   scripts/ui.sh build
   [ -e server/ui/embedded/dist/index.html ] || echo "WARNING: without the web UI" >&2
-  cargo build --locked --profile dist --package cohort-server --bin cohort
+  cargo build --locked --profile dist --package cohort --bin cohort
   binary=${CARGO_TARGET_DIR:-target}/dist/cohort
 fi
 [ -x "$binary" ] || { echo "dist.sh: there is no program $binary" >&2 && exit 1; }

@@ -27,6 +27,9 @@ if cargo clippy --version >/dev/null 2>&1; then
 else
   skipped+=("clippy")
 fi
+RUSTDOCFLAGS="-D warnings" step "documentation of the crates" cargo doc --locked --release --workspace --no-deps --quiet
+# What would be published: files, metadata, versions.
+step "packages" scripts/package.sh
 # With a PostgreSQL, for the catalog, a Kafka broker, and a Flink.
 step "tests" scripts/postgres.sh scripts/kafka.sh scripts/flink.sh env cargo test --locked --release --workspace
 # The script that sets up and checks Aerospike's namespace, against a server that is made up.
@@ -36,7 +39,7 @@ step "acceptance" scripts/acceptance.sh
 # Exported jobs on a real Flink, compared with replay.
 step "flink" scripts/flink.sh
 
-# The decoder, for as long as fits here; scripts/fuzz.sh 3600 finds more.
+# The decoders, for as long as fits here; scripts/fuzz.sh 3600 finds more.
 if command -v c++ >/dev/null 2>&1; then step "fuzz" scripts/fuzz.sh 20; else skipped+=("fuzz (no C++ compiler)"); fi
 
 # The web UI: types, lint, unit tests, then its pages in a browser against the binary.

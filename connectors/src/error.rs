@@ -2,6 +2,7 @@
 
 /// An error of a connector, with the name of what failed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ConnectorError {
     /// Reading or writing failed.
     #[error("{what}: {source}")]

@@ -52,6 +52,7 @@ pub struct RegistryOptions {
 
 /// A registry that cannot be asked, whatever is tried.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum RegistryError {
     /// An address that is none.
     #[error("{0:?} is no address: it begins with http:// or https://, and holds no password")]

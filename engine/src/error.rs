@@ -6,6 +6,7 @@ use datafusion::common::DataFusionError;
 
 /// An error of the engine.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum EngineError {
     /// An expression or aggregate of DataFusion failed, for instance on an overflow.
     #[error("evaluating {what}: {source}")]

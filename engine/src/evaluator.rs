@@ -15,6 +15,31 @@ use crate::partition::{Late, Partition, Settings};
 use crate::result::ResultRow;
 
 /// Segments over events that a program hands over.
+///
+/// ```
+/// use cohort_engine::{Evaluator, Settings};
+///
+/// let mut evaluator = Evaluator::of_sql(
+///     "CREATE SEGMENT spenders AS
+///      SELECT user_id, sum(value) AS value FROM TUMBLE(events, event_time, INTERVAL '5 minutes')
+///      WHERE event_type = 'purchase' GROUP BY user_id, window_start, window_end HAVING sum(value) > 100;",
+///     Settings::default(),
+/// )?;
+/// let event = |time: i64, value: f64| format!(r#"{{"userId":"ada","eventType":"purchase","timestamp":{time},"value":{value}}}"#) + "\n";
+/// let lines = event(1_767_225_600_000, 80.0) + &event(1_767_225_610_000, 45.5) + "no event\n";
+/// let outcomes: Vec<_> = evaluator.push(lines.as_bytes())?.map(|o| (o.user.to_string(), o.row.qualified, o.row.value)).collect();
+/// assert_eq!(outcomes, [("ada".to_string(), true, Some(125.5))]);
+/// assert_eq!(evaluator.segments_of("ada").collect::<Vec<_>>(), ["spenders"]);
+/// assert_eq!(evaluator.rejected()[0].record, 2);
+///
+/// // State goes on elsewhere.
+/// let tables = evaluator.partition().save()?;
+/// let program = evaluator.partition().program().clone();
+/// let (restored, difference) = cohort_engine::Partition::restore(program, Settings::default(), &tables)?;
+/// assert!(difference.rows.is_empty());
+/// assert_eq!(restored.membership().len(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Evaluator {
     partition: Partition,
     decoder: JsonDecoder,

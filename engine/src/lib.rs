@@ -37,3 +37,7 @@ pub use partition::saved::{Departed, Difference};
 pub use partition::{Late, Partition, Settings};
 pub use result::{ResultKind, ResultRow};
 pub use tables::Tables;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -207,7 +207,7 @@ impl Running {
 
     /// Takes note that `records` of those that were there when reading began are not read yet, and which users they
     /// are of.
-    pub(crate) fn catch_up(&mut self, records: u64) {
+    pub fn catch_up(&mut self, records: u64) {
         self.behind = Some(records);
         self.state.watch();
     }
@@ -222,7 +222,7 @@ impl Running {
     }
 
     /// All members, and the users of events since reading began, with their memberships, some at a time.
-    pub(crate) fn members(&mut self) -> Vec<MemberBatch> {
+    pub fn members(&mut self) -> Vec<MemberBatch> {
         let watched = self.state.unwatch();
         let mut pairs: Vec<(u32, Option<u32>)> = (0u32..).zip(watched).filter(|(_, w)| *w).map(|(user, _)| (user, None)).collect();
         pairs.extend(self.state.membership().iter().map(|(segment, user, _)| (user, Some(segment))));
@@ -332,7 +332,7 @@ impl Running {
     }
 
     /// Results as a batch for the sink.
-    pub(crate) fn results(&mut self, rows: &[ResultRow], arrived: i64) -> ResultBatch {
+    pub fn results(&mut self, rows: &[ResultRow], arrived: i64) -> ResultBatch {
         self.state.watch_rows(rows);
         let (names, lease) = (Arc::clone(&self.deployment.names), self.lease.clone());
         let mut batch = ResultBatch { partition: self.number, names, arrived, lease, ..ResultBatch::default() };

@@ -63,6 +63,7 @@ impl Handle {
 
 /// A runtime that cannot start.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StartError {
     /// A partition's state cannot be restored.
     #[error(transparent)]

@@ -53,6 +53,7 @@ pub struct WorkerSettings {
 
 /// A worker that cannot go on.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum WorkerError {
     /// Evaluation failed, or state outgrew its limit.
     #[error("partition {partition}: {source}")]

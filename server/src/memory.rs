@@ -24,3 +24,17 @@ pub fn cpu_seconds() -> f64 {
     let ticks: f64 = rest.split_whitespace().skip(11).take(2).filter_map(|t| t.parse::<f64>().ok()).sum();
     ticks / 100.0
 }
+
+/// CPU nanoseconds that the calling thread has used; 0 where the system does not say.
+pub fn thread_cpu_nanos() -> u64 {
+    #[cfg(unix)]
+    {
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: the call writes to a place that is ours, and nothing else.
+        let outcome = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+        if outcome == 0 {
+            return (time.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(time.tv_nsec as u64);
+        }
+    }
+    0
+}

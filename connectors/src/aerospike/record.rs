@@ -4,6 +4,8 @@
 //! A record is changed by operations that the server runs together, never read first: they say what is to be there, so
 //! that doing them again changes nothing.
 
+pub mod size;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use aerospike::operations::lists::{self, ListOrderType, ListPolicy, ListReturnType, ListWriteFlags};

@@ -22,6 +22,7 @@ pub struct Store {
 
 /// An embedded database that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum EmbeddedError {
     /// The database failed.
     #[error("embedded store: {}", plain(.0))]

@@ -71,6 +71,13 @@ pub(crate) fn names() -> Arc<Vec<SegmentName>> {
     Arc::new(NAMES.iter().map(|n| SegmentName { segment: (*n).into(), rule: format!("rule {n}").as_str().into() }).collect())
 }
 
+/// So many names, some of them long.
+pub(crate) fn many_names(count: usize) -> Arc<Vec<SegmentName>> {
+    let name =
+        |i: usize| SegmentName { segment: format!("segment{}", "_".repeat(i * 9)).as_str().into(), rule: format!("{}rule {i}", "r".repeat(i)).as_str().into() };
+    Arc::new((0..count).map(name).collect())
+}
+
 pub(crate) fn row(segment: usize, time: i64) -> ResultRow {
     ResultRow {
         segment: segment as u32,

@@ -8,6 +8,7 @@ mod aerospike;
 mod aerospike_double;
 mod aerospike_failures;
 mod aerospike_flushes;
+mod aerospike_sizes;
 #[allow(dead_code, missing_docs)]
 mod avro_bytes;
 mod container;

@@ -23,6 +23,7 @@ pub const MAX_DEPTH: usize = 128;
 
 /// Why a record became a dead letter. When a record breaks several rules, the first in this order names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Reason {
     /// Larger than the largest record accepted.
     TooLarge,

@@ -38,9 +38,21 @@ pub struct Args {
     /// Records in a micro-batch.
     #[arg(long, default_value_t = 8192)]
     batch_rows: usize,
-    /// Events a second that come meanwhile (edits, lookups).
+    /// Events a second that come meanwhile (edits, lookups), or that the fleet is to take (fleet).
     #[arg(long, default_value_t = 50_000)]
     rate: u64,
+    /// Members of the group (fleet).
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    members: u32,
+    /// Partitions of the log (fleet).
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=65536))]
+    partitions: u32,
+    /// How often members save their state (fleet).
+    #[arg(long, default_value = "60s", value_parser = super::duration)]
+    checkpoint_interval: i64,
+    /// The part of all events that one busy user has, 0 to 1 (fleet).
+    #[arg(long, default_value_t = 0.2, value_parser = part)]
+    busy_part: f64,
     /// Brokers of the kafka scenario.
     #[arg(long, default_value = "localhost:9092")]
     brokers: String,
@@ -77,11 +89,14 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     if args.list {
-        let mut all = SCENARIOS.iter().map(|s| (s.name, s.about)).chain([DAY]).chain(LIVE).chain(OUTSIDE);
+        let mut all = SCENARIOS.iter().map(|s| (s.name, s.about)).chain([DAY, FLEET]).chain(LIVE).chain(OUTSIDE);
         return all.try_for_each(|(name, about)| super::print(&format!("{name:<16} {about}\n")));
     }
     if args.scenario == DAY.0 {
         return day(args);
+    }
+    if args.scenario == FLEET.0 {
+        return fleet(args);
     }
     if LIVE.iter().any(|(name, _)| *name == args.scenario) {
         return live(args);
@@ -90,7 +105,7 @@ pub fn run(args: &Args) -> Result<()> {
         return outside(args);
     }
     if !SCENARIOS.iter().any(|s| s.name == args.scenario) {
-        let names: Vec<_> = SCENARIOS.iter().map(|s| s.name).chain([DAY].into_iter().chain(LIVE).chain(OUTSIDE).map(|(name, _)| name)).collect();
+        let names: Vec<_> = SCENARIOS.iter().map(|s| s.name).chain([DAY, FLEET].into_iter().chain(LIVE).chain(OUTSIDE).map(|(name, _)| name)).collect();
         return Err(super::Usage(format!("unknown scenario {:?}: one of {}", args.scenario, names.join(", "))).into());
     }
     if let Some(folder) = &args.export {
@@ -250,6 +265,41 @@ fn day(args: &Args) -> Result<()> {
         Some(path) => super::write_json(path, &json!({"scenario": DAY.0, "runs": runs})),
         None => Ok(()),
     }
+}
+
+/// What a group of members comes to.
+const FLEET: (&str, &str) = (
+    "fleet",
+    "members of a group in virtual time: what each takes, a lost member, a busy user, and the formulas of docs/scaling.md (--members, --partitions, --rate)",
+);
+
+/// A fleet, for each number of rules.
+fn fleet(args: &Args) -> Result<()> {
+    let params = crate::bench::fleet::Params {
+        members: args.members as usize,
+        partitions: args.partitions,
+        rate: args.rate as f64,
+        batch_rows: args.batch_rows,
+        checkpoint_ms: args.checkpoint_interval.max(1) as f64,
+        busy: args.busy_part,
+    };
+    let mut runs = vec![];
+    for &rules in &args.rules {
+        let workload = build("classic-rules", &Params { rules: rules as usize, events: args.events, users: args.users, seed: args.seed, span_ms: args.span })?;
+        let mut report = crate::bench::fleet::run(&workload, &params)?;
+        report["rules"] = json!(rules);
+        crate::bench::fleet::say(&report);
+        runs.push(report);
+    }
+    match &args.json {
+        Some(path) => super::write_json(path, &json!({"scenario": FLEET.0, "runs": runs})),
+        None => Ok(()),
+    }
+}
+
+/// A part of the whole.
+fn part(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|part| (0.0..=1.0).contains(part)).ok_or_else(|| format!("{text:?} is not a number from 0 to 1"))
 }
 
 /// Scenarios of the service on embedded stores.

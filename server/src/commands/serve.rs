@@ -241,7 +241,7 @@ async fn stop_on_signal(ends: Ends) {
     ends.stop();
 }
 
-const SAMPLES: &str = include_str!("../../../queries/demo.sql");
+const SAMPLES: &str = include_str!("../../demo.sql");
 
 /// Creates the sample segments that are not there yet.
 async fn sample_segments(service: &Arc<Service>) -> Result<()> {

@@ -94,6 +94,8 @@ pub struct Counts {
     pub batch_records: u64,
     /// Records created, changed or deleted.
     pub records_written: u64,
+    /// Bytes of messages for one record or a batch, their heads too.
+    pub record_bytes: u64,
     /// Answers with a code other than success, of records and of messages.
     pub errors: u64,
 }
@@ -108,6 +110,7 @@ struct Counters {
     batches: AtomicU64,
     batch_records: AtomicU64,
     records_written: AtomicU64,
+    record_bytes: AtomicU64,
     errors: AtomicU64,
 }
 
@@ -277,6 +280,7 @@ impl Server {
             batches: get(&counters.batches),
             batch_records: get(&counters.batch_records),
             records_written: get(&counters.records_written),
+            record_bytes: get(&counters.record_bytes),
             errors: get(&counters.errors),
         }
     }
@@ -495,6 +499,7 @@ impl Session<'_> {
     fn record(&self, body: &[u8], stream: &mut TcpStream) -> Option<()> {
         let shared = &self.node.shared;
         add(&shared.counters.messages, 1);
+        add(&shared.counters.record_bytes, 8 + body.len());
         let fate = shared.faults.message()?;
         let answer = self.answer(body, fate).ok()?;
         shared.faults.delay(self.alive)?;
