@@ -230,13 +230,13 @@ pub fn say(report: &Value) {
     let (lost, busy) = (&report["lostMember"], &report["busyUser"]);
     if !lost.is_null() {
         eprintln!(
-            "  a member lost: {} of its partitions and {} in all move, {:.0} MB restored, {:.0} events again; {:.1} s behind at the takeover, caught up after {:.1} s",
+            "  a member lost: {} of its partitions and {} in all move, {:.0} MB restored, {:.0} events again; {:.1} s behind at the takeover, {}",
             lost["partitionsLost"],
             lost["partitionsMoved"],
             number(&lost["restoredBytes"]) / 1e6,
             number(&lost["eventsAgain"]),
             number(&lost["lagAtTakeoverSeconds"]),
-            number(&lost["catchUpSeconds"])
+            lost["catchUpSeconds"].as_f64().map_or("never caught up".into(), |seconds| format!("caught up after {seconds:.1} s"))
         );
     }
     eprintln!(
