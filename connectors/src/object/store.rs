@@ -43,10 +43,9 @@ pub fn of_url(url: &Url, retry: Option<RetryConfig>) -> Result<(Arc<dyn ObjectSt
     let options = std::env::vars().map(|(key, value)| (key.to_lowercase(), value));
     match parse_url_opts(url, options) {
         Ok((store, path)) => Ok((Arc::from(store), path)),
-        Err(_) if LEFT_OUT.contains(&scheme) => Err(format!(
-            "this program was built without {}:// (cargo build --features cohort-server/gcp,cohort-server/azure); it reads file:// and s3://",
-            url.scheme()
-        )),
+        Err(_) if LEFT_OUT.contains(&scheme) => {
+            Err(format!("this program was built without {}:// (cargo build --features cohort/gcp,cohort/azure); it reads file:// and s3://", url.scheme()))
+        }
         Err(error) => Err(error.to_string()),
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::live::{BIG, Live, high_spenders, now, purchase};
+use crate::live::{BIG, Live, high_spenders, now, numbers, purchase};
 
 /// Housekeeping comes every ten seconds.
 const HOUSEKEEPING: Duration = Duration::from_secs(30);
@@ -53,8 +53,15 @@ async fn events_are_kept_for_a_time() {
 async fn events_are_kept_up_to_a_size() {
     let data = tempfile::tempdir().expect("a folder");
     let live = Live::start(data.path(), &["source.partitions=2", "source.retention_bytes=64KiB"]);
+    // What the log keeps is compressed; this cannot be.
+    let mut random = numbers(1);
     for block in 0..20 {
-        let events: Vec<Value> = (0..100).map(|u| purchase(&format!("block{block:02}-{u}"), now(), 1.0)).collect();
+        let event = |u| {
+            let mut event = purchase(&format!("block{block:02}-{u}"), now(), 1.0);
+            event["metadata"] = json!({"noise": (0..6).map(|_| format!("{:016x}", random(u64::MAX))).collect::<String>()});
+            event
+        };
+        let events: Vec<Value> = (0..100).map(event).collect();
         assert_eq!(live.post("/events", json!(events)).await.body["accepted"], 100);
     }
     live.settled().await;
