@@ -6,7 +6,7 @@
 //!                                     finals_* and derived_*, and the exits that follow from them → results
 //! ```
 //!
-//! [`plan`] says of each segment how it is tested, or why it can't be; [`write`] makes SQL of that; [`expr`] writes expressions.
+//! `plan` says of each segment how it is tested, or why it can't be; [`write`] makes SQL of that; `expr` writes expressions.
 
 mod expr;
 mod plan;

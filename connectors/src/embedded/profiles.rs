@@ -2,7 +2,7 @@
 //! to live. Results come in through [`Sink`]; look-ups, from many threads, go through clones.
 //!
 //! Beside the profiles stand an index of each segment's members, their number, and what happened minute by minute.
-//! What is stored of a profile are numbers only ([`Names`]). Changes wait in memory ([`behind`]) and are written together,
+//! What is stored of a profile are numbers only (`Names`). Changes wait in memory (`behind`) and are written together,
 //! each profile once: before a checkpoint is published, when they have waited for some seconds, when they are many, and
 //! before members are listed.
 

@@ -1,9 +1,9 @@
-//! JSON records → [`EventBatch`](super::EventBatch): one strict pass over each record's bytes.
+//! JSON records → [`EventBatch`]: one strict pass over each record's bytes.
 //!
 //! The scanner checks the whole record against RFC 8259, whatever the projection, but builds only what is
 //! projected: texts without escapes are copied straight from the input, numbers are parsed in place, and
 //! nothing is allocated for an event. UTF-8 is checked once for the whole batch, and record by record only
-//! where that fails. Before all that, [`Layouts`] tries whether the record looks like earlier ones.
+//! where that fails. Before all that, `Layouts` tries whether the record looks like earlier ones.
 
 mod layout;
 pub(crate) mod scan;

@@ -1,9 +1,9 @@
 //! Records of other shapes and encodings than plain JSON events → [`EventBatch`](crate::decode::EventBatch).
 //!
 //! [`Formats`] says which topic has which format; a [`Decoder`] is made of it for a projection. Where all topics are
-//! plain it is the JSON decoder and nothing else. Otherwise each record goes by its topic to a reader ([`json`],
+//! plain it is the JSON decoder and nothing else. Otherwise each record goes by its topic to a reader (`json`,
 //! [`avro`], [`protobuf`]) that walks over its bytes once, led by the paths of a [`mapping`], and notes what stands there
-//! ([`capture`]); the event rules and the columns are then the same for all.
+//! (`capture`); the event rules and the columns are then the same for all.
 
 pub mod avro;
 mod capture;

@@ -126,7 +126,7 @@ pub struct Arrivals<'a> {
 pub struct Queued {
     /// Index in the batch.
     pub event: u32,
-    /// What to do with it: as [`FamilyState::note_action`] said.
+    /// What to do with it: as `FamilyState::note_action` said.
     pub action: u32,
 }
 
