@@ -1,5 +1,5 @@
 //! Interning: the normal forms of all segments → one [`Program`] in which equal filters, groups,
-//! aggregates and dictionary look-ups exist once. [`route`] decides how events reach the groups.
+//! aggregates and dictionary look-ups exist once. `share/route.rs` decides how events reach the groups.
 
 mod route;
 

@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-//! Where events come from and results go to. [`file`] reads and writes files; [`object`] reads objects of stores, [`records`] decodes what was read, [`between`] says which of it is wanted, and [`moves`] counts who enters and exits; [`replay`] runs a program
-=======
-//! Where events come from and results go to. [`mod@file`] reads and writes files; [`replay`] runs a program
->>>>>>> fleet
+//! Where events come from and results go to. [`mod@file`] reads and writes files; [`object`] reads objects of stores, [`records`] decodes what was read, [`between`] says which of it is wanted, and [`moves`] counts who enters and exits; [`replay`] runs a program
 //! over bounded input with several workers; [`embedded`] is a durable event log and profile store without any
 //! other system; [`kafka`] reads topics as a member of a consumer group, and writes them; [`aerospike`] keeps profiles;
 //! [`registry`] knows the schemas of records; [`checkpoint`] keeps state in an object store; [`retained`] are events that are kept, read beside the engine.
