@@ -39,7 +39,7 @@ step "acceptance" scripts/acceptance.sh
 # Exported jobs on a real Flink, compared with replay.
 step "flink" scripts/flink.sh
 
-# The decoders, for as long as fits here; scripts/fuzz.sh 3600 finds more.
+# The decoder, for as long as fits here; scripts/fuzz.sh 3600 finds more.
 if command -v c++ >/dev/null 2>&1; then step "fuzz" scripts/fuzz.sh 20; else skipped+=("fuzz (no C++ compiler)"); fi
 
 # The web UI: types, lint, unit tests, then its pages in a browser against the binary.
