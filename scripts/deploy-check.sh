@@ -74,7 +74,7 @@ YAML
 else skip "YAML of deploy/" "yamllint could not be installed"; fi
 if has shellcheck; then
   mapfile -t files < <(find scripts deploy server/ui/scripts -name '*.sh')
-  check "shellcheck" "$venv/bin/shellcheck" "${files[@]}"
+  check "shellcheck" "$venv/bin/shellcheck" --external-sources --source-path=SCRIPTDIR "${files[@]}"
 else skip "shell scripts" "shellcheck could not be installed"; fi
 if has hadolint; then check "hadolint: Dockerfile" "$venv/bin/hadolint" deploy/docker/Dockerfile; else skip "Dockerfile" "hadolint could not be installed"; fi
 if has check-jsonschema; then

@@ -24,10 +24,10 @@ skip() { # reason
 arguments=("$@")
 
 . "$(dirname "$0")/lib.sh"
-java=$(find_java javac)
+java=$(find_java java javac)
 if [ -z "$java" ]; then
   install openjdk-17-jdk-headless || install default-jdk-headless
-  java=$(find_java javac)
+  java=$(find_java java javac)
   [ -n "$java" ] || skip "there is no Java 17 that compiles, and it could not be installed"
 fi
 if [ ! -d "$home" ]; then

@@ -51,10 +51,10 @@ trap 'interrupt INT 130' INT
 trap 'interrupt TERM 143' TERM
 
 . "$(dirname "$0")/lib.sh"
-java=$(find_java)
+java=$(find_java java)
 if [ -z "$java" ]; then
   install openjdk-17-jre-headless || install default-jre-headless
-  java=$(find_java)
+  java=$(find_java java)
   [ -n "$java" ] || skip "there is no Java 17, and it could not be installed" "$@"
 fi
 

@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # Sourced by scripts that need a package of the system, or a Java.
 
 install() { # packages…
@@ -9,11 +10,11 @@ install() { # packages…
     { $sudo apt-get update -qq >/dev/null 2>&1 && $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@" >/dev/null 2>&1; }
 }
 
-# The first Java of version 17 or later, with the other programs named.
-find_java() { # programs beside java…
+# The first Java of version 17 or later, with the programs named.
+find_java() { # programs…
   local folder program major
   for folder in "${JAVA_HOME:-/nonexistent}/bin" "$(dirname "$(command -v java 2>/dev/null || echo /nonexistent/java)")" /usr/lib/jvm/*/bin; do
-    for program in java "$@"; do [ -x "$folder/$program" ] || continue 2; done
+    for program in "$@"; do [ -x "$folder/$program" ] || continue 2; done
     major=$("$folder/java" -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p')
     if [ "${major:-0}" -ge 17 ]; then
       echo "$folder/java"
