@@ -132,7 +132,7 @@ impl<'a> Kept<'a> {
         if !self.is_compressed {
             return Ok(self.payloads);
         }
-        // An append is of bounded size, and so are its blocks; what claims more is no block.
+        // A header that claims more than LZ4 can have made of them is wrong, and takes no memory.
         let length = usize::try_from(self.length()).ok().filter(|length| *length <= self.payloads.len().saturating_mul(MOST_COMPRESSED));
         let length = length.ok_or_else(|| corrupt("log", self.key, "lengths do not add up"))?;
         room.resize(length, 0);
