@@ -18,6 +18,7 @@ pub mod membership;
 pub mod outbox;
 mod pages;
 pub mod partition;
+mod probe;
 pub mod relay;
 pub mod result;
 pub mod running;

@@ -5,9 +5,8 @@
 //! exits go out.
 
 use std::collections::BTreeMap;
-use std::collections::hash_map::Entry;
 
-use rustc_hash::FxHashMap;
+use crate::probe::{Entry, Probed};
 
 /// "No closed window."
 pub const NEVER: i64 = i64::MIN;
@@ -25,9 +24,12 @@ pub struct Member {
     pub open: u32,
 }
 
-/// A membership in three words, as two of them with their keys then share a cache line.
+/// A membership in four words, two to a cache line.
 #[derive(Debug, Clone, Copy)]
+#[repr(align(32))]
 struct Packed {
+    /// Segment and user.
+    key: u64,
     closed_end: i64,
     /// The value's bits, or [`NO_VALUE`].
     value: u64,
@@ -40,7 +42,22 @@ const NO_VALUE: u64 = 0x7ff8_6e6f_7661_6c75;
 /// Enough for a user's open windows, and to leave 34 years for a closed one, which only a session could exceed.
 const OPEN_BITS: u32 = 24;
 const MOST_OPEN: u64 = (1 << OPEN_BITS) - 1;
-const NOT: Packed = Packed { closed_end: NEVER, value: NO_VALUE, span_and_open: 0 };
+/// A key that nobody has.
+const NOBODY: u64 = u64::MAX;
+
+impl Entry for Packed {
+    const EMPTY: Self = Packed { key: NOBODY, closed_end: NEVER, value: NO_VALUE, span_and_open: 0 };
+
+    #[inline]
+    fn is_empty(&self) -> bool {
+        self.key == NOBODY
+    }
+
+    #[inline]
+    fn hash(&self) -> u64 {
+        hash(self.key)
+    }
+}
 
 impl Packed {
     fn close(&mut self, (start, end): (i64, i64), value: Option<f64>) {
@@ -73,7 +90,7 @@ impl Packed {
 /// All memberships of one partition.
 #[derive(Debug, Default)]
 pub struct Membership {
-    members: FxHashMap<u64, Packed>,
+    members: Probed<Packed>,
     /// When memberships through closed windows end: time → (segment, user).
     due: BTreeMap<i64, Vec<(u32, u32)>>,
     /// The list of `due` that was added to last, taken out; mostly the next is added to the same.
@@ -89,26 +106,43 @@ fn key(segment: u32, user: u32) -> u64 {
     u64::from(segment) << 32 | u64::from(user)
 }
 
+/// Two rounds of multiplication, so that all of a key counts in the upper bits, and runs of users of one segment spread.
+#[inline]
+fn hash(key: u64) -> u64 {
+    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+    let once = key.wrapping_mul(ODD);
+    (once ^ once >> 32).wrapping_mul(ODD)
+}
+
 impl Membership {
     /// Says of which segments sinks hear nothing. Segments that have members keep what was said of them.
     pub fn hide(&mut self, hidden: Vec<bool>) {
         self.hidden = hidden;
     }
 
+    /// Makes room for so many memberships more, as another table had them.
+    pub fn reserve(&mut self, more: usize) {
+        self.members.reserve(more);
+    }
+
     /// How many memberships are worth warming at a time.
     pub const TOGETHER: usize = 16;
 
-    /// Looks memberships up that will be used next, all at once, so that they are fetched from memory side by
-    /// side instead of one after the other.
+    /// Has the processor fetch memberships that will be used next, side by side instead of one after the other.
     #[inline]
     pub fn warm(&self, some: impl Iterator<Item = (u32, u32)>) {
-        let known = some.filter(|&(segment, user)| self.members.get(&key(segment, user)).is_some_and(|m| m.closed_end != i64::MAX)).count();
-        std::hint::black_box(known);
+        some.for_each(|(segment, user)| self.members.prefetch(hash(key(segment, user))));
+    }
+
+    #[inline]
+    fn place(&self, segment: u32, user: u32) -> Option<usize> {
+        let key = key(segment, user);
+        self.members.find(hash(key), |m| m.key == key)
     }
 
     /// The membership of a user in a segment, if any.
     pub fn get(&self, segment: u32, user: u32) -> Option<Member> {
-        self.members.get(&key(segment, user)).map(Packed::unpacked)
+        self.place(segment, user).map(|place| self.members.at(place).unpacked())
     }
 
     /// Whether a user is a member through a closed window.
@@ -119,18 +153,17 @@ impl Membership {
     /// Adds or removes open windows in which a user qualifies.
     #[inline]
     pub fn open(&mut self, segment: u32, user: u32, more: i32) {
-        let mut entry = match self.members.entry(key(segment, user)) {
-            Entry::Occupied(entry) => entry,
-            Entry::Vacant(_) if more <= 0 => return,
-            Entry::Vacant(entry) => {
-                entry.insert(Packed { span_and_open: u64::from(more.unsigned_abs()), ..NOT });
-                return self.count(segment, user, 1);
+        let Some(place) = self.place(segment, user) else {
+            if more > 0 {
+                self.members.insert(Packed { key: key(segment, user), span_and_open: u64::from(more.unsigned_abs()), ..Packed::EMPTY });
+                self.count(segment, user, 1);
             }
+            return;
         };
-        let member = entry.get_mut();
+        let member = self.members.at_mut(place);
         member.add_open(more);
         if member.open() == 0 && member.closed_end == NEVER {
-            entry.remove();
+            self.members.remove(place);
             self.count(segment, user, -1);
         }
     }
@@ -157,17 +190,20 @@ impl Membership {
     /// it is ended by [`Membership::end`].
     #[inline]
     pub fn qualified(&mut self, segment: u32, user: u32, window: (i64, i64), value: Option<f64>, was_open: bool, until: Option<i64>) {
-        let (member, is_new) = match self.members.entry(key(segment, user)) {
-            Entry::Occupied(entry) => (entry.into_mut(), false),
-            Entry::Vacant(entry) => (entry.insert(NOT), true),
+        let update = |member: &mut Packed| {
+            if window.1 >= member.closed_end {
+                member.close(window, value);
+            }
+            if was_open {
+                member.add_open(-1);
+            }
         };
-        if window.1 >= member.closed_end {
-            member.close(window, value);
-        }
-        if was_open {
-            member.add_open(-1);
-        }
-        if is_new {
+        if let Some(place) = self.place(segment, user) {
+            update(self.members.at_mut(place));
+        } else {
+            let mut member = Packed { key: key(segment, user), ..Packed::EMPTY };
+            update(&mut member);
+            self.members.insert(member);
             self.count(segment, user, 1);
         }
         if let Some(until) = until {
@@ -179,8 +215,8 @@ impl Membership {
     /// Then the answer is, when the user is no longer a member at all, what they were one by.
     #[inline]
     pub fn end(&mut self, segment: u32, user: u32, due: impl FnOnce(i64) -> bool) -> Option<Option<Member>> {
-        let Entry::Occupied(mut entry) = self.members.entry(key(segment, user)) else { return None };
-        let member = entry.get_mut();
+        let place = self.place(segment, user)?;
+        let member = self.members.at_mut(place);
         let ended = *member;
         if ended.closed_end == NEVER || !due(ended.closed_end) {
             return None;
@@ -189,7 +225,7 @@ impl Membership {
         if member.open() > 0 {
             return Some(None);
         }
-        entry.remove();
+        self.members.remove(place);
         self.count(segment, user, -1);
         Some(Some(ended.unpacked()))
     }
@@ -237,7 +273,7 @@ impl Membership {
 
     /// All members: (segment, user, membership).
     pub fn iter(&self) -> impl Iterator<Item = (u32, u32, Member)> {
-        self.members.iter().map(|(k, m)| ((k >> 32) as u32, *k as u32, m.unpacked()))
+        self.members.iter().map(|m| ((m.key >> 32) as u32, m.key as u32, m.unpacked()))
     }
 
     /// Number of memberships.
@@ -247,11 +283,11 @@ impl Membership {
 
     /// Whether nobody is a member of anything.
     pub fn is_empty(&self) -> bool {
-        self.members.is_empty()
+        self.len() == 0
     }
 
     /// Bytes in use.
     pub fn size(&self) -> usize {
-        self.members.capacity() * (size_of::<Packed>() + 9) + self.scheduled * 8 + self.due.len() * 64 + self.told.capacity() * 4
+        self.members.size() + self.scheduled * 8 + self.due.len() * 64 + self.told.capacity() * 4
     }
 }

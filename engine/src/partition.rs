@@ -29,7 +29,6 @@ use crate::evaluate::evaluate;
 use crate::events;
 use crate::membership::{Member, Membership, NEVER};
 use crate::result::{ResultKind, ResultRow};
-use crate::state::LAST_EPOCH;
 use crate::users::Users;
 use crate::window::pane::OpenGroups;
 use crate::window::{Arrivals, Changes, FamilyState, FamilyStats, Final, Queued};
@@ -103,7 +102,6 @@ pub struct Partition {
     newest: Option<i64>,
     /// Where the watermark stands at least: a partition that was idle while time passed is no longer behind.
     passed: i64,
-    epoch: u32,
     closed: i64,
     /// Open groups of segments that derived segments read: (segment, user) → end → window.
     tracked: FxHashMap<(u32, u32), BTreeMap<i64, OpenWindow>>,
@@ -115,8 +113,10 @@ pub struct Partition {
     ids: Vec<u32>,
     /// For each event of the batch, up to when windows were closed when it came.
     horizons: Vec<i64>,
-    /// Families with events of the batch, those whose queue is not empty among them.
+    /// Families whose queue is not empty.
     busy: Vec<u32>,
+    /// Families that took events since they were last compared; some of them several times.
+    stirred: Vec<u32>,
     /// The least time at which a window of a family with overlapping windows may end, as far as its events are known.
     due: i64,
     /// Room for the transitions of a batch and the finals of a close, kept from one to the next.
@@ -151,7 +151,6 @@ impl Partition {
             membership: Membership::default(),
             newest: None,
             passed: i64::MIN,
-            epoch: 1,
             closed: i64::MIN,
             tracked: FxHashMap::default(),
             derived_open: OpenGroups::default(),
@@ -163,6 +162,7 @@ impl Partition {
             ids: vec![],
             horizons: vec![],
             busy: vec![],
+            stirred: vec![],
             due: i64::MIN,
             changes: Changes::default(),
             finals: vec![],
@@ -302,9 +302,14 @@ impl Partition {
 
     /// Has each family take the events that are queued at it; those that are too late for a window go to `late`.
     fn drain(&mut self, times: &[i64], late: &mut Late) -> Result<(), EngineError> {
-        let arrivals = Arrivals { times, users: &self.ids, horizons: &self.horizons, epoch: self.epoch, arguments: &self.arguments };
+        let arrivals = Arrivals { times, users: &self.ids, horizons: &self.horizons, arguments: &self.arguments };
         for &family in &self.busy {
             self.families[family as usize].take_queue(&arrivals, &mut late.events)?;
+        }
+        self.stirred.append(&mut self.busy);
+        if self.stirred.len() > 2 * self.families.len() {
+            self.stirred.sort_unstable();
+            self.stirred.dedup();
         }
         self.note_due();
         Ok(())
@@ -339,16 +344,11 @@ impl Partition {
 
     /// Ends a micro-batch: brings general slots up to date and emits what changed.
     fn flush(&mut self, context: &BatchContext, out: &mut Vec<ResultRow>) -> Result<(), EngineError> {
-        self.epoch += 1;
-        if self.epoch > LAST_EPOCH {
-            self.families.iter_mut().for_each(FamilyState::forget_epochs);
-            self.epoch = 1;
-        }
         let mut changes = std::mem::take(&mut self.changes);
         let program = Arc::clone(&self.program);
-        self.busy.sort_unstable();
-        self.busy.dedup();
-        for index in self.busy.drain(..) {
+        self.stirred.sort_unstable();
+        self.stirred.dedup();
+        for index in self.stirred.drain(..) {
             let (family, state) = (&program.families[index as usize], &mut self.families[index as usize]);
             if let Some(batch) = &context.batch {
                 state.apply_general(|slot| {

@@ -4,13 +4,14 @@
 use std::path::Path;
 
 use cohort_compiler::program::{Family, Slot};
-use rustc_hash::FxHashMap;
+use cohort_compiler::window::floor;
 
 use crate::having::initial;
 use crate::pages::{self, Page};
+use crate::probe::{Entry, Probed};
 
-/// "No row."
-pub const NONE: u32 = u32::MAX;
+/// "No row"; also the most rows that there may be, in 31 bits.
+pub const NONE: u32 = u32::MAX >> 1;
 
 /// One group, without its slots.
 #[derive(Debug, Clone, Copy)]
@@ -25,24 +26,33 @@ pub struct Row {
     pub newest: i64,
 }
 
-/// Words of a record before its slots: user and older row; start; newest, as milliseconds after the start
-/// (40 bits), and epoch (24 bits).
-const HEADER: usize = 3;
-const START: usize = 1;
-const NEWEST: usize = 2;
-const EPOCH_BITS: u32 = 24;
-/// The greatest number that a batch may have; after it, [`Rows::forget_epochs`] and start again from 1.
-pub const LAST_EPOCH: u32 = (1 << EPOCH_BITS) - 1;
-/// The longest time from a row's start to its newest event: 34 years, which only a session could exceed.
-const LONGEST: u64 = (1 << (64 - EPOCH_BITS)) - 1;
+/// Words of a record before its slots: a link (user, older row, and whether the row was touched); the newest event time; and, of sessions,
+/// the start, which of a pane follows from any time in it.
+const LINK: usize = 0;
+const NEWEST: usize = 1;
+const START: usize = 2;
+/// In a link: that the row was touched since it was last settled.
+const TOUCHED: u64 = 1 << 63;
+/// The link of a row that was freed.
+const FREED: u64 = u64::MAX;
 /// How many rows ahead a loop over rows has them fetched from memory.
 pub const AHEAD: usize = 12;
 /// Records in a page: memory grows a page at a time, and records never move.
 const PAGE: usize = 1024;
 
 #[inline]
+fn user(link: u64) -> u32 {
+    link as u32
+}
+
+#[inline]
+fn older(link: u64) -> u32 {
+    (link >> 32) as u32 & NONE
+}
+
+#[inline]
 fn newest(record: &[u64]) -> i64 {
-    (record[START] as i64).saturating_add((record[NEWEST] >> EPOCH_BITS) as i64)
+    record[NEWEST] as i64
 }
 
 /// Asks for a place of memory to be brought near; a hint without any other effect.
@@ -63,7 +73,40 @@ pub fn prefetch<T>(place: &T) {
 #[derive(Debug)]
 enum Heads {
     Dense(Vec<u32>),
-    Sparse(FxHashMap<u32, u32>),
+    Sparse(Probed<Head>),
+}
+
+/// A user's newest row.
+#[derive(Debug, Clone, Copy)]
+struct Head {
+    user: u32,
+    row: u32,
+}
+
+#[inline]
+fn hash(user: u32) -> u64 {
+    u64::from(user).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+impl Entry for Head {
+    const EMPTY: Self = Head { user: 0, row: NONE };
+
+    #[inline]
+    fn is_empty(&self) -> bool {
+        self.row == NONE
+    }
+
+    #[inline]
+    fn hash(&self) -> u64 {
+        hash(self.user)
+    }
+}
+
+impl Probed<Head> {
+    #[inline]
+    fn place(&self, user: u32) -> Option<usize> {
+        self.find(hash(user), |head| head.user == user)
+    }
 }
 
 /// All rows of a family.
@@ -74,23 +117,34 @@ pub struct Rows {
     /// How many of the pages are in memory; the others are in files.
     in_memory: usize,
     used: usize,
+    /// Width of the panes; 0 for sessions.
+    pane: i64,
+    /// Words of a record before its slots.
+    header: usize,
     initial: Vec<u64>,
     kinds: Vec<Slot>,
     free: Vec<u32>,
     heads: Heads,
+    /// Whether links may lead to rows that were freed, and are checked when they are followed. Only where a user's older rows are
+    /// freed before newer ones.
+    lazy: bool,
 }
 
 impl Rows {
-    /// No rows yet; `dense` keeps an entry for every user.
-    pub fn new(family: &Family, dense: bool) -> Self {
+    /// No rows yet; `dense` keeps an entry for every user, and with it `in_order` says that a user's rows are freed from the oldest to the
+    /// newest.
+    pub fn new(family: &Family, dense: bool, in_order: bool) -> Self {
         Rows {
             pages: vec![],
             in_memory: 0,
             used: 0,
+            pane: family.window.pane(),
+            header: if family.window.pane() > 0 { START } else { START + 1 },
             initial: family.slots.iter().map(|s| initial(*s)).collect(),
             kinds: family.slots.clone(),
             free: vec![],
-            heads: if dense { Heads::Dense(vec![]) } else { Heads::Sparse(FxHashMap::default()) },
+            heads: if dense { Heads::Dense(vec![]) } else { Heads::Sparse(Probed::default()) },
+            lazy: dense && in_order,
         }
     }
 
@@ -101,10 +155,17 @@ impl Rows {
 
     /// The newest row of a user.
     #[inline]
-    pub fn head(&self, user: u32) -> u32 {
+    pub fn head(&self, of: u32) -> u32 {
+        let head = self.noted(of);
+        if head != NONE && user(self.record(head)[LINK]) == of { head } else { NONE }
+    }
+
+    /// The row that is noted as the newest of a user, which may have been freed since.
+    #[inline]
+    fn noted(&self, user: u32) -> u32 {
         match &self.heads {
             Heads::Dense(heads) => heads.get(user as usize).copied().unwrap_or(NONE),
-            Heads::Sparse(heads) => heads.get(&user).copied().unwrap_or(NONE),
+            Heads::Sparse(heads) => heads.place(user).map_or(NONE, |place| heads.at(place).row),
         }
     }
 
@@ -117,47 +178,68 @@ impl Rows {
                 }
                 heads[user] = row;
             }
-            Heads::Sparse(heads) if row == NONE => {
-                heads.remove(&user);
-            }
-            Heads::Sparse(heads) => {
-                heads.insert(user, row);
-            }
+            Heads::Sparse(heads) => match heads.place(user) {
+                Some(place) if row == NONE => heads.remove(place),
+                Some(place) => heads.at_mut(place).row = row,
+                None if row == NONE => {}
+                None => heads.insert(Head { user, row }),
+            },
         }
     }
 
     #[inline]
     fn record(&self, row: u32) -> &[u64] {
-        let stride = HEADER + self.initial.len();
+        let stride = self.header + self.initial.len();
         &self.pages[row as usize / PAGE].words()[row as usize % PAGE * stride..][..stride]
     }
 
     #[inline]
     fn record_mut(&mut self, row: u32) -> &mut [u64] {
-        let stride = HEADER + self.initial.len();
+        let stride = self.header + self.initial.len();
         &mut self.pages[row as usize / PAGE].words_mut()[row as usize % PAGE * stride..][..stride]
     }
 
     #[inline]
-    fn start(&self, row: u32) -> i64 {
-        self.record(row)[START] as i64
+    fn start(&self, record: &[u64]) -> i64 {
+        if self.pane > 0 { floor(newest(record), self.pane) } else { record[START] as i64 }
     }
 
+    /// Whether a record starts at `start`.
     #[inline]
-    fn older(&self, row: u32) -> u32 {
-        (self.record(row)[0] >> 32) as u32
+    fn is_at(&self, record: &[u64], start: i64) -> bool {
+        if self.pane > 0 { (newest(record).wrapping_sub(start) as u64) < self.pane as u64 } else { record[START] as i64 == start }
+    }
+
+    /// Whether a row starts after `start`.
+    #[inline]
+    fn is_after(&self, row: u32, start: i64) -> bool {
+        let record = self.record(row);
+        if self.pane > 0 { newest(record).saturating_sub(start) >= self.pane } else { record[START] as i64 > start }
+    }
+
+    /// The next older row of the same user.
+    #[inline]
+    pub fn older(&self, row: u32) -> u32 {
+        let record = self.record(row);
+        let next = older(record[LINK]);
+        if !self.lazy || next == NONE {
+            return next;
+        }
+        // It may have been freed, and be another user's, or this one's once more.
+        let other = self.record(next);
+        if user(other[LINK]) == user(record[LINK]) && newest(other) < newest(record) { next } else { NONE }
     }
 
     fn set_older(&mut self, row: u32, older: u32) {
-        let word = &mut self.record_mut(row)[0];
-        *word = *word & 0xffff_ffff | u64::from(older) << 32;
+        let link = &mut self.record_mut(row)[LINK];
+        *link = *link & (TOUCHED | 0xffff_ffff) | u64::from(older) << 32;
     }
 
     /// The row of a user that starts at `start`, and whether it is new.
     #[inline]
     pub fn find_or_create(&mut self, user: u32, start: i64) -> (u32, bool) {
         let head = self.head(user);
-        if head != NONE && self.start(head) == start {
+        if head != NONE && self.is_at(self.record(head), start) {
             return (head, false);
         }
         self.find_older_or_create(user, start, head)
@@ -166,18 +248,18 @@ impl Rows {
     /// The row of a user that starts at `start`, if there is one.
     pub fn find(&self, user: u32, start: i64) -> Option<u32> {
         let mut at = self.head(user);
-        while at != NONE && self.start(at) > start {
+        while at != NONE && self.is_after(at, start) {
             at = self.older(at);
         }
-        (at != NONE && self.start(at) == start).then_some(at)
+        (at != NONE && self.is_at(self.record(at), start)).then_some(at)
     }
 
     fn find_older_or_create(&mut self, user: u32, start: i64, head: u32) -> (u32, bool) {
         let mut at = head;
-        while at != NONE && self.start(at) > start {
+        while at != NONE && self.is_after(at, start) {
             at = self.older(at);
         }
-        if at != NONE && self.start(at) == start {
+        if at != NONE && self.is_at(self.record(at), start) {
             return (at, false);
         }
         (self.insert(user, start), true)
@@ -186,7 +268,7 @@ impl Rows {
     /// A new row of a user, among their others by start.
     pub fn insert(&mut self, user: u32, start: i64) -> u32 {
         let (mut newer, mut at) = (NONE, self.head(user));
-        while at != NONE && self.start(at) > start {
+        while at != NONE && self.is_after(at, start) {
             (newer, at) = (at, self.older(at));
         }
         let row = self.allocate(user, at, start);
@@ -204,21 +286,29 @@ impl Rows {
         }
         let row = self.free.pop().unwrap_or_else(|| {
             if self.used == self.pages.len() * PAGE {
-                self.pages.push(Page::new(PAGE * (HEADER + self.initial.len())));
+                self.pages.push(Page::new(PAGE * (self.header + self.initial.len())));
                 self.in_memory += 1;
             }
             self.used += 1;
             self.used as u32 - 1
         });
-        let stride = HEADER + self.initial.len();
+        let stride = self.header + self.initial.len();
         let record = &mut self.pages[row as usize / PAGE].words_mut()[row as usize % PAGE * stride..][..stride];
-        record[..HEADER].copy_from_slice(&[u64::from(user) | u64::from(older) << 32, start as u64, 0]);
-        record[HEADER..].copy_from_slice(&self.initial);
+        let (header, slots) = record.split_at_mut(self.header);
+        header[LINK] = u64::from(user) | u64::from(older) << 32;
+        // The start twice in sessions; in panes the least time that there may be.
+        header[NEWEST..].fill(start as u64);
+        slots.copy_from_slice(&self.initial);
         row
     }
 
     /// Unlinks and frees a row.
     pub fn remove(&mut self, row: u32) {
+        if self.lazy {
+            self.record_mut(row)[LINK] = FREED;
+            self.free.push(row);
+            return;
+        }
         let Row { user, older, .. } = self.row(row);
         let head = self.head(user);
         if head == row {
@@ -238,7 +328,7 @@ impl Rows {
     /// Unlinks a user's rows that start before `start`, which are then to be released.
     pub fn cut(&mut self, user: u32, start: i64) {
         let (mut kept, mut at) = (NONE, self.head(user));
-        while at != NONE && self.start(at) >= start {
+        while at != NONE && newest(self.record(at)) >= start {
             (kept, at) = (at, self.older(at));
         }
         match kept {
@@ -261,7 +351,7 @@ impl Rows {
     #[inline]
     pub fn row(&self, row: u32) -> Row {
         let record = self.record(row);
-        Row { user: record[0] as u32, older: (record[0] >> 32) as u32, start: record[START] as i64, newest: newest(record) }
+        Row { user: user(record[LINK]), older: older(record[LINK]), start: self.start(record), newest: newest(record) }
     }
 
     /// Calls `f(row, slots)` for each of many rows, and has those to come fetched from memory meanwhile.
@@ -274,49 +364,41 @@ impl Rows {
         }
     }
 
-    /// Notes an event of `time` in batch `epoch`; returns whether it is the row's first in the batch.
-    #[inline]
-    pub fn touch(&mut self, row: u32, time: i64, epoch: u32) -> bool {
-        let record = self.record_mut(row);
-        let first = record[NEWEST] as u32 & LAST_EPOCH != epoch;
-        let after = (time.saturating_sub(record[START] as i64).max(0) as u64).min(LONGEST);
-        record[NEWEST] = after.max(record[NEWEST] >> EPOCH_BITS) << EPOCH_BITS | u64::from(epoch);
-        first
-    }
-
     /// Notes an event of `time`; the row's slots, to change.
     #[inline]
     pub fn note(&mut self, row: u32, time: i64) -> &mut [u64] {
+        let header = self.header;
         let record = self.record_mut(row);
-        let after = (time.saturating_sub(record[START] as i64).max(0) as u64).min(LONGEST);
-        record[NEWEST] = record[NEWEST].max(after << EPOCH_BITS | (record[NEWEST] & u64::from(LAST_EPOCH)));
-        &mut record[HEADER..]
+        record[NEWEST] = newest(record).max(time) as u64;
+        &mut record[header..]
     }
 
-    /// Whether this is the first time in batch `epoch` that the row is touched.
+    /// Whether this is the first time that the row is touched since it was settled.
     #[inline]
-    pub fn first_touch(&mut self, row: u32, epoch: u32) -> bool {
-        let newest = &mut self.record_mut(row)[NEWEST];
-        let first = *newest as u32 & LAST_EPOCH != epoch;
-        *newest = *newest & !u64::from(LAST_EPOCH) | u64::from(epoch);
+    pub fn touch(&mut self, row: u32) -> bool {
+        let link = &mut self.record_mut(row)[LINK];
+        let first = *link & TOUCHED == 0;
+        *link |= TOUCHED;
         first
     }
 
-    /// Forgets in which batch rows were last touched.
-    pub fn forget_epochs(&mut self) {
-        let stride = HEADER + self.initial.len();
-        for record in self.pages.iter_mut().flat_map(|page| page.words_mut().chunks_exact_mut(stride)) {
-            record[NEWEST] &= !u64::from(LAST_EPOCH);
+    /// Takes back that rows were touched.
+    pub fn settle(&mut self, rows: &[u32]) {
+        for (i, &row) in rows.iter().enumerate() {
+            if let Some(&later) = rows.get(i + AHEAD) {
+                self.prefetch(later);
+            }
+            self.record_mut(row)[LINK] &= !TOUCHED;
         }
     }
 
     /// Widens a session to start no later, and end no earlier, than the given times.
     pub fn widen(&mut self, row: u32, start: i64, end: i64) {
         let record = self.record_mut(row);
-        let (start, end) = (start.min(record[START] as i64), end.max(newest(record)));
-        record[START] = start as u64;
-        let after = (end.saturating_sub(start) as u64).min(LONGEST);
-        record[NEWEST] = after << EPOCH_BITS | (record[NEWEST] & u64::from(LAST_EPOCH));
+        record[NEWEST] = newest(record).max(end) as u64;
+        if let Some(known) = record.get_mut(START) {
+            *known = (*known as i64).min(start) as u64;
+        }
     }
 
     /// Has the processor fetch a row that is soon to be read or written.
@@ -328,41 +410,30 @@ impl Rows {
         }
     }
 
-    /// Whether newest rows are noted in a map, which [`Rows::prefetch_head`] cannot fetch from.
-    #[inline]
-    pub fn is_sparse(&self) -> bool {
-        matches!(self.heads, Heads::Sparse(_))
-    }
-
-    /// Looks up the newest rows of some users, side by side instead of one after the other, and has the processor
-    /// fetch them.
-    pub fn warm(&self, users: impl Iterator<Item = u32>) {
-        for user in users {
-            let head = self.head(user);
-            if head != NONE {
-                self.prefetch(head);
-            }
-        }
-    }
-
     /// Has the processor fetch where a user's newest row is noted, for [`Rows::prefetch_row`] soon after.
     #[inline]
     pub fn prefetch_head(&self, user: u32) {
-        if let Heads::Dense(heads) = &self.heads
-            && let Some(head) = heads.get(user as usize)
-        {
-            prefetch(head);
+        match &self.heads {
+            Heads::Dense(heads) => heads.get(user as usize).into_iter().for_each(prefetch),
+            Heads::Sparse(heads) => heads.prefetch(hash(user)),
+        }
+    }
+
+    /// Has the processor fetch where a row is noted that will be removed soon, if that is looked at.
+    #[inline]
+    pub fn prefetch_removal(&self, row: u32) {
+        if !self.lazy {
+            self.prefetch_head(user(self.record(row)[LINK]));
         }
     }
 
     /// Has the processor fetch a user's newest row, for an event soon to come.
     #[inline]
     pub fn prefetch_row(&self, user: u32) {
-        let Heads::Dense(heads) = &self.heads else { return };
-        let head = heads.get(user as usize).copied().unwrap_or(NONE);
+        let head = self.noted(user);
         // A row that is not there is taken for the first, so that there is no branch to foretell.
         let row = if head == NONE { 0 } else { head };
-        let stride = HEADER + self.initial.len();
+        let stride = self.header + self.initial.len();
         let record = self.pages.get(row as usize / PAGE).and_then(|page| page.words()[row as usize % PAGE * stride..].get(..stride));
         if let Some([first, .., last]) = record {
             prefetch(first);
@@ -373,13 +444,14 @@ impl Rows {
     /// The slots of a row.
     #[inline]
     pub fn slots(&self, row: u32) -> &[u64] {
-        &self.record(row)[HEADER..]
+        &self.record(row)[self.header..]
     }
 
     /// The slots of a row, to change.
     #[inline]
     pub fn slots_mut(&mut self, row: u32) -> &mut [u64] {
-        &mut self.record_mut(row)[HEADER..]
+        let header = self.header;
+        &mut self.record_mut(row)[header..]
     }
 
     /// Slots of a group without events.
@@ -422,16 +494,16 @@ impl Rows {
 
     /// Bytes in files.
     pub fn spilled(&self) -> usize {
-        (self.pages.len() - self.in_memory) * PAGE * (HEADER + self.initial.len()) * 8
+        (self.pages.len() - self.in_memory) * PAGE * (self.header + self.initial.len()) * 8
     }
 
     /// Bytes of memory in use.
     pub fn size(&self) -> usize {
         let heads = match &self.heads {
             Heads::Dense(heads) => heads.capacity() * 4,
-            Heads::Sparse(heads) => heads.capacity() * 9,
+            Heads::Sparse(heads) => heads.size(),
         };
-        self.in_memory * PAGE * (HEADER + self.initial.len()) * 8 + self.free.capacity() * 4 + heads
+        self.in_memory * PAGE * (self.header + self.initial.len()) * 8 + self.free.capacity() * 4 + heads
     }
 }
 
@@ -439,25 +511,68 @@ impl Rows {
 mod tests {
     use super::*;
 
-    fn rows() -> Rows {
-        Rows { pages: vec![], in_memory: 0, used: 0, initial: vec![0], kinds: vec![Slot::Count], free: vec![], heads: Heads::Dense(vec![]) }
+    fn rows(pane: i64, lazy: bool) -> Rows {
+        let header = if pane > 0 { START } else { START + 1 };
+        let heads = Heads::Dense(vec![]);
+        Rows { pages: vec![], in_memory: 0, used: 0, pane, header, initial: vec![0], kinds: vec![Slot::Count], free: vec![], heads, lazy }
     }
 
     #[test]
-    fn a_row_keeps_its_times_and_the_batch_that_touched_it() {
-        let mut rows = rows();
-        for start in [i64::MIN / 4, -300_000, 0, 1_700_000_000_000] {
+    fn a_row_keeps_its_times_and_that_it_was_touched() {
+        for start in [i64::MIN / 4 / 1_000 * 1_000, -300_000, 0, 1_700_000_000_000] {
+            let mut rows = rows(1_000, false);
             let row = rows.insert(7, start);
-            assert!(rows.touch(row, start + 5, 1));
-            assert!(!rows.touch(row, start + 2, 1));
-            assert!(rows.touch(row, start + 3, LAST_EPOCH));
-            assert_eq!((rows.row(row).start, rows.row(row).newest), (start, start + 5));
-            rows.widen(row, start - 1000, start + 9);
-            assert_eq!((rows.row(row).start, rows.row(row).newest), (start - 1000, start + 9));
-            assert!(!rows.touch(row, start, LAST_EPOCH));
-            rows.forget_epochs();
-            assert!(rows.touch(row, start, LAST_EPOCH));
-            assert_eq!(rows.row(row).newest, start + 9);
+            rows.note(row, start + 5)[0] = 17;
+            rows.note(row, start + 3);
+            assert_eq!((rows.row(row).start, rows.row(row).newest, rows.slots(row)), (start, start + 5, [17].as_slice()));
+            assert_eq!((rows.touch(row), rows.touch(row)), (true, false));
+            rows.insert(7, start - 1_000);
+            assert!(!rows.touch(row), "a link is not a touch");
+            rows.settle(&[row]);
+            assert!(rows.touch(row));
+            assert_eq!(rows.row(row).user, 7);
+        }
+    }
+
+    #[test]
+    fn a_session_keeps_where_it_starts() {
+        let mut rows = rows(0, false);
+        let row = rows.insert(7, 5_000);
+        rows.note(row, 5_400);
+        rows.widen(row, 4_800, 5_200);
+        assert_eq!((rows.row(row).start, rows.row(row).newest), (4_800, 5_400));
+        assert_eq!(rows.find(7, 4_800), Some(row));
+    }
+
+    #[test]
+    fn links_to_rows_that_were_freed_lead_nowhere() {
+        for lazy in [false, true] {
+            let mut rows = rows(1_000, lazy);
+            let mut open: Vec<(u32, i64, u32)> = vec![];
+            for step in 0..10_000u32 {
+                let hash = step.wrapping_mul(2_654_435_761) >> 16;
+                // Windows move on while users come and go; the oldest closes when a new one begins.
+                let (user, start) = (hash % 40, i64::from(step / 50 + hash / 64 % 3) * 1_000);
+                let (row, is_new) = rows.find_or_create(user, start);
+                assert_eq!(is_new, !open.contains(&(user, start, row)), "step {step}");
+                rows.note(row, start + i64::from(hash % 1_000));
+                open.extend(is_new.then_some((user, start, row)));
+                if step % 50 == 49 {
+                    let closed: Vec<_> = open.extract_if(.., |(_, start, _)| *start == i64::from(step / 50) * 1_000).collect();
+                    closed.iter().for_each(|&(_, _, row)| rows.remove(row));
+                    for user in 0..50 {
+                        let mut chain = vec![];
+                        let mut at = rows.head(user);
+                        while at != NONE {
+                            chain.push((user, rows.row(at).start, at));
+                            at = rows.older(at);
+                        }
+                        let mut known: Vec<_> = open.iter().filter(|(of, ..)| *of == user).copied().collect();
+                        known.sort_by_key(|(_, start, _)| -start);
+                        assert_eq!(chain, known, "step {step}");
+                    }
+                }
+            }
         }
     }
 }

@@ -173,7 +173,7 @@ impl Partition {
         let mut next = Partition::new(Arc::clone(&program), self.settings.clone());
         next.users = std::mem::take(&mut self.users);
         (next.newest, next.passed, next.closed) = (self.newest, self.passed, self.closed);
-        (next.epoch, next.route_nanos) = (self.epoch, self.route_nanos);
+        next.route_nanos = self.route_nanos;
         let known: FxHashMap<&str, usize> = old.families.iter().enumerate().map(|(i, f)| (f.key.as_str(), i)).collect();
         for (family, state) in program.families.iter().zip(&mut next.families) {
             let Some(&i) = known.get(family.key.as_str()) else { continue };
@@ -291,6 +291,7 @@ impl Partition {
         let (segment, user, value) = (members.u32s("segment")?, members.u32s("user")?, members.f64s("value")?);
         let (start, end) = (members.i64s("start")?, members.i64s("end")?);
         let mut old = vec![];
+        self.membership.reserve(members.rows());
         for i in 0..members.rows() {
             let user = user_id(&members, ids, user[i])?;
             match segment_of(segment[i])?.kept {

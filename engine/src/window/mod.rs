@@ -37,8 +37,6 @@ use crate::users::Users;
 /// How many events ahead groups are fetched from memory, and how many ahead of that where they are.
 const NEAR: usize = 6;
 const FAR: usize = 14;
-/// How many events' groups are looked up together where that takes hashing.
-const TOGETHER: usize = 16;
 /// With more views than these, rows are compared once a batch instead of with each event.
 const MOST_VIEWS: usize = 4;
 
@@ -115,8 +113,6 @@ pub struct Arrivals<'a> {
     /// Windows that end at or before this are closed for the event: its partition's watermark as it stood
     /// before it, less the allowed lateness.
     pub horizons: &'a [i64],
-    /// Number of the batch.
-    pub epoch: u32,
     /// Arguments of the batch.
     pub arguments: &'a [ArgumentColumn],
 }
@@ -138,8 +134,6 @@ struct Arrival {
     time: i64,
     /// As in [`Arrivals`].
     horizon: i64,
-    /// Number of the batch.
-    epoch: u32,
 }
 
 /// The state of one family.
@@ -239,7 +233,7 @@ impl FamilyState {
         let quick_views = ViewIndex::build(&quick);
         FamilyState {
             spec: family.window,
-            rows: Rows::new(family, program.families.len() <= 48),
+            rows: Rows::new(family, program.families.len() <= 48, tumbling),
             general: family.general.iter().cloned().map(General::new).collect(),
             outputs: family.outputs.clone(),
             schema: Arc::clone(&family.output_schema),
@@ -363,7 +357,7 @@ impl FamilyState {
 
     fn event(&mut self, event: u32, action: &Action, batch: &Arrivals<'_>, late: &mut Vec<u32>) -> Result<(), EngineError> {
         let i = event as usize;
-        let arrival = Arrival { user: batch.users[i], time: batch.times[i], horizon: batch.horizons[i], epoch: batch.epoch };
+        let arrival = Arrival { user: batch.users[i], time: batch.times[i], horizon: batch.horizons[i] };
         self.stats.events += u64::from(action.creates);
         let (row, is_late) = match self.spec {
             WindowSpec::Tumble { size } => self.tumble_row(&arrival, size, action.creates),
@@ -381,12 +375,6 @@ impl FamilyState {
     /// are of users that were not seen for long.
     #[inline]
     fn prefetch(&self, queue: &[Queued], at: usize, users: &[u32]) {
-        if self.rows.is_sparse() {
-            if at.is_multiple_of(TOGETHER) {
-                self.rows.warm(queue[at..].iter().take(TOGETHER).map(|queued| users[queued.event as usize]));
-            }
-            return;
-        }
         if let Some(queued) = queue.get(at + FAR) {
             self.rows.prefetch_head(users[queued.event as usize]);
         }
@@ -395,16 +383,12 @@ impl FamilyState {
         }
     }
 
-    /// Forgets in which batch groups were last touched, so that batches may be numbered anew.
-    pub fn forget_epochs(&mut self) {
-        self.rows.forget_epochs();
-    }
-
     /// Notes that a row is about to change, with its slots as they are; returns whether this is the first
     /// time in the batch.
     #[inline]
     fn touch(&mut self, row: u32, is_new: bool, arrival: &Arrival) -> bool {
-        if !self.rows.touch(row, arrival.time, arrival.epoch) || !self.watches {
+        self.rows.note(row, arrival.time);
+        if !self.watches || !self.rows.touch(row) {
             return false;
         }
         self.touched.push(row);
@@ -456,6 +440,7 @@ impl FamilyState {
             return Ok(());
         }
         let started = Instant::now();
+        self.rows.settle(&self.touched);
         match self.spec {
             WindowSpec::Tumble { size } => {
                 self.quick_changes(size, changes);

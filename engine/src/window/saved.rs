@@ -146,7 +146,7 @@ impl FamilyState {
         let mut rows = Vec::with_capacity(table.rows());
         for i in 0..table.rows() {
             let row = self.rows.insert(user_id(&table, ids, user[i])?, start[i]);
-            self.rows.touch(row, newest[i], 0);
+            self.rows.note(row, newest[i]);
             fill(self.rows.slots_mut(row), &saved, i);
             match self.spec {
                 cohort_compiler::window::WindowSpec::Session { gap } => self.sessions.schedule(row, newest[i].saturating_add(gap)),

@@ -2,7 +2,7 @@
 
 use cohort_compiler::window::floor;
 
-use super::{Arrival, Arrivals, Changes, FamilyState, Final, Groups, Queued, TOGETHER, Tracked, apply};
+use super::{Arrival, Arrivals, Changes, FamilyState, Final, Groups, Queued, Tracked, apply};
 use crate::error::EngineError;
 use crate::having::view;
 use crate::result::{ResultKind, ResultRow};
@@ -34,7 +34,7 @@ impl FamilyState {
             let before: [Option<f64>; N] = if is_new { [None; N] } else { std::array::from_fn(|at| view_of(at, slots)) };
             apply(slots, &mut self.general, row, queued.event, action, batch.arguments);
             let crosses = quick.iter().zip(&before).any(|(index, was)| index.crosses(*was, view(index.view, slots)));
-            if crosses && self.rows.first_touch(row, batch.epoch) {
+            if crosses && self.rows.touch(row) {
                 self.touched.push(row);
                 self.was.extend_from_slice(&before);
             }
@@ -147,10 +147,7 @@ impl FamilyState {
                 self.finish_tumble(users, rows, size, finals)?;
                 for (i, &row) in rows.iter().enumerate() {
                     if let Some(&later) = rows.get(i + AHEAD) {
-                        self.rows.prefetch_head(self.rows.row(later).user);
-                    }
-                    if self.rows.is_sparse() && i.is_multiple_of(TOGETHER) {
-                        self.rows.warm(rows[i..].iter().take(TOGETHER).map(|&row| self.rows.row(row).user));
+                        self.rows.prefetch_removal(later);
                     }
                     self.free(row);
                 }

@@ -149,7 +149,7 @@ impl FamilyState {
             };
             let g = groups.push(user, (r.start, end), r.newest, self.rows.slots(at));
             groups.members.push((g, at));
-            at = r.older;
+            at = self.rows.older(at);
         }
         (groups, None)
     }
