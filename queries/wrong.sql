@@ -18,3 +18,18 @@ CREATE SEGMENT m AS SELECT a.user_id FROM good a JOIN good2 b ON a.value = b.val
 CREATE SEGMENT n WITH (retian = '1 hour') AS SELECT user_id FROM good;
 CREATE SEGMENT o AS SELECT user_id FROM good EMIT SOMETIMES;
 CREATE SEGMENT p AS SELECT user_id FROM TUMBLE(events, event_time, INTERVAL '5 minutes') WHERE event_type > 5 + 'abc' GROUP BY user_id, window_start, window_end
+
+CREATE SEGMENT wrong_by_alias AS
+SELECT user_id, count(*) AS value FROM TUMBLE(events, event_time, INTERVAL '5 minutes')
+GROUP BY user_id, window_start, window_end HAVING value > 2;
+
+CREATE SEGMENT wrong_text_sum AS
+SELECT user_id, sum(metadata['price']) AS value FROM TUMBLE(events, event_time, INTERVAL '5 minutes')
+GROUP BY user_id, window_start, window_end HAVING count(*) > 2;
+
+CREATE SEGMENT wrong_no_window AS
+SELECT user_id, count(*) AS value FROM events GROUP BY user_id, window_start, window_end HAVING count(*) > 2;
+
+CREATE SEGMENT wrong_retain WITH (retain = '400 days') AS
+SELECT user_id, count(*) AS value FROM TUMBLE(events, event_time, INTERVAL '5 minutes')
+GROUP BY user_id, window_start, window_end HAVING count(*) > 2;

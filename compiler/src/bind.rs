@@ -77,7 +77,9 @@ fn planner_finding(error: &DataFusionError, catalog: &Catalog<'_>) -> Finding {
         let (message, hint) = catalog.missing_function(name);
         return Finding { message, hint, ..finding };
     }
-    if let Some(help) = diagnostic.and_then(|d| d.helps.first().or(None)).map(|h| h.message.clone()) {
+    if let Some(hint) = slip(&text) {
+        finding = Finding { message: text.lines().next().unwrap_or_default().trim_start_matches("Internal error: ").to_string(), ..finding }.hint(hint);
+    } else if let Some(help) = diagnostic.and_then(|d| d.helps.first()).map(|h| h.message.clone()) {
         finding = finding.hint(help);
     } else if let Some(name) = text.strip_prefix("unknown segment or stream ") {
         finding = match catalog.nearest(name) {
@@ -86,6 +88,20 @@ fn planner_finding(error: &DataFusionError, catalog: &Catalog<'_>) -> Finding {
         };
     }
     finding
+}
+
+/// What to write instead, where the planner's words do not lead there.
+fn slip(text: &str) -> Option<&'static str> {
+    if text.contains("must appear in the GROUP BY clause") {
+        return Some(
+            "in HAVING and in the select list write the aggregate itself, as in HAVING count(*) > 2: value is a column of the events, whatever the aggregate is called",
+        );
+    }
+    if text.contains("failed to match any signature") && text.contains("Utf8") {
+        return Some("texts, such as those of metadata, become numbers by CAST(metadata['price'] AS DOUBLE)");
+    }
+    let unknown_window = text.starts_with("No field named window_start") || text.starts_with("No field named window_end");
+    unknown_window.then_some("a stream has no windows of its own: write FROM TUMBLE(events, event_time, INTERVAL '5 minutes'), or HOP, CUMULATE or SESSION")
 }
 
 /// A DataFusion error's text without its class and our own noise.

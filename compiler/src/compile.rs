@@ -185,6 +185,10 @@ impl Compiler<'_> {
             match (key.as_str(), parse_duration(value)) {
                 ("retain", Some(ms)) if (0..=12 * MAX_WINDOW_MS).contains(&ms) => retain_ms = ms,
                 ("backfill", Some(ms)) if ms >= 0 => backfill_ms = ms,
+                ("retain", Some(ms)) if ms > 0 => {
+                    let most = 12 * MAX_WINDOW_MS / 86_400_000;
+                    self.report(file, Finding::new(*at, format!("retain = '{value}' is too long")).hint(format!("at most {most} days")));
+                }
                 ("retain" | "backfill", _) => {
                     self.report(file, Finding::new(*at, format!("{key} = '{value}' is not a length of time")).hint("for instance retain = '1 hour'"))
                 }

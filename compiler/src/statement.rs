@@ -264,7 +264,8 @@ fn statement(parser: &mut Parser<'_>, emit: Option<Emit>) -> Result<Statement, F
         expect_word(parser, "SEGMENTS")?;
         return Ok(Statement::Show);
     }
-    const ACCEPTED: &str = "accepted: CREATE SEGMENT, DROP SEGMENT, ALTER SEGMENT … PAUSE | RESUME, SHOW SEGMENTS, EXPLAIN";
+    const ACCEPTED: &str =
+        "accepted: CREATE SEGMENT, DROP SEGMENT, ALTER SEGMENT … PAUSE | RESUME, SHOW SEGMENTS, EXPLAIN, and over HTTP and PostgreSQL SELECT";
     let near = meant(&first.token, "CREATE DROP ALTER SHOW EXPLAIN").map_or(String::new(), |word| format!("did you mean {word}? "));
     Err(Finding::new(at, format!("{} is not a statement of the segment language", first.token)).hint(format!("{near}{ACCEPTED}")))
 }

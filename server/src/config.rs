@@ -651,6 +651,9 @@ impl Config {
         check(self.source.partitions == 0, "source.partitions: must be at least 1".into());
         check(self.source.partitions > 1024, "source.partitions: must be at most 1024".into());
         check(self.source.topics.is_empty(), "source.topics: name at least one topic".into());
+        check(s.request_timeout.0 < 100, "server.request_timeout: must be at least 100ms".into());
+        check(self.source.retention.0 < 1_000, "source.retention: must be at least 1s".into());
+        check(self.engine.memory_limit.0 < 1 << 20, "engine.memory_limit: must be at least 1MiB".into());
         check(self.engine.batch_rows == 0, "engine.batch_rows: must be at least 1".into());
         check(self.checkpoint.keep == 0, "checkpoint.keep: must be at least 1".into());
         check(self.checkpoint.interval.0 < 100, "checkpoint.interval: must be at least 100ms".into());

@@ -1,10 +1,16 @@
 //! What the folders of an object say of the time of its events: `date=2026-11-01/hour=03`, `dt=…`,
 //! `year=2026/month=11/day=01/hour=03`. Times are UTC.
+//!
+//! A folder's name says when its events begin, and not when they end: `minute=30` may hold a quarter of an hour, `hour=00` six. So what
+//! is in a folder reaches to where the next one of the same series begins ([`series`]).
 
 use datafusion::arrow::temporal_conversions::MILLISECONDS_IN_DAY;
 
 const HOUR: i64 = 3_600_000;
 const MINUTE: i64 = 60_000;
+
+/// Names of folders that say a time.
+const TIMES: [&str; 14] = ["date", "dt", "ds", "day", "dd", "year", "yyyy", "month", "mm", "hour", "hh", "hr", "minute", "min"];
 
 /// What was read of a path so far.
 #[derive(Debug, Default)]
@@ -35,6 +41,16 @@ pub fn times(path: &str) -> Option<(i64, i64)> {
         }
     }
     said.times()
+}
+
+/// The folders of a path without the times that they say: the same for those that follow one another.
+pub fn series(path: &str) -> String {
+    let folders = path.rsplit_once('/').map_or("", |(folders, _)| folders);
+    let without = |folder: &str| match folder.split_once('=') {
+        Some((key, _)) if TIMES.contains(&key.to_ascii_lowercase().as_str()) => format!("{key}="),
+        _ => folder.to_string(),
+    };
+    folders.split('/').map(without).collect::<Vec<_>>().join("/")
 }
 
 impl Said {
@@ -106,6 +122,15 @@ mod tests {
         for (path, from, to) in cases {
             assert_eq!(times(path), Some((at(from), at(to))), "{path}");
         }
+    }
+
+    #[test]
+    fn folders_that_follow_one_another_are_a_series() {
+        assert_eq!(series("e/region=eu/date=2026-11-01/hour=03/a.parquet"), "e/region=eu/date=/hour=");
+        assert_eq!(series("e/region=eu/date=2026-11-02/hour=04/b.parquet"), "e/region=eu/date=/hour=");
+        assert_ne!(series("e/region=us/date=2026-11-01/hour=03/a.parquet"), "e/region=eu/date=/hour=");
+        assert_ne!(series("e/region=eu/date=2026-11-01/a.parquet"), "e/region=eu/date=/hour=");
+        assert_eq!(series("a.parquet"), "");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Objects are ordered by the time that their folders say, then by name. Those of the same time are one group, as their
 //! events lie side by side and not one after the other.
 
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use futures::TryStreamExt;
@@ -191,9 +192,21 @@ fn is_of_events(below: &str) -> bool {
 }
 
 /// Leaves out objects whose folders lie outside a time, give or take `slack` ms, by which events may be in a folder beside
-/// theirs.
+/// theirs. A folder reaches to where the next of its series begins, as nothing else says how long it is; the last one has no end.
 pub fn prune(objects: Vec<Object>, between: &Between, slack: i64, tally: &Tally) -> Vec<Object> {
-    let may_have = |o: &Object| o.times.is_none_or(|(first, end)| between.may_have(first.saturating_sub(slack), end.saturating_add(slack) - 1));
+    let mut starts: HashMap<String, BTreeSet<i64>> = HashMap::new();
+    for object in &objects {
+        if let Some((first, _)) = object.times {
+            starts.entry(folders::series(&object.url)).or_default().insert(first);
+        }
+    }
+    let may_have = |o: &Object| {
+        o.times.is_none_or(|(first, end)| {
+            let next = starts.get(&folders::series(&o.url)).and_then(|starts| starts.range(first + 1..).next());
+            let reach = next.map_or(i64::MAX, |next| end.max(*next));
+            between.may_have(first.saturating_sub(slack), reach.saturating_add(slack) - 1)
+        })
+    };
     let (kept, skipped): (Vec<_>, Vec<_>) = objects.into_iter().partition(may_have);
     Tally::add(&tally.objects_skipped, skipped.len() as u64);
     Tally::add(&tally.bytes_skipped, skipped.iter().map(|o| o.size).sum());
@@ -233,6 +246,25 @@ mod tests {
         for name in ["_SUCCESS", "_temporary/0/a.parquet", ".a.parquet.crc", "x/.hidden/a.jsonl", "readme.md", "table.csv.gz", "d=1/_metadata"] {
             assert!(!is_of_events(name), "{name}");
         }
+    }
+
+    #[test]
+    fn a_folder_reaches_to_the_next_of_its_series() {
+        const HOUR: i64 = 3_600_000;
+        let day = folders::times("date=2026-11-01/x").map_or(0, |t| t.0);
+        let read = |paths: &[&str], from: i64, to: i64| {
+            let objects = paths.iter().map(|path| object(path)).collect();
+            let between = Between { from: Some(day + from * HOUR), to: Some(day + to * HOUR), lead_in: 0 };
+            prune(objects, &between, 0, &Tally::default()).into_iter().map(|o| o.url).collect::<Vec<_>>()
+        };
+        let six_hours = ["a/date=2026-11-01/hour=00/x", "a/date=2026-11-01/hour=06/x", "a/date=2026-11-01/hour=12/x"];
+        assert_eq!(read(&six_hours, 3, 4), [six_hours[0]]);
+        assert_eq!(read(&six_hours, 7, 13), six_hours[1..]);
+        assert_eq!(read(&six_hours, 30, 31), six_hours[2..], "nothing says where the last one ends");
+        let quarters = ["a/date=2026-11-01/hour=00/minute=30/x", "a/date=2026-11-01/hour=00/minute=45/x", "a/date=2026-11-01/hour=01/minute=00/x"];
+        assert_eq!(read(&quarters, 1, 2), quarters[2..]);
+        let of_two_widths = ["eu/date=2026-11-01/x", "eu/date=2026-11-08/x", "us/date=2026-11-01/x", "us/date=2026-11-02/x", "us/date=2026-11-09/x"];
+        assert_eq!(read(&of_two_widths, 72, 73), [of_two_widths[0], of_two_widths[3]]);
     }
 
     #[test]

@@ -84,7 +84,10 @@ fn after(problem: Problem, done: usize) -> Problem {
     if done == 0 {
         return problem;
     }
-    Problem { detail: format!("{} (the {done} statement{} before it took effect)", problem.detail, if done == 1 { "" } else { "s" }), ..problem }
+    Problem {
+        detail: format!("{} ({} before it took effect)", problem.detail, if done == 1 { "the statement".into() } else { format!("the {done} statements") }),
+        ..problem
+    }
 }
 
 async fn select(app: &App, text: &str) -> ApiResult<Done> {

@@ -270,6 +270,19 @@ fn problems(app: &App) -> Vec<Trouble> {
     problems
 }
 
+/// The partition whose watermark is ahead of the clock, if any is: some event's time was, and events of the present are late there.
+fn ahead(app: &App) -> Option<Trouble> {
+    let now = (app.clock)();
+    let partitions = app.runtime.workers().into_iter().flat_map(|worker| worker.partitions);
+    let (ahead, partition) = partitions.filter_map(|p| Some((p.watermark? - now, p.partition))).max()?;
+    let seconds = ahead / 1_000 + 1;
+    let detail = format!(
+        "the watermark of partition {partition} is {seconds} s ahead of the clock, by an event's time: events of the present are late there until then; \
+         time.max_future says how far ahead events may be"
+    );
+    (ahead > 0).then_some(Trouble { component: Component::Source, detail, since: None })
+}
+
 fn catalog(app: &App) -> CatalogStatus {
     let state = app.catalog_state.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let kind = if app.config.catalog.url.starts_with("sqlite:") { CatalogKind::Sqlite } else { CatalogKind::Postgres };
@@ -358,7 +371,7 @@ pub async fn status(State(app): State<App>) -> Json<ServiceStatus> {
         },
         members: app.members.others().iter().map(|m| OtherMember { url: m.url.clone(), partitions: m.partitions.clone() }).collect(),
         log_bytes: app.log.bytes(),
-        problems: problems(&app),
+        problems: problems(&app).into_iter().chain(ahead(&app)).collect(),
     })
 }
 

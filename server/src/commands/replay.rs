@@ -369,6 +369,14 @@ impl Report<'_> {
             eprintln!("  {}: {n}", reason.as_str());
         }
         self.print_reading();
+        if summary.events == 0 {
+            let why = if dead > 0 {
+                "every record is a dead letter: source.format and docs/events.md say what an event looks like, one a line"
+            } else {
+                "there was no event in what was read"
+            };
+            eprintln!("warning: {why}");
+        }
         for c in self.compared.into_iter().flatten() {
             let moves = |v: Option<Version>| v.map_or("none".into(), |v| format!("{} members, {} entered, {} exited", v.members, v.entered, v.exited));
             eprintln!(
