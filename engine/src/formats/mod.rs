@@ -111,4 +111,6 @@ impl Formats {
 }
 
 #[cfg(test)]
+pub(crate) mod avro_bytes;
+#[cfg(test)]
 mod tests;
