@@ -26,8 +26,8 @@ pub struct CompileCache {
 /// By text.
 #[derive(Default)]
 pub(crate) struct Kept {
-    json: FxHashMap<String, Arc<Vec<rule::JsonSegment>>>,
-    statements: FxHashMap<String, Arc<Vec<Parsed>>>,
+    json: ByText<rule::JsonSegment>,
+    statements: ByText<Parsed>,
     pub(crate) bases: FxHashMap<String, Arc<PlannedBase>>,
 }
 
@@ -42,34 +42,12 @@ pub(crate) struct PlannedBase {
 impl CompileCache {
     /// The segments of a JSON text.
     pub(crate) fn json(&mut self, text: &str) -> (Arc<Vec<rule::JsonSegment>>, Vec<Finding>) {
-        if let Some((text, segments)) = self.kept.json.remove_entry(text) {
-            self.used.json.insert(text, segments);
-        }
-        if let Some(segments) = self.used.json.get(text) {
-            return (Arc::clone(segments), vec![]);
-        }
-        let (segments, findings) = rule::parse(text);
-        let segments = Arc::new(segments);
-        if findings.is_empty() {
-            self.used.json.insert(text.to_string(), Arc::clone(&segments));
-        }
-        (segments, findings)
+        read(text, &mut self.kept.json, &mut self.used.json, rule::parse)
     }
 
     /// The statements of a text.
     pub(crate) fn parse(&mut self, text: &str) -> (Arc<Vec<Parsed>>, Vec<Finding>) {
-        if let Some((text, parsed)) = self.kept.statements.remove_entry(text) {
-            self.used.statements.insert(text, parsed);
-        }
-        if let Some(parsed) = self.used.statements.get(text) {
-            return (Arc::clone(parsed), vec![]);
-        }
-        let (parsed, findings) = statement::parse(text);
-        let parsed = Arc::new(parsed);
-        if findings.is_empty() {
-            self.used.statements.insert(text.to_string(), Arc::clone(&parsed));
-        }
-        (parsed, findings)
+        read(text, &mut self.kept.statements, &mut self.used.statements, statement::parse)
     }
 
     pub(crate) fn base(&mut self, sql: &str) -> Option<Arc<PlannedBase>> {
@@ -82,6 +60,24 @@ impl CompileCache {
     pub(crate) fn next(&mut self) {
         self.kept = std::mem::take(&mut self.used);
     }
+}
+
+type ByText<T> = FxHashMap<String, Arc<Vec<T>>>;
+
+/// What a text says: as it was read before, where that was without findings.
+fn read<T>(text: &str, kept: &mut ByText<T>, used: &mut ByText<T>, parse: impl FnOnce(&str) -> (Vec<T>, Vec<Finding>)) -> (Arc<Vec<T>>, Vec<Finding>) {
+    if let Some((text, read)) = kept.remove_entry(text) {
+        used.insert(text, read);
+    }
+    if let Some(read) = used.get(text) {
+        return (Arc::clone(read), vec![]);
+    }
+    let (read, findings) = parse(text);
+    let read = Arc::new(read);
+    if findings.is_empty() {
+        used.insert(text.to_string(), Arc::clone(&read));
+    }
+    (read, findings)
 }
 
 impl PlannedBase {

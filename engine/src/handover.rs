@@ -97,8 +97,7 @@ impl Worker {
         let written = !lost && self.save_before_leaving()?;
         let (leaving, staying): (Vec<Running>, Vec<Running>) = std::mem::take(&mut self.partitions).into_iter().partition(|p| numbers.contains(&p.number));
         self.partitions = staying;
-        // Who takes it over, this worker or another, reads it again from where its state stands.
-        self.held.take_if(|held| numbers.contains(&held.batch.partition));
+        self.forget_held(numbers);
         for partition in leaving {
             let saved = written && self.outbox.published(partition.number).is_some_and(|p| p == partition.positions);
             tracing::info!(partition = partition.number, saved, lost, "partition leaves");

@@ -12,6 +12,7 @@ use crate::handover::open;
 use crate::outbox::{Outbox, OutboxStatus};
 use crate::sink::{DeadLetterSink, Sink};
 use crate::source::Source;
+use crate::waiting::Waiting;
 use crate::worker::{Clock, Command, Deployment, Measures, Programs, Running, Scratch, Worker, WorkerError, WorkerSettings, WorkerStatus};
 
 /// Batches of results that may wait for the sink.
@@ -105,7 +106,7 @@ impl Runtime {
                 restored: (0, 0),
                 measures: Measures::default(),
                 scratch: Scratch::default(),
-                held: None,
+                waiting: Waiting::default(),
             };
             open_all(&mut worker)?;
             ready.push(worker);

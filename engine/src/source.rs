@@ -155,6 +155,12 @@ pub trait Source: Send {
     /// When a position cannot be read from.
     fn begin(&mut self, positions: &Positions) -> Result<(), SourceError>;
 
+    /// From now on [`Source::poll`] passes over these partitions, and over no others; false when it cannot. They are ours,
+    /// and what they have stays where it is.
+    fn pass_over(&mut self, partitions: &[u32]) -> bool {
+        partitions.is_empty()
+    }
+
     /// Lets go of partitions that were revoked.
     fn release(&mut self, partitions: &[u32]) {
         let _ = partitions;

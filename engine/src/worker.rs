@@ -4,8 +4,7 @@
 //! dead letters to the [`outbox`](crate::outbox) through a bounded queue, lets time pass, and now and then hands
 //! over a checkpoint. Between two batches it takes a new program, where there is one, and answers questions about
 //! its state. Nothing else touches a partition, so there are no locks here. Partitions that come and go are the
-//! matter of [`handover`](crate::handover), records
-//! whose schema is not there yet that of [`waiting`](crate::waiting).
+//! matter of [`handover`](crate::handover), records whose schema is not there yet that of [`waiting`](crate::waiting).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -23,7 +22,7 @@ use crate::result::ResultRow;
 pub use crate::running::{Backfill, Counts, Deployment, PartitionStatus, Programs, Running};
 use crate::sink::DeadLetter;
 use crate::source::{Polled, Positions, RawBatch, Source, SourceError};
-use crate::waiting::{Held, Waited};
+use crate::waiting::{Held, Waited, Waiting};
 
 /// Milliseconds since the epoch.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -100,7 +99,7 @@ pub struct WorkerStatus {
     pub source_error: Option<String>,
     /// Whether it waits for the sink.
     pub waits_for_sink: bool,
-    /// Whether it waits for a schema, and reads nothing until it has it.
+    /// Whether partitions wait for a schema, and are not read until it is there.
     pub waits_for_schema: bool,
     /// Partitions restored so far, and how long that took at most, ms.
     pub restored: (u64, u64),
@@ -145,7 +144,7 @@ pub struct Worker {
     /// Room for a batch.
     pub scratch: Scratch,
     /// Records whose schema cannot be had yet.
-    pub held: Option<Held>,
+    pub waiting: Waiting,
 }
 
 /// How large batches are and how long they take.
@@ -399,7 +398,7 @@ impl Worker {
             rows += batch.len();
             timeout = Duration::ZERO;
             self.take(batch, 0, None)?;
-            if self.held.is_some() {
+            if self.waiting.all {
                 return Ok(false);
             }
         }
@@ -433,7 +432,8 @@ impl Worker {
             let running = &self.partitions[i];
             let to = (from + 1..batch.len()).find(|&r| running.is_due(batch.log_of(r), batch.offsets[r])).unwrap_or(batch.len());
             if let Err(away) = self.process(i, &batch, from..to)? {
-                self.hold(Held { batch, from, away, since: Instant::now() }, waited);
+                let now = Instant::now();
+                self.hold(Held { batch, from, away, since: now, asked: now }, waited);
                 return Ok(());
             }
             from = to;
@@ -531,9 +531,9 @@ impl Worker {
         Ok(closed)
     }
 
-    /// While records wait for a schema nothing is read, and what is not read may be of any partition.
+    /// A partition that is not read, as records wait for a schema, may have anything.
     fn is_idle(&self, partition: &Running, now: i64) -> bool {
-        self.held.is_none() && now.saturating_sub(partition.last_record) >= self.settings.idle_timeout && self.source.lag(partition.number) == 0
+        !self.waiting.has(partition.number) && now.saturating_sub(partition.last_record) >= self.settings.idle_timeout && self.source.lag(partition.number) == 0
     }
 
     pub(crate) fn checkpoint(&mut self, done: Option<SyncSender<()>>) -> Result<(), WorkerError> {
@@ -568,8 +568,8 @@ impl Worker {
     pub(crate) fn say(&self, source_error: Option<String>) {
         let now = (self.clock)();
         let partitions = self.partitions.iter().map(|p| p.status(self.lag(p.number), self.is_idle(p, now))).collect();
-        let source_error = source_error.or_else(|| self.held.as_ref().map(|held| held.away.to_string()));
-        let waits_for_schema = self.held.is_some();
+        let source_error = source_error.or_else(|| self.waiting.away().map(ToString::to_string));
+        let waits_for_schema = self.waiting.away().is_some();
         *lock(&self.status) = WorkerStatus { partitions, sent: self.sent, source_error, waits_for_schema, restored: self.restored, ..WorkerStatus::default() };
     }
 }

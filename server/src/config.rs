@@ -779,16 +779,33 @@ impl AerospikeSink {
         if self.user.is_empty() {
             return Ok(None);
         }
-        let password = match &self.password_file {
-            Some(path) => std::fs::read_to_string(path).map_err(|e| format!("password_file: {}: {e}", path.display()))?.trim().to_string(),
-            None => self.password.clone(),
-        };
-        if password.is_empty() {
-            Err("password: is empty; give it in password_file or in COHORT_SINK__AEROSPIKE__PASSWORD".into())
-        } else {
-            Ok(Some((self.user.clone(), password)))
+        let password = secret("password", &self.password, self.password_file.as_deref())?;
+        let password = password.ok_or("password: is empty; give it in password_file or in COHORT_SINK__AEROSPIKE__PASSWORD")?;
+        Ok(Some((self.user.clone(), password)))
+    }
+}
+
+impl ClientTls {
+    /// The files of our certificate chain and its key, if we have any.
+    ///
+    /// # Errors
+    /// When there is one without the other.
+    pub fn own(&self) -> Result<Option<(&Path, &Path)>, String> {
+        match (&self.certificate, &self.key) {
+            (None, None) => Ok(None),
+            (Some(certificate), Some(key)) => Ok(Some((certificate, key))),
+            _ => Err("give certificate and key, or neither".into()),
         }
     }
+}
+
+/// A secret: what is in its file, if there is one, or what was given; none, when that is empty.
+fn secret(key: &str, given: &str, file: Option<&Path>) -> Result<Option<String>, String> {
+    let secret = match file {
+        Some(path) => std::fs::read_to_string(path).map_err(|e| format!("{key}_file: {}: {e}", path.display()))?.trim().to_string(),
+        None => given.to_string(),
+    };
+    Ok(Some(secret).filter(|s| !s.is_empty()))
 }
 
 impl Token {

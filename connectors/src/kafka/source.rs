@@ -133,6 +133,8 @@ pub struct KafkaSource {
     /// Partitions that each topic had at the start: what comes later is read from its first record on.
     born: Vec<usize>,
     turn: usize,
+    /// Partitions that stay where they are for now.
+    passed_over: Vec<u32>,
     signal: Arc<Signal>,
     /// When the ends of the logs were last looked at.
     looked: Instant,
@@ -185,6 +187,7 @@ impl KafkaSource {
             born,
             options,
             turn: 0,
+            passed_over: vec![],
             signal: Arc::default(),
             looked: Instant::now(),
             arrived: now(),
@@ -240,6 +243,9 @@ impl KafkaSource {
     fn hand_out(&mut self, max_rows: usize, into: &mut RawBatch) -> Result<bool, SourceError> {
         for _ in 0..self.readings.len() {
             self.turn = (self.turn + 1) % self.readings.len();
+            if self.is_passed_over(self.turn) {
+                continue;
+            }
             self.fill(self.turn, max_rows)?;
             self.confirm_ends(self.turn)?;
             let shelf = &mut self.readings[self.turn].shelf;
@@ -249,6 +255,11 @@ impl KafkaSource {
             }
         }
         Ok(false)
+    }
+
+    /// Whether a partition stays where it is; what its queues hold is bounded by the client.
+    fn is_passed_over(&self, reading: usize) -> bool {
+        self.passed_over.contains(&self.readings[reading].shelf.partition)
     }
 
     /// What the group says; a partition must be ours in every topic that has it.
@@ -406,7 +417,7 @@ impl Source for KafkaSource {
             if left.is_zero() {
                 return Ok(self.change()?.unwrap_or(Polled::Nothing));
             }
-            let waited_for = self.readings.iter().any(|r| r.shelf.lanes.iter().any(|l| !l.is_empty()));
+            let waited_for = (0..self.readings.len()).any(|r| !self.is_passed_over(r) && self.readings[r].shelf.lanes.iter().any(|l| !l.is_empty()));
             self.signal.wait(left.min(if waited_for { SLICE } else { IDLE }));
         }
     }
@@ -445,6 +456,11 @@ impl Source for KafkaSource {
         lanes.into_iter().try_for_each(|(partition, lane)| self.read(partition, lane))?;
         self.turn = 0;
         Ok(())
+    }
+
+    fn pass_over(&mut self, partitions: &[u32]) -> bool {
+        self.passed_over = partitions.to_vec();
+        true
     }
 
     fn release(&mut self, partitions: &[u32]) {

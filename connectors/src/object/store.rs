@@ -4,9 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use object_store::aws::AmazonS3Builder;
+#[cfg(feature = "azure")]
+use object_store::azure::MicrosoftAzureBuilder;
+#[cfg(feature = "gcp")]
+use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreScheme, RetryConfig, parse_url_opts};
+use object_store::{ObjectStore, ObjectStoreScheme, RetryConfig, parse_url};
 use reqwest::Url;
 
 /// How long what is read is asked for again when the store does not answer.
@@ -36,18 +40,26 @@ pub fn of_url(url: &Url, retry: Option<RetryConfig>) -> Result<(Arc<dyn ObjectSt
     }
     let _ = rustls::crypto::ring::default_provider().install_default();
     let (scheme, path) = ObjectStoreScheme::parse(url).map_err(|e| e.to_string())?;
-    if scheme == ObjectStoreScheme::AmazonS3 {
-        let builder = AmazonS3Builder::from_env().with_url(url.as_str()).with_retry(retry.unwrap_or_default());
-        return Ok((Arc::new(builder.build().map_err(|e| e.to_string())?), path));
-    }
-    let options = std::env::vars().map(|(key, value)| (key.to_lowercase(), value));
-    match parse_url_opts(url, options) {
-        Ok((store, path)) => Ok((Arc::from(store), path)),
-        Err(_) if LEFT_OUT.contains(&scheme) => {
-            Err(format!("this program was built without {}:// (cargo build --features cohort/gcp,cohort/azure); it reads file:// and s3://", url.scheme()))
+    let retry = retry.unwrap_or_default();
+    let store: Result<Arc<dyn ObjectStore>, _> = match scheme {
+        ObjectStoreScheme::AmazonS3 => AmazonS3Builder::from_env().with_url(url.as_str()).with_retry(retry).build().map(|store| Arc::new(store) as _),
+        #[cfg(feature = "gcp")]
+        ObjectStoreScheme::GoogleCloudStorage => {
+            GoogleCloudStorageBuilder::from_env().with_url(url.as_str()).with_retry(retry).build().map(|store| Arc::new(store) as _)
         }
-        Err(error) => Err(error.to_string()),
-    }
+        #[cfg(feature = "azure")]
+        ObjectStoreScheme::MicrosoftAzure => {
+            MicrosoftAzureBuilder::from_env().with_url(url.as_str()).with_retry(retry).build().map(|store| Arc::new(store) as _)
+        }
+        _ if LEFT_OUT.contains(&scheme) => {
+            return Err(format!(
+                "this program was built without {}:// (cargo build --features cohort/gcp,cohort/azure); it reads file:// and s3://",
+                url.scheme()
+            ));
+        }
+        _ => parse_url(url).map(|(store, _)| Arc::from(store)),
+    };
+    store.map(|store| (store, path)).map_err(|e| e.to_string())
 }
 
 /// As [`of_url`], for reading: a store that does not answer is given up after a while.

@@ -6,7 +6,7 @@ use rustc_hash::FxHashMap;
 
 use super::capture::{Captures, Rows};
 use super::schemas::{Parsed, SchemaCache};
-use super::{Away, Encoding, Format, Formats, Framing, Writer, avro, json, protobuf};
+use super::{Asked, Away, Encoding, Format, Formats, Framing, Writer, avro, json, protobuf};
 use crate::decode::columns::clear;
 use crate::decode::json::JsonDecoder;
 use crate::decode::{EventBatch, Projection, Reason, Rejected, Topics};
@@ -25,6 +25,8 @@ pub struct ByTopic {
     projection: Projection,
     /// The first is that of topics without a format of their own.
     readers: Vec<Reader>,
+    /// The one that last lacked a schema.
+    lacking: Option<usize>,
     topics: FxHashMap<String, usize>,
 }
 
@@ -76,7 +78,7 @@ impl Decoder {
         let all = std::iter::once(&formats.default).chain(formats.topics.values());
         let readers = all.map(|format| Reader::new(format, &projection)).collect();
         let topics = formats.topics.keys().cloned().zip(1..).collect();
-        Decoder::ByTopic(Box::new(ByTopic { formats: Arc::clone(formats), projection, readers, topics }))
+        Decoder::ByTopic(Box::new(ByTopic { formats: Arc::clone(formats), projection, readers, lacking: None, topics }))
     }
 
     /// The same of other columns.
@@ -85,6 +87,12 @@ impl Decoder {
             Decoder::Plain(_) => Decoder::Plain(Box::new(JsonDecoder::new(projection))),
             Decoder::ByTopic(by_topic) => Decoder::new(projection, &by_topic.formats),
         }
+    }
+
+    /// Asks for the schema that records could not be decoded without, and does not wait for it.
+    pub fn ask(&self, id: u32) -> Asked {
+        let Decoder::ByTopic(by_topic) = self else { return Asked::Come };
+        by_topic.lacking.and_then(|reader| by_topic.readers[reader].cache()).map_or(Asked::Come, |cache| cache.ask(id))
     }
 
     /// Decodes the records `data[start..end]` of `spans` into `out`; those that break a rule go to `rejected`. Both are
@@ -115,7 +123,8 @@ impl ByTopic {
                 reader = topic.and_then(|topic| self.topics.get(topic)).copied().unwrap_or(0);
                 last = topic;
             }
-            if let Err(reason) = self.readers[reader].add(data, span, (i as u32, topics), out)? {
+            let added = self.readers[reader].add(data, span, (i as u32, topics), out);
+            if let Err(reason) = added.inspect_err(|_| self.lacking = Some(reader))? {
                 rejected.push(Rejected { record: i as u32, reason });
             }
         }
@@ -153,6 +162,15 @@ impl Reader {
                 };
                 Reader::Protobuf(Box::new(ProtobufReader { rows, found: Captures::default(), framing: *framing, cache, plans }))
             }
+        }
+    }
+
+    /// Where it asks for schemas.
+    fn cache(&self) -> Option<&Arc<SchemaCache>> {
+        match self {
+            Reader::Avro(reader) => reader.cache.as_ref(),
+            Reader::Protobuf(reader) => reader.cache.as_ref(),
+            Reader::Plain(..) | Reader::Json { .. } => None,
         }
     }
 

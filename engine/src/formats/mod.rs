@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 pub use decoder::Decoder;
 pub use mapping::Mapping;
-pub use schemas::{Away, SchemaCache};
+pub use schemas::{Asked, Away, SchemaCache};
 
 /// What stands before a record's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -110,5 +110,7 @@ impl Formats {
     }
 }
 
+#[cfg(test)]
+pub(crate) mod avro_bytes;
 #[cfg(test)]
 mod tests;

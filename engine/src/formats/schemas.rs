@@ -1,6 +1,6 @@
 //! Schemas by the ids that records carry: asked of a registry once, and kept.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
@@ -43,6 +43,17 @@ pub struct Away {
     pub why: String,
 }
 
+/// What is known of a schema that could not be had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    /// It has come, or it is known that there is none.
+    Come,
+    /// It is being asked for.
+    UnderWay,
+    /// It could not be had this time either, and is asked for once more.
+    Failed(Away),
+}
+
 /// Where schemas come from. May block for as long as a request takes.
 pub trait SchemaSource: Send + Sync {
     /// The schema of an id; none, when there is no such schema.
@@ -70,6 +81,8 @@ const UNKNOWN: Duration = Duration::from_secs(30);
 pub struct SchemaCache {
     source: Box<dyn SchemaSource>,
     known: Mutex<FxHashMap<u32, (Parsed, Instant)>>,
+    /// What threads of their own ask for; and what came of it, where it was not the schema.
+    asked: Mutex<FxHashMap<u32, Option<Away>>>,
 }
 
 impl std::fmt::Debug for SchemaCache {
@@ -81,13 +94,48 @@ impl std::fmt::Debug for SchemaCache {
 impl SchemaCache {
     /// Schemas of a source.
     pub fn new(source: Box<dyn SchemaSource>) -> Self {
-        SchemaCache { source, known: Mutex::default() }
+        SchemaCache { source, known: Mutex::default(), asked: Mutex::default() }
+    }
+
+    fn known(&self, id: u32) -> Option<Parsed> {
+        let known = lock(&self.known).get(&id).cloned();
+        known.filter(|(parsed, at)| !matches!(parsed, Parsed::Not(Reason::UnknownSchema)) || at.elapsed() < UNKNOWN).map(|(parsed, _)| parsed)
+    }
+
+    /// Asks for a schema that could not be had, on a thread of its own: what comes of it is told to who asks next.
+    pub(super) fn ask(self: &Arc<Self>, id: u32) -> Asked {
+        if self.known(id).is_some() {
+            return Asked::Come;
+        }
+        let mut asked = lock(&self.asked);
+        let before = match asked.get(&id) {
+            Some(None) => return Asked::UnderWay,
+            Some(Some(away)) => Asked::Failed(away.clone()),
+            None => Asked::UnderWay,
+        };
+        if asked.len() >= KEPT {
+            asked.clear();
+        }
+        let cache = Arc::clone(self);
+        let ask = move || {
+            let outcome = cache.get(id);
+            let mut asked = lock(&cache.asked);
+            match outcome {
+                Ok(_) => asked.remove(&id),
+                Err(away) => asked.insert(id, Some(away)),
+            };
+        };
+        let _ = match std::thread::Builder::new().name(format!("schema-{id}")).spawn(ask) {
+            Ok(_) => asked.insert(id, None),
+            // Then it is asked for by who comes next.
+            Err(error) => asked.insert(id, Some(Away { id, why: format!("there is no thread to ask for it: {error}") })),
+        };
+        before
     }
 
     /// The schema of an id.
     pub(super) fn get(&self, id: u32) -> Result<Parsed, Away> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
-        if let Some((parsed, _)) = known.filter(|(parsed, at)| !matches!(parsed, Parsed::Not(Reason::UnknownSchema)) || at.elapsed() < UNKNOWN) {
+        if let Some(parsed) = self.known(id) {
             return Ok(parsed);
         }
         // Others go on meanwhile; what two ask for at once comes twice.
@@ -98,13 +146,17 @@ impl SchemaCache {
                 Parsed::Not(Reason::UnknownSchema)
             }
         };
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.known);
         if known.len() >= KEPT {
             known.clear();
         }
         known.insert(id, (parsed.clone(), Instant::now()));
         Ok(parsed)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn parse(id: u32, registered: &Registered) -> Parsed {

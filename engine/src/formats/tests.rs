@@ -15,6 +15,7 @@ use prost_reflect::DynamicMessage;
 use prost_reflect::prost::Message as _;
 use serde_json::{Value, json};
 
+use super::avro_bytes::Bytes;
 use super::mapping::{Path, TimeUnit};
 use super::protobuf::{Message, Messages};
 use super::schemas::{Registered, SchemaKind, SchemaSource};
@@ -341,31 +342,6 @@ pub(super) const RICH: &str = r#"{"type": "record", "name": "Event", "namespace"
     {"name": "extra", "type": {"type": "map", "values": ["double", "bytes", {"type": "array", "items": "int"}]}}
 ]}"#;
 
-/// Builds Avro's bytes by hand.
-#[derive(Default, Clone)]
-struct Bytes(Vec<u8>);
-
-impl Bytes {
-    fn long(mut self, n: i64) -> Self {
-        let mut rest = ((n << 1) ^ (n >> 63)) as u64;
-        while rest >= 0x80 {
-            self.0.push(rest as u8 | 0x80);
-            rest >>= 7;
-        }
-        self.0.push(rest as u8);
-        self
-    }
-
-    fn raw(mut self, bytes: &[u8]) -> Self {
-        self.0.extend_from_slice(bytes);
-        self
-    }
-
-    fn text(self, text: &str) -> Self {
-        self.long(text.len() as i64).raw(text.as_bytes())
-    }
-}
-
 fn rich_format(fields: Mapping) -> Arc<Formats> {
     let schema = Arc::new(avro::Schema::parse(RICH, &[]).expect("a schema"));
     of(Encoding::Avro { framing: Framing::None, writer: Writer::Local(schema), reader: None }, Some(fields))
@@ -386,7 +362,7 @@ fn logical_types_unions_and_nesting_are_what_they_stand_for() {
     let second = Bytes::default().long(3).long(42).long(0).long(1).long(19_000).long(1).raw(&0.1f32.to_le_bytes());
     let inner = end(Bytes::default().long(2).text("in").long(0).long(2).long(5).long(3).long(-7));
     let mut records = vec![end(first).0];
-    let tags = Bytes::default().long(0).long(2).text("k").long(0).raw(&1.5f64.to_le_bytes()).text("b").long(1).long(1).raw(&[0xe9]).long(0);
+    let tags = Bytes::default().long(0).long(2).text("k").long(0).double(1.5).text("b").long(1).long(1).raw(&[0xe9]).long(0);
     records.push([&second.long(1).0[..], &inner.0, &tags.0].concat());
     let fields = Mapping { metadata: Some(Path::parse(".").expect("a path")), ..Mapping::default() };
     let (batch, reasons) = decoded(&records, &rich_format(fields));
@@ -413,7 +389,7 @@ fn logical_types_unions_and_nesting_are_what_they_stand_for() {
 fn what_is_of_another_type_breaks_the_rule_of_its_field() {
     let record = |user: Bytes, value: Bytes| user.long(0).long(2).long(5).raw(&value.0).long(0).long(0).long(0).0;
     let (user, value) = (Bytes::default().long(2).text("u"), Bytes::default().long(3).long(1));
-    let nan = Bytes::default().long(2).raw(&f64::NAN.to_le_bytes());
+    let nan = Bytes::default().long(2).double(f64::NAN);
     let records = [
         record(user.clone(), value.clone()),
         record(Bytes::default().long(0), value.clone()),
@@ -461,7 +437,7 @@ fn each_record_is_read_by_the_schema_that_it_was_written_with() {
     let base = |user: Bytes, at: i64| user.text("purchase").long(at);
     let records = [
         framed(1, &[], &base(Bytes::default().text("a"), 1).0),
-        framed(2, &[], &base(Bytes::default().text("b"), 2).raw(&8.0f64.to_le_bytes()).0),
+        framed(2, &[], &base(Bytes::default().text("b"), 2).double(8.0).0),
         framed(3, &[], &base(Bytes::default().long(33), 3).long(9).0),
         framed(1, &[], &base(Bytes::default().text("d"), 4).0),
     ];

@@ -49,7 +49,7 @@ const GAUGES: [(&str, &str); 18] = [
     ("cohort_state_spilled_bytes", "Bytes of state in files, as memory was short."),
     ("cohort_memberships", "Users in segments, once for each segment."),
     ("cohort_worker_up", "Whether a worker runs: 1, or 0 when it failed."),
-    ("cohort_worker_waits_for_schema", "Whether a worker reads nothing until it has a schema: 1, or 0."),
+    ("cohort_worker_waits_for_schema", "Whether partitions of a worker are not read until a schema is there: 1, or 0."),
     ("cohort_sink_queue", "Batches of results that wait for the sink."),
     ("cohort_aerospike_breaker_open", "Whether the breaker is open: 1, or 0."),
     ("cohort_checkpoint_seconds", "Time that the last checkpoint took."),

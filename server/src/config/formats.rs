@@ -14,7 +14,7 @@ use cohort_engine::formats::{Away, Encoding, Format, Formats, Framing, Mapping, 
 use serde::{Deserialize, Deserializer, Serialize};
 use tokio::runtime::Handle;
 
-use super::{ClientTls, Source, SourceKind, Span};
+use super::{ClientTls, Source, SourceKind, Span, secret};
 
 /// What records are encoded in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -225,10 +225,9 @@ impl RegistrySection {
         let read = |key: &str, path: &Path| std::fs::read(path).map_err(|e| format!("tls.{key}: {}: {e}", path.display()));
         let tls = self.tls.clone().unwrap_or_default();
         let ca = tls.ca.as_deref().map(|path| read("ca", path)).transpose()?;
-        let identity = match (&tls.certificate, &tls.key) {
-            (None, None) => None,
-            (Some(certificate), Some(key)) => Some([read("key", key)?, read("certificate", certificate)?].join(&b'\n')),
-            _ => return Err("tls: give certificate and key, or neither".into()),
+        let identity = match tls.own().map_err(|e| format!("tls: {e}"))? {
+            None => None,
+            Some((certificate, key)) => Some([read("key", key)?, read("certificate", certificate)?].join(&b'\n')),
         };
         if self.timeout.0 < 1 {
             return Err("timeout: must be at least 1ms".into());
@@ -236,14 +235,6 @@ impl RegistrySection {
         let urls = self.url.split(',').map(|url| url.trim().to_string()).filter(|url| !url.is_empty()).collect();
         Ok(RegistryOptions { urls, timeout: self.timeout.duration(), login: self.login()?, ca, identity })
     }
-}
-
-fn secret(key: &str, given: &str, file: Option<&Path>) -> Result<Option<String>, String> {
-    let secret = match file {
-        Some(path) => std::fs::read_to_string(path).map_err(|e| format!("{key}_file: {}: {e}", path.display()))?.trim().to_string(),
-        None => given.to_string(),
-    };
-    Ok(Some(secret).filter(|s| !s.is_empty()))
 }
 
 impl Fields {

@@ -259,13 +259,12 @@ fn client_tls(tls: &ClientTls) -> Result<Arc<rustls::ClientConfig>> {
         roots.add(certificate?)?;
     }
     let config = rustls::ClientConfig::builder().with_root_certificates(roots);
-    let config = match (&tls.certificate, &tls.key) {
-        (Some(certificate), Some(key)) => {
+    let config = match tls.own().map_err(|e| anyhow!(e))? {
+        Some((certificate, key)) => {
             let chain = CertificateDer::pem_file_iter(certificate)?.collect::<Result<Vec<_>, _>>()?;
             config.with_client_auth_cert(chain, PrivateKeyDer::from_pem_file(key)?)?
         }
-        (None, None) => config.with_no_client_auth(),
-        _ => bail!("give certificate and key, or neither"),
+        None => config.with_no_client_auth(),
     };
     Ok(Arc::new(config))
 }

@@ -192,17 +192,17 @@ impl Service {
     /// Starts what has to be done now and then.
     fn housekeeping(self: &Arc<Self>) {
         let (log, clock) = (self.log.clone(), Arc::clone(&self.clock));
-        let every = |period, what, work: Chore| every(period, what, Arc::clone(&self.stopped), work);
-        every(Duration::from_secs(10), "retention", Box::new(move || log.enforce_retention(clock()).map_err(|e| e.to_string())));
+        let chore = |period, what, work: Chore| every(period, what, Arc::clone(&self.stopped), work);
+        chore(Duration::from_secs(10), "retention", Box::new(move || log.enforce_retention(clock()).map_err(|e| e.to_string())));
         let store = self.store.clone();
-        every(Duration::from_secs(1), "sync", Box::new(move || store.sync().map_err(|e| e.to_string())));
+        chore(Duration::from_secs(1), "sync", Box::new(move || store.sync().map_err(|e| e.to_string())));
         let profiles = self.profiles.clone();
         let mut after: Option<String> = None;
         let expire = move || {
             after = profiles.expire(after.as_deref(), 20_000).map_err(|e| e.to_string())?;
             Ok(())
         };
-        every(Duration::from_secs(1), "expiry", Box::new(expire));
+        chore(Duration::from_secs(1), "expiry", Box::new(expire));
         tokio::spawn(samples::take(Arc::downgrade(self)));
         if self.config.source.kind.is_kafka() {
             tokio::spawn(members::announce(Arc::downgrade(self)));

@@ -271,6 +271,42 @@ fn whole_folders_patterns_and_buckets_are_the_flat_file() {
     assert!(nothing.as_ref().is_some_and(|e| e.contains("there are no files of events here")), "{nothing:?}");
 }
 
+/// What builds with `--features cohort/gcp,cohort/azure` read, too.
+#[cfg(any(feature = "gcp", feature = "azure"))]
+#[test]
+fn buckets_of_other_clouds_are_the_flat_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (folder, all) = (folder.path(), events(78, 4, 800));
+    partition(&all, &folder.join("events"), 78);
+    let segments = write(folder, "segments.sql", SEGMENTS);
+    let file = write(folder, "flat.jsonl", &lines(&all));
+    let common = ["--segments", path(&segments), "--emit", "final"];
+    let expected = run(&folder.join("flat"), path(&file), &common);
+    let s3 = S3::start();
+    s3.put_all(&folder.join("events"), "prefix/events");
+    let mut clouds: BTreeMap<&str, Vec<(&str, String)>> = BTreeMap::new();
+    #[cfg(feature = "gcp")]
+    clouds.insert("gs", s3.environment_of_google().into());
+    #[cfg(feature = "azure")]
+    clouds.insert("az", s3.environment_of_azure().into());
+    for (scheme, environment) in clouds {
+        for input in ["prefix/events/", "*/events/date=2026-1?-*/**/part-*"].map(|path| format!("{scheme}://bucket/{path}")) {
+            // What does not answer is asked again.
+            s3.be_busy(2);
+            let to = folder.join(scheme);
+            let found = outcome(&to, command(&to, &input, &common).envs(environment.clone())).unwrap_or_else(|e| panic!("{input}: {e}"));
+            assert_eq!((found.results, found.members), (expected.results.clone(), expected.members.clone()), "{input}");
+        }
+    }
+    #[cfg(feature = "azure")]
+    {
+        let other = s3.environment_of_azure().into_iter().chain([("AZURE_STORAGE_ACCOUNT_NAME", "other".to_string())]);
+        let to = folder.join("refused");
+        let refused = outcome(&to, command(&to, "az://bucket/prefix/events/", &common).envs(other)).err();
+        assert!(refused.as_ref().is_some_and(|e| e.starts_with("Some(1)") && e.contains("az://bucket/prefix/events/")), "{refused:?}");
+    }
+}
+
 #[test]
 fn objects_row_groups_and_columns_that_are_not_needed_are_not_read() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -213,6 +213,34 @@ async fn a_registry_that_is_away_holds_records_back_and_loses_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_partition_whose_schema_is_away_does_not_hold_up_the_others() {
+    let Some(brokers) = broker() else { return };
+    let _alone = BROKER.lock().await;
+    let registry = registry().await;
+    let mut fleet = fleet(&brokers, &registry, &["engine.workers=1"]).await;
+    let member = fleet.member(1);
+    assert_eq!(member.sql(SEGMENTS).await.status, 200);
+    registry.set_mode(Mode::Silent);
+    send(&mut fleet, 0, Some("a"), &first("a", 120.0));
+    member.until("it waits", Duration::from_secs(20), async || metrics(&member).await.contains("cohort_worker_waits_for_schema{worker=\"0\"} 1")).await;
+    let others: Vec<String> = (0..24).map(|i| format!("u{i}")).collect();
+    for user in &others {
+        let order = json!({"user": user, "type": "purchase", "ts": START / 1_000, "price": 200});
+        send(&mut fleet, 2, Some(user), order.to_string().as_bytes());
+    }
+    // One worker has all four partitions; of those three go on, however long the registry takes.
+    let users: Vec<&str> = others.iter().map(String::as_str).collect();
+    let read = async || held_by(&member, &users).await.len();
+    member.until("the others are read", Duration::from_secs(20), async || read().await > users.len() / 2).await;
+    assert!(member.segments_of("a").await.is_empty() && read().await < users.len(), "what is in the partition with a waits with it");
+    registry.set_mode(Mode::Well);
+    let expected: Vec<(&str, &[&str])> = users.iter().chain(&["a"]).map(|user| (*user, &["big"][..])).collect();
+    let all: Vec<&str> = expected.iter().map(|(user, _)| *user).collect();
+    until_equal("the registry answers", &members(&expected), async || held_by(&member, &all).await).await;
+    assert_eq!(member.get("/events/dead-letters").await.body, json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn records_of_avro_are_written_anew_by_user() {
     let Some(brokers) = broker() else { return };
     let _alone = BROKER.lock().await;

@@ -105,20 +105,25 @@ pub(crate) struct Fleet {
 
 pub(crate) const REKEY: &str = "source.kafka.rekey=true";
 
+/// How a client of some topics finds them.
+pub(crate) fn options(brokers: &str, group: &str, topics: &[String]) -> KafkaOptions {
+    KafkaOptions {
+        brokers: brokers.into(),
+        properties: BTreeMap::new(),
+        group_id: group.into(),
+        topics: topics.to_vec(),
+        start: Start::Latest,
+        rekey: false,
+        fetch_ahead: 0,
+        formats: Default::default(),
+    }
+}
+
 impl Fleet {
     pub(crate) async fn new(brokers: &str, settings: &[&str]) -> Fleet {
         let name = format!("t{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let topics: Vec<String> = ["orders", "activity", "installs"].map(|t| format!("{name}-{t}")).to_vec();
-        let options = KafkaOptions {
-            brokers: brokers.into(),
-            properties: BTreeMap::new(),
-            group_id: name.clone(),
-            topics: topics.clone(),
-            start: Start::Latest,
-            rekey: false,
-            fetch_ahead: 0,
-            formats: Default::default(),
-        };
+        let options = options(brokers, &name, &topics);
         let rekeyed = settings.contains(&REKEY);
         for (topic, partitions) in topics.iter().zip(if rekeyed { [3, 1, PARTITIONS] } else { [PARTITIONS; 3] }) {
             admin::create(&options, std::slice::from_ref(topic), partitions, &[]).await.expect("topics");
@@ -650,16 +655,7 @@ async fn what_can_never_work_is_refused_at_the_start() {
     assert!(said.contains("nsup-period 0"), "{said}");
     // Topics that are not partitioned alike.
     let odd = format!("{}-odd", fleet.group);
-    let options = KafkaOptions {
-        brokers: brokers.clone(),
-        properties: BTreeMap::new(),
-        group_id: fleet.group.clone(),
-        topics: vec![odd.clone()],
-        start: Start::Latest,
-        rekey: false,
-        fetch_ahead: 0,
-        formats: Default::default(),
-    };
+    let options = options(&brokers, &fleet.group, std::slice::from_ref(&odd));
     admin::create(&options, std::slice::from_ref(&odd), PARTITIONS + 1, &[]).await.expect("a topic");
     fleet.topics.push(odd.clone());
     let said = refused(&fleet, &["sink.kind=none"]);
@@ -811,16 +807,7 @@ async fn new_partitions_are_found() {
     let more: Vec<NewPartitions<'_>> = fleet.topics.iter().map(|t| NewPartitions::new(t, PARTITIONS as usize + 2)).collect();
     let made = admin.create_partitions(&more, &AdminOptions::new()).await.expect("more partitions");
     assert!(made.iter().all(Result::is_ok), "{made:?}");
-    let options = KafkaOptions {
-        brokers: brokers.clone(),
-        properties: BTreeMap::new(),
-        group_id: fleet.group.clone(),
-        topics: fleet.topics.clone(),
-        start: Start::Latest,
-        rekey: false,
-        fetch_ahead: 0,
-        formats: Default::default(),
-    };
+    let options = options(&brokers, &fleet.group, &fleet.topics);
     // One that knows the new partitions.
     fleet.producer = KafkaProducer::new(&options).expect("a producer");
     let users: Vec<String> = (0..40).map(|u| format!("n{u}")).collect();

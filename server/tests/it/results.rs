@@ -1,16 +1,16 @@
 //! Events that are evaluated elsewhere: a service reads their results from Kafka, and its store, API and catalog are as if it had
 //! evaluated them itself. What the store holds is compared with `cohort replay`, whose results are what it reads.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use cohort_connectors::kafka::admin;
 use cohort_connectors::kafka::producer::Outgoing;
-use cohort_connectors::kafka::{KafkaOptions, Start, admin};
 use serde_json::{Value, json};
 
-use crate::kafka::{BROKER, Fleet, Members, PARTITIONS, SEGMENTS, Story, broker, double, hosts, random, stored, story, text, until_equal};
+use crate::kafka::{BROKER, Fleet, Members, PARTITIONS, SEGMENTS, Story, broker, double, hosts, options, random, stored, story, text, until_equal};
 use crate::live::Live;
 
 /// Segments for Flink: not those that match users over windows of different kinds, which can't be exported; nor sessions, of which the last
@@ -22,16 +22,7 @@ fn exported() -> String {
 /// A topic for results, beside those of a fleet.
 async fn results_topic(brokers: &str, fleet: &Fleet) -> String {
     let topic = format!("{}-results", fleet.group);
-    let options = KafkaOptions {
-        brokers: brokers.into(),
-        properties: BTreeMap::new(),
-        group_id: fleet.group.clone(),
-        topics: vec![topic.clone()],
-        start: Start::Earliest,
-        rekey: false,
-        fetch_ahead: 0,
-        formats: Default::default(),
-    };
+    let options = options(brokers, &fleet.group, std::slice::from_ref(&topic));
     admin::create(&options, std::slice::from_ref(&topic), PARTITIONS, &[]).await.expect("a topic");
     topic
 }

@@ -1,5 +1,5 @@
 //! An object store that speaks as much of S3's protocol as reading needs: objects by ranges, and lists in pages. It fails
-//! on demand.
+//! on demand. Google's clients speak the same to it, and Azure's get their lists in another shape.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 
 /// Keys of a page of a list.
 const PAGE: usize = 3;
+const MODIFIED: &str = "Mon, 02 Nov 2026 00:00:00 GMT";
 
 #[derive(Default)]
 struct Store {
@@ -73,6 +74,24 @@ impl S3 {
         self.store.requests.load(Ordering::SeqCst)
     }
 
+    /// What a client of Google Cloud Storage finds the store by.
+    #[cfg(feature = "gcp")]
+    pub fn environment_of_google(&self) -> [(&'static str, String); 2] {
+        let key = serde_json::json!({"gcs_base_url": self.endpoint, "disable_oauth": true, "client_email": "", "private_key": "", "private_key_id": ""});
+        [("GOOGLE_SERVICE_ACCOUNT_KEY", key.to_string()), ("GOOGLE_ALLOW_HTTP", "true".into())]
+    }
+
+    /// What a client of Azure finds the store by.
+    #[cfg(feature = "azure")]
+    pub fn environment_of_azure(&self) -> [(&'static str, String); 4] {
+        [
+            ("AZURE_STORAGE_ENDPOINT", self.endpoint.clone()),
+            ("AZURE_ALLOW_HTTP", "true".into()),
+            ("AZURE_STORAGE_ACCOUNT_NAME", "key".into()),
+            ("AZURE_STORAGE_ACCOUNT_KEY", "c2VjcmV0".into()),
+        ]
+    }
+
     /// What a client finds the store by.
     pub fn environment(&self) -> [(&'static str, String); 5] {
         [
@@ -88,7 +107,11 @@ impl S3 {
 impl Store {
     fn refuses(&self, headers: &HeaderMap) -> Option<Response> {
         self.requests.fetch_add(1, Ordering::SeqCst);
-        if !headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).is_some_and(|v| v.contains("Credential=key/") && v.contains("/s3/aws4_request")) {
+        let login = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let is_amazon = login.contains("Credential=key/") && login.contains("/s3/aws4_request");
+        // Without OAuth, Google's clients do not say who they are.
+        let is_known = is_amazon || login.starts_with("SharedKey key:") || (cfg!(feature = "gcp") && login.is_empty());
+        if !is_known {
             return Some((StatusCode::FORBIDDEN, "<Error><Code>AccessDenied</Code></Error>").into_response());
         }
         let busy = self.busy.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok();
@@ -104,19 +127,29 @@ async fn list(State(store): State<Arc<Store>>, Query(query): Query<HashMap<Strin
     if let Some(refused) = store.refuses(&headers) {
         return refused;
     }
-    let (prefix, after) = (query.get("prefix").cloned().unwrap_or_default(), query.get("continuation-token").cloned().unwrap_or_default());
+    let is_azure = query.get("comp").is_some_and(|comp| comp == "list");
+    let after = query.get(if is_azure { "marker" } else { "continuation-token" }).cloned().unwrap_or_default();
+    let prefix = query.get("prefix").cloned().unwrap_or_default();
     let objects = store.objects.lock().expect("no panic");
     let mut keys = objects.iter().filter(|(key, _)| key.starts_with(&prefix) && **key > after).peekable();
     let (mut contents, mut last) = (String::new(), String::new());
     for (key, bytes) in keys.by_ref().take(PAGE) {
-        let modified = "2026-11-02T00:00:00.000Z";
-        let _ = write!(
-            contents,
-            "<Contents><Key>{key}</Key><LastModified>{modified}</LastModified><ETag>{}</ETag><Size>{}</Size></Contents>",
-            tag(bytes).replace('"', "&quot;"),
-            bytes.len()
-        );
+        let (tag, size) = (tag(bytes).replace('"', "&quot;"), bytes.len());
+        let _ = if is_azure {
+            write!(
+                contents,
+                "<Blob><Name>{key}</Name><Properties><Last-Modified>{MODIFIED}</Last-Modified><Etag>{tag}</Etag><Content-Length>{size}</Content-Length><Content-Type>x/y</Content-Type></Properties></Blob>"
+            )
+        } else {
+            let modified = "2026-11-02T00:00:00.000Z";
+            write!(contents, "<Contents><Key>{key}</Key><LastModified>{modified}</LastModified><ETag>{tag}</ETag><Size>{size}</Size></Contents>")
+        };
         last.clone_from(key);
+    }
+    if is_azure {
+        let next = keys.peek().map_or_else(String::new, |_| last.clone());
+        let list = format!("<EnumerationResults><Blobs>{contents}</Blobs><NextMarker>{next}</NextMarker></EnumerationResults>");
+        return ([(header::CONTENT_TYPE, "application/xml")], list).into_response();
     }
     let next = match keys.peek() {
         Some(_) => format!("<IsTruncated>true</IsTruncated><NextContinuationToken>{last}</NextContinuationToken>"),
@@ -136,7 +169,7 @@ async fn object(State(store): State<Arc<Store>>, method: Method, Path(key): Path
     if text(header::IF_MATCH).is_some_and(|wanted| wanted != tag(&bytes)) {
         return (StatusCode::PRECONDITION_FAILED, "<Error><Code>PreconditionFailed</Code></Error>").into_response();
     }
-    let about = [(header::ETAG, tag(&bytes)), (header::LAST_MODIFIED, "Mon, 02 Nov 2026 00:00:00 GMT".into())];
+    let about = [(header::ETAG, tag(&bytes)), (header::LAST_MODIFIED, MODIFIED.into())];
     if method == Method::HEAD {
         return (about, [(header::CONTENT_LENGTH, bytes.len().to_string())]).into_response();
     }

@@ -221,3 +221,23 @@ fn a_topic_of_which_enough_is_at_hand_rests_and_goes_on() {
     let orders = reader.got.iter().filter(|p| p.0 == "orders").map(|p| p.2);
     assert!(orders.eq(0..170_000), "in the order of the log");
 }
+
+#[test]
+fn a_partition_that_is_passed_over_stays_where_it_is_and_the_others_are_read() {
+    let cluster = cluster(1, &["orders", "activity"], 3);
+    let brokers = cluster.bootstrap_servers();
+    let (mut feed, topics) = (Feed::new(&brokers), ["orders", "activity"]);
+    feed.put_many(&topics, 3, 50);
+    let (mut reader, mut saved) = (Reader::join(options(&brokers, &topics)), Positions::new());
+    reader.until("it has the partitions", &mut saved, |r| r.held.len() == 3);
+    assert!(reader.source.pass_over(&[1]));
+    reader.until("the others are read", &mut saved, |r| r.got.len() >= 200);
+    feed.put_many(&topics, 3, 5);
+    reader.until("and read on", &mut saved, |r| r.got.len() >= 220 && r.source.lag(1) == 110);
+    (0..20).for_each(|_| reader.step(&mut saved));
+    assert!(reader.got.len() == 220 && reader.got.iter().all(|(_, partition, _)| *partition != 1), "{:?}", reader.got);
+    assert!(reader.source.pass_over(&[]));
+    reader.read_all(&feed, &mut saved);
+    // It is a matter of the worker's, not of the group's.
+    assert_eq!((reader.revoked, reader.errors.len()), (0, 0), "{:?}", reader.errors);
+}

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Result, anyhow};
 use cohort_connectors::aerospike::record::{Change, size};
 use cohort_connectors::checkpoint::ObjectCheckpoints;
-use cohort_engine::checkpoint::CheckpointStore;
+use cohort_engine::checkpoint::{Checkpoint, CheckpointStore};
 use cohort_engine::decode::json::{JsonDecoder, split_lines};
 use cohort_engine::decode::{EventBatch, Rejected, Topics};
 use cohort_engine::events::projection;
@@ -238,6 +238,16 @@ pub struct Shared {
     pub empty: Empty,
 }
 
+/// A checkpoint that was published, and what that took.
+struct Saved {
+    checkpoint: Checkpoint,
+    bytes: u64,
+    /// Nanoseconds to gather it.
+    save: u64,
+    /// Nanoseconds to encode and publish it.
+    publish: u64,
+}
+
 /// There is one program only.
 struct NoOthers;
 
@@ -257,19 +267,25 @@ impl Shared {
         let number = self.partitions;
         let mut empty = Empty { save: u64::MAX, publish: u64::MAX, restore: u64::MAX, ..Empty::default() };
         for _ in 0..5 {
-            let mut owned = self.open(number)?;
-            let times = [thread_cpu_nanos()];
-            let checkpoint = owned.running.checkpoint()?;
-            let times = [times[0], thread_cpu_nanos()];
-            empty.bytes = self.store.save(&checkpoint).map_err(|e| anyhow!(e))?;
-            let times = [times[0], times[1], thread_cpu_nanos()];
+            let saved = self.save(&mut self.open(number)?.running)?;
+            let started = thread_cpu_nanos();
             empty.state = self.open(number)?.running.state.size();
-            empty.save = empty.save.min(times[1] - times[0]);
-            empty.publish = empty.publish.min(times[2] - times[1]);
-            empty.restore = empty.restore.min(thread_cpu_nanos() - times[2]);
+            empty.restore = empty.restore.min(thread_cpu_nanos() - started);
+            empty.bytes = saved.bytes;
+            empty.save = empty.save.min(saved.save);
+            empty.publish = empty.publish.min(saved.publish);
         }
         self.empty = empty;
         Ok(())
+    }
+
+    /// Saves a partition.
+    fn save(&self, running: &mut Running) -> Result<Saved> {
+        let started = thread_cpu_nanos();
+        let checkpoint = running.checkpoint()?;
+        let gathered = thread_cpu_nanos();
+        let bytes = self.store.save(&checkpoint).map_err(|e| anyhow!(e))?;
+        Ok(Saved { save: gathered - started, publish: thread_cpu_nanos() - gathered, bytes, checkpoint })
     }
 
     fn note_size(&self, partition: u32, bytes: u64) {
@@ -422,11 +438,7 @@ impl Member {
     /// When a checkpoint cannot be written.
     pub fn save(&mut self, shared: &Shared) -> Result<()> {
         for owned in &mut self.owned {
-            let started = thread_cpu_nanos();
-            let checkpoint = owned.running.checkpoint()?;
-            let gathered = thread_cpu_nanos();
-            let bytes = shared.store.save(&checkpoint).map_err(|e| anyhow!(e))?;
-            let (save, publish, empty) = (gathered - started, thread_cpu_nanos() - gathered, shared.empty);
+            let (Saved { checkpoint, bytes, save, publish }, empty) = (shared.save(&mut owned.running)?, shared.empty);
             self.account.save += save.saturating_sub(empty.save);
             self.account.fixed += save.min(empty.save);
             self.account.publish += publish.saturating_sub(empty.publish);

@@ -1,6 +1,7 @@
 // What a plan says of its nodes, without drawing it.
 import type { PlanGraphData, PlanGraphNode } from '../../api';
 import { speed, type MeasuredPlan } from '../../components';
+import { plain } from '../../lib/expression';
 
 export interface Links {
   node: ReadonlyMap<string, PlanGraphNode>;
@@ -74,8 +75,6 @@ function splitList(list: string): string[] {
   }
   return parts.map((p) => p.trim()).filter((p) => p !== '' && p !== 'none');
 }
-
-const plain = (expression: string) => expression.replace(/Utf8\("([^"]*)"\)/g, "'$1'");
 
 /** The details of a node, taken apart. */
 export function factsOf({ details }: PlanGraphNode): Facts {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { barOf, distanceOf, emptyTerms, inWords, needed, plain, ranked, roleOf, termsOf, type Term } from './conditions';
+import { barOf, distanceOf, emptyTerms, inWords, needed, ranked, roleOf, termsOf, type Term } from './conditions';
 
 const window = (aggregates: Record<string, unknown>, more: { operator?: string; threshold?: number; qualifies?: boolean } = {}) => ({
   aggregates: Object.entries(aggregates).map(([aggregate, value]) => ({ aggregate, value: value as never })),
@@ -7,14 +7,6 @@ const window = (aggregates: Record<string, unknown>, more: { operator?: string; 
   ...more,
 });
 const term = (change: Partial<Term>): Term => ({ aggregate: 'sum(value)', operator: '>', threshold: 500, value: 250, met: false, ...change });
-
-describe('plain', () => {
-  it('reads as SQL does', () => {
-    expect(plain('count(1) FILTER (WHERE event_type = Utf8("view")) >= 5')).toBe("count(*) FILTER (WHERE event_type = 'view') >= 5");
-    expect(plain('coalesce(sum(value), Float64(0)) > 5')).toBe('coalesce(sum(value), 0) > 5');
-    expect(plain('high_spenders AND frequent_viewers IS NOT TRUE')).toBe('high_spenders AND NOT frequent_viewers');
-  });
-});
 
 describe('termsOf', () => {
   it('takes the threshold that the service tells', () => {

@@ -1,5 +1,6 @@
 // What a window is compared with, for people: conditions as terms with a value, a threshold and how far off it is.
 import type { WhyWindow } from '../../api';
+import { plain } from '../../lib/expression';
 import { formatNumber } from '../../lib/format';
 
 export type Operator = '>' | '>=' | '<' | '<=' | '=' | '!=';
@@ -18,15 +19,6 @@ export interface Terms {
   /** Whether all must be met, or one will do. */
   all: boolean;
   terms: Term[];
-}
-
-/** An expression of the engine as one would write it in SQL. */
-export function plain(expression: string): string {
-  return expression
-    .replace(/\b(?:Utf8|Utf8View)\("((?:[^"\\]|\\.)*)"\)/g, "'$1'")
-    .replace(/\b(?:U?Int(?:8|16|32|64)|Float(?:32|64)|Boolean)\(([^()]*)\)/g, '$1')
-    .replace(/\bcount\(1\)/g, 'count(*)')
-    .replace(/("[^"]+"|[\w./-]+) IS NOT TRUE\b/g, 'NOT $1');
 }
 
 /** The same for the texts of conditions and of aggregates, which quote differently. */

@@ -1,7 +1,7 @@
 // How a derived segment combines others, as one would write it.
 import type { Segment } from '../../api';
+import { plain } from '../../lib/expression';
 import { expressionOf as fold, quoted } from '../segments/words';
-import { plain } from './conditions';
 
 const ID = /\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b/gi;
 
