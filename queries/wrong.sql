@@ -17,7 +17,7 @@ CREATE SEGMENT l AS SELECT user_id, event_type FROM TUMBLE(events, event_time, I
 CREATE SEGMENT m AS SELECT a.user_id FROM good a JOIN good2 b ON a.value = b.value;
 CREATE SEGMENT n WITH (retian = '1 hour') AS SELECT user_id FROM good;
 CREATE SEGMENT o AS SELECT user_id FROM good EMIT SOMETIMES;
-CREATE SEGMENT p AS SELECT user_id FROM TUMBLE(events, event_time, INTERVAL '5 minutes') WHERE event_type > 5 + 'abc' GROUP BY user_id, window_start, window_end
+CREATE SEGMENT p AS SELECT user_id FROM TUMBLE(events, event_time, INTERVAL '5 minutes') WHERE event_type > 5 + 'abc' GROUP BY user_id, window_start, window_end;
 
 CREATE SEGMENT wrong_by_alias AS
 SELECT user_id, count(*) AS value FROM TUMBLE(events, event_time, INTERVAL '5 minutes')

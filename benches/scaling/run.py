@@ -34,7 +34,7 @@ PARTITIONS, TICKS = 8, 128
 
 ASSUMED = {
     "busy": (0.5, "how busy a worker is allowed to be; the other half is for catching up"),
-    "stop": (1.0, "the longest that a worker may stop to gather its state for a checkpoint, s"),
+    "stop": (1.0, "the longest that a worker may stop to gather the state of one of its partitions for a checkpoint, s"),
     "read_nanos": (440.0, "CPU ns of the Kafka client an event (`cohort bench --scenario kafka`: reading only)"),
     "client_nanos": (20_000.0, "CPU ns of the Aerospike client a record; not measured against a real server yet (`cohort bench --scenario aerospike`)"),
     "room": (1.5, "memory of a process over that of its state, as tables double when they grow"),
@@ -140,7 +140,7 @@ def size(rate, unit):
     # A partition's own part is next to nothing for a worker, but is written, too.
     worker_cores = (rate * unit["evaluateNanos"] + of_users * unit["saveNanos"]) / 1e9
     gather = USERS * unit["checkpointBytes"] * unit["saveNanos"] / 1e9
-    for_events, for_saving = math.ceil(worker_cores / A["busy"]), math.ceil(gather / A["stop"])
+    for_events, for_saving = math.ceil(worker_cores / A["busy"]), math.ceil(gather / A["stop"] / A["partitions"])
     workers = max(for_events, for_saving)
     writes = rate * unit["results"] * unit["records"]
     outbox = writes * unit["recordNanos"] / 1e9
@@ -173,7 +173,7 @@ def size(rate, unit):
         "checkpoint": checkpoint * 60,
         "checkpoint/s": checkpoint,
         "changed/s": of_users * unit["changed"],
-        "stop": gather / workers,
+        "stop": gather / partitions,
         "catch up": 70 * busy / (1 - busy) if busy < 1 else None,
         "restore": USERS * unit["checkpointBytes"] / workers * unit["restoreNanos"] / 1e9,
         "kafka": log,
@@ -191,7 +191,7 @@ SIZES = [
     ("partitions", "partitions of each topic"),
     ("workers", "workers (members of the group)"),
     ("for events", "… that events take"),
-    ("for saving", "… that take their state in the time it may stop"),
+    ("for saving", "… that take a partition's state in the time it may stop"),
     ("processes", "processes"),
     ("cores", "cores, all"),
     ("of workers", "… that workers use"),
@@ -206,7 +206,7 @@ SIZES = [
     ("checkpoint", "a checkpoint of all, bytes"),
     ("checkpoint/s", "checkpoints, bytes/s"),
     ("changed/s", "… if they were incremental"),
-    ("stop", "a worker stops to save for, s"),
+    ("stop", "a worker stops to save one partition for, s"),
     ("restore", "a lost worker's state takes to restore, s"),
     ("catch up", "caught up after a loss, at worst, s"),
     ("kafka", "Kafka, bytes/s"),

@@ -78,7 +78,9 @@ fn planner_finding(error: &DataFusionError, catalog: &Catalog<'_>) -> Finding {
         return Finding { message, hint, ..finding };
     }
     if let Some(hint) = slip(&text) {
-        finding = Finding { message: text.lines().next().unwrap_or_default().trim_start_matches("Internal error: ").to_string(), ..finding }.hint(hint);
+        // What follows is which types there would have been.
+        let message = text.trim_start_matches("Internal error: ").split(", errors: ").next().unwrap_or_default().to_string();
+        finding = Finding { message, ..finding }.hint(hint);
     } else if let Some(help) = diagnostic.and_then(|d| d.helps.first()).map(|h| h.message.clone()) {
         finding = finding.hint(help);
     } else if let Some(name) = text.strip_prefix("unknown segment or stream ") {
@@ -92,7 +94,7 @@ fn planner_finding(error: &DataFusionError, catalog: &Catalog<'_>) -> Finding {
 
 /// What to write instead, where the planner's words do not lead there.
 fn slip(text: &str) -> Option<&'static str> {
-    if text.contains("must appear in the GROUP BY clause") {
+    if text.contains("value\" must appear in the GROUP BY clause") {
         return Some(
             "in HAVING and in the select list write the aggregate itself, as in HAVING count(*) > 2: value is a column of the events, whatever the aggregate is called",
         );

@@ -352,6 +352,9 @@ impl Worker<'_> {
     }
 }
 
+/// The most results that are encoded at a time.
+const PART: usize = 8_192;
+
 /// Where results go.
 struct Outlet<'a> {
     options: &'a ReplayOptions,
@@ -372,9 +375,12 @@ impl Outlet<'_> {
         for row in rows.iter() {
             counts.results[row.segment as usize] += 1;
         }
-        if let Some(encoded) = encode(self.format, self.names, partition.users(), rows)? {
-            // The writer is gone when writing failed, which it then says.
-            let _ = self.written.send(Written::Results(encoded));
+        // A window that closes may have half a million: encoded in parts, in memory that is used again.
+        for some in rows.chunks(PART) {
+            if let Some(encoded) = encode(self.format, self.names, partition.users(), some)? {
+                // The writer is gone when writing failed, which it then says.
+                let _ = self.written.send(Written::Results(encoded));
+            }
         }
         rows.clear();
         Ok(())

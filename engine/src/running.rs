@@ -132,6 +132,8 @@ pub struct Running {
     pub lease: Lease,
     /// Up to where the source knows that checkpoints reach.
     pub(crate) covered: Positions,
+    /// When its state was last gathered for a checkpoint, or when it came.
+    pub(crate) saved: Instant,
     pub(crate) decoder: Decoder,
     /// Where results are read, what is remembered of them.
     pub(crate) relay: Relay,
@@ -175,6 +177,7 @@ impl Running {
             positions: Positions::new(),
             lease: Lease::new(),
             covered: Positions::new(),
+            saved: Instant::now(),
             last_record: now,
             evaluated_at: now,
             noted: VecDeque::new(),

@@ -191,7 +191,7 @@ impl Worker {
     }
 
     fn work(&mut self) -> Result<(), WorkerError> {
-        let (mut saved, mut told) = (Instant::now(), Instant::now());
+        let mut told = Instant::now();
         self.say(None);
         loop {
             let started = Instant::now();
@@ -209,10 +209,7 @@ impl Worker {
             }
             let full = self.micro_batch()?;
             let closed_idle = self.pass_time()?;
-            if saved.elapsed() >= self.settings.checkpoint_interval || (closed_idle && saved.elapsed() >= Duration::from_secs(1)) {
-                self.checkpoint(None)?;
-                saved = Instant::now();
-            }
+            self.checkpoint_some(closed_idle)?;
             if told.elapsed() >= STATUS_INTERVAL {
                 self.now_and_then()?;
                 told = Instant::now();
@@ -536,18 +533,36 @@ impl Worker {
         !self.waiting.has(partition.number) && now.saturating_sub(partition.last_record) >= self.settings.idle_timeout && self.source.lag(partition.number) == 0
     }
 
-    pub(crate) fn checkpoint(&mut self, done: Option<SyncSender<()>>) -> Result<(), WorkerError> {
-        for i in 0..self.partitions.len() {
-            let running = &mut self.partitions[i];
-            // Until what was noted is repeated, the checkpoint before is the one to start from.
-            if running.noted.is_empty() {
-                let started = Instant::now();
-                let (checkpoint, lease) = (Box::new(running.checkpoint()?), running.lease.clone());
-                tracing::debug!(partition = checkpoint.partition, took = ?started.elapsed(), "state gathered for a checkpoint");
-                self.send(Outgoing::Checkpoint(checkpoint, lease))?;
-            }
+    /// Saves the partition whose turn it is, if any: one between two batches, and not all at once, as events wait meanwhile. All of
+    /// them when windows closed while nothing came.
+    fn checkpoint_some(&mut self, closed_idle: bool) -> Result<(), WorkerError> {
+        let Some((newest, oldest)) = self.partitions.iter().map(|p| p.saved).max().zip(self.partitions.iter().map(|p| p.saved).min()) else { return Ok(()) };
+        let interval = self.settings.checkpoint_interval;
+        if closed_idle && newest.elapsed() >= Duration::from_secs(1) {
+            return self.checkpoint(None);
         }
+        if oldest.elapsed() < interval || newest.elapsed() < interval / (2 * self.partitions.len() as u32) {
+            return Ok(());
+        }
+        let due = self.partitions.iter().position(|p| p.saved == oldest);
+        due.map_or(Ok(()), |i| self.checkpoint_of(i))
+    }
+
+    pub(crate) fn checkpoint(&mut self, done: Option<SyncSender<()>>) -> Result<(), WorkerError> {
+        (0..self.partitions.len()).try_for_each(|i| self.checkpoint_of(i))?;
         done.map_or(Ok(()), |done| self.send(Outgoing::Done(done)))
+    }
+
+    fn checkpoint_of(&mut self, i: usize) -> Result<(), WorkerError> {
+        let running = &mut self.partitions[i];
+        running.saved = Instant::now();
+        // Until what was noted is repeated, the checkpoint before is the one to start from.
+        if !running.noted.is_empty() {
+            return Ok(());
+        }
+        let (checkpoint, lease) = (Box::new(running.checkpoint()?), running.lease.clone());
+        tracing::debug!(partition = checkpoint.partition, took = ?running.saved.elapsed(), "state gathered for a checkpoint");
+        self.send(Outgoing::Checkpoint(checkpoint, lease))
     }
 
     /// Has the source take note of checkpoints that were published since.

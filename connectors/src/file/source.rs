@@ -21,6 +21,8 @@ use crate::object::{Object, Reading};
 
 /// What a Parquet file begins with.
 const PARQUET: &[u8] = b"PAR1";
+/// The most bytes that memory is kept ready for.
+const MOST_AHEAD: usize = 32 << 20;
 /// Bytes that are read at a time.
 const READ_BYTES: usize = 1 << 20;
 
@@ -176,7 +178,10 @@ impl FileSource {
     }
 
     fn cut(&mut self, end: usize) -> Chunk {
-        let rest = self.rest.split_off(end);
+        // The next chunk is about as large, so that it does not grow from nothing.
+        let mut rest = Vec::with_capacity(self.rest.capacity().min(MOST_AHEAD));
+        rest.extend_from_slice(&self.rest[end..]);
+        self.rest.truncate(end);
         let data = std::mem::replace(&mut self.rest, rest);
         let first_line = self.next_line;
         self.next_line += memchr::memchr_iter(b'\n', &data).count() as u64 + u64::from(!data.ends_with(b"\n"));

@@ -478,6 +478,9 @@ fn wrong_configurations_are_refused() {
         ("server.listen=0.0.0.0:0", "server.listen: 0.0.0.0:0 can be reached from elsewhere, which needs server.tokens"),
         ("source.partitions=0", "source.partitions: must be at least 1"),
         ("engine.batch_linger=soon", "engine.batch_linger on the command line: \"soon\" is not a length of time"),
+        ("engine.memory_limit=1", "engine.memory_limit: must be at least 1MiB"),
+        ("server.request_timeout=0s", "server.request_timeout: must be at least 100ms"),
+        ("source.retention=0s", "source.retention: must be at least 1s"),
         ("engine.memory_limit=much", "engine.memory_limit on the command line: \"much\" is not a size"),
         ("engine.wrokers=2", "unknown key \"wrokers\"; keys here are"),
         ("sink.kind=nowhere", "sink.kind on the command line: \"nowhere\" is not one of embedded"),
@@ -579,6 +582,22 @@ async fn bad_values_stop_nothing() {
     live.until("members", Duration::from_secs(2), async || live.segments_of("a").await == ["many"] && live.segments_of("b").await == ["many"]).await;
     assert!(live.segments_of("c").await.is_empty());
     assert_eq!(live.get("/readyz").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_watermark_ahead_of_the_clock_is_a_problem() {
+    let data = tempfile::tempdir().expect("a folder");
+    let live = Live::start(data.path(), &["source.partitions=1", "time.out_of_orderness=2s"]);
+    let about = "CREATE SEGMENT some AS SELECT user_id FROM TUMBLE(events, event_time, INTERVAL '5 minutes') GROUP BY user_id, window_start, window_end";
+    assert_eq!(live.sql(about).await.status, 200);
+    let event = |user: &str, at: i64| json!([{"userId": user, "eventType": "view", "timestamp": at}]);
+    live.post("/events", event("a", now())).await;
+    live.until("a member", Duration::from_secs(5), async || live.segments_of("a").await == ["some"]).await;
+    assert_eq!(live.get("/status").await.body["problems"], json!([]));
+    live.post("/events", event("b", now() + 1_800_000)).await;
+    let ahead = async || live.get("/status").await.body["problems"][0]["detail"].as_str().is_some_and(|text| text.contains("ahead of the clock"));
+    live.until("the problem", Duration::from_secs(5), ahead).await;
+    assert_eq!(live.get("/readyz").await.status, 200, "it is no reason to send requests elsewhere");
 }
 
 /// Segments of every window kind, over and over created, replaced and dropped.
