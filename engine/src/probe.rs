@@ -195,8 +195,8 @@ mod tests {
                         map.remove(&key);
                     }
                     (7, _) => {
-                        table.retain(|e| e.0 % 3 != 0);
-                        map.retain(|k: &u64, _| *k % 3 != 0);
+                        table.retain(|e| !e.0.is_multiple_of(3));
+                        map.retain(|k: &u64, _| !k.is_multiple_of(3));
                     }
                     (_, Some(place)) => {
                         table.at_mut(place).1 = value;
