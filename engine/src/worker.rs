@@ -536,9 +536,10 @@ impl Worker {
     /// Saves the partition whose turn it is, if any: one between two batches, and not all at once, as events wait meanwhile. All of
     /// them when windows closed while nothing came.
     fn checkpoint_some(&mut self, closed_idle: bool) -> Result<(), WorkerError> {
-        let Some((newest, oldest)) = self.partitions.iter().map(|p| p.saved).max().zip(self.partitions.iter().map(|p| p.saved).min()) else { return Ok(()) };
+        let saved = || self.partitions.iter().map(|p| p.saved);
+        let (Some(newest), Some(oldest)) = (saved().max(), saved().min()) else { return Ok(()) };
         let interval = self.settings.checkpoint_interval;
-        if closed_idle && newest.elapsed() >= Duration::from_secs(1) {
+        if closed_idle && oldest.elapsed() >= Duration::from_secs(1) {
             return self.checkpoint(None);
         }
         if oldest.elapsed() < interval || newest.elapsed() < interval / (2 * self.partitions.len() as u32) {
