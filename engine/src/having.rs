@@ -14,7 +14,7 @@ pub fn initial(slot: Slot) -> u64 {
 }
 
 /// The number that a view is for a group's slots; `None` is SQL's null.
-#[inline]
+#[inline(always)]
 pub fn view(view: View, slots: &[u64]) -> Option<f64> {
     let float = |i: u32| f64::from_bits(slots[i as usize]);
     match view {
@@ -132,6 +132,14 @@ impl<T: Copy> Ranked<T> {
         from + self.ranks[from..to].partition_point(|bound| *bound <= rank)
     }
 
+    /// Whether two ranks have the same cut.
+    #[inline]
+    fn is_same_cut(&self, a: i64, b: i64) -> bool {
+        let cut = self.cut(a);
+        let begins = cut.checked_sub(1).is_none_or(|last| self.ranks[last] <= b);
+        begins && self.ranks.get(cut).is_none_or(|next| b < *next)
+    }
+
     /// The items from a cut on, with their ranks.
     fn from(&self, cut: usize) -> impl Iterator<Item = (i64, T)> {
         self.ranks[cut..].iter().copied().zip(self.items[cut..].iter().copied())
@@ -144,7 +152,7 @@ impl<T: Copy> Ranked<T> {
 }
 
 /// Where a centre's values begin and where they have ended, as ranks; none if there are no such values.
-fn ends(t: &Threshold) -> impl Iterator<Item = i64> + use<> {
+fn ends(t: &Threshold) -> Option<[i64; 2]> {
     let (centre, equal) = (rank(t.value), Threshold { compare: Compare::Eq, ..*t });
     let is_in = |rank: i64| passes(&equal, Some(unrank(rank)));
     // From the centre on, values are near first and then no more: the first that is not is found by halving.
@@ -156,8 +164,7 @@ fn ends(t: &Threshold) -> impl Iterator<Item = i64> + use<> {
         }
         (near, far)
     };
-    let found = is_in(centre).then(|| [end(rank(f64::NEG_INFINITY).saturating_sub(1)).0, end(rank(f64::INFINITY).saturating_add(1)).1]);
-    found.into_iter().flatten()
+    is_in(centre).then(|| [end(rank(f64::NEG_INFINITY).saturating_sub(1)).0, end(rank(f64::INFINITY).saturating_add(1)).1])
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -191,13 +198,17 @@ impl Gathered {
     /// Where what a value qualifies for changes.
     fn cuts(&self) -> Ranked<bool> {
         let bounds = self.lower.iter().chain(&self.upper).map(|(rank, _)| *rank);
-        let centres = self.equal.iter().chain(&self.unequal).flat_map(|(_, centre)| ends(&centre.threshold));
+        let centres = self.equal.iter().chain(&self.unequal).filter_map(|(_, centre)| ends(&centre.threshold)).flatten();
         let mut cuts: Vec<i64> = bounds.chain(centres).collect();
         cuts.sort_unstable();
         cuts.dedup();
         let (least, greatest) = (self.lower.iter().map(|x| x.0).min(), self.upper.iter().map(|x| x.0).max());
-        let several = !self.equal.is_empty() || !self.unequal.is_empty();
-        let some = |cut: i64| several || least.is_some_and(|least| least <= cut) || greatest.is_some_and(|greatest| cut < greatest);
+        let (mut begun, mut ended): (Vec<i64>, Vec<i64>) = self.equal.iter().filter_map(|(_, centre)| ends(&centre.threshold)).map(<(i64, i64)>::from).unzip();
+        begun.sort_unstable();
+        ended.sort_unstable();
+        let equals = |cut: i64| begun.partition_point(|rank| *rank <= cut) > ended.partition_point(|rank| *rank <= cut);
+        let some =
+            |cut: i64| !self.unequal.is_empty() || equals(cut) || least.is_some_and(|least| least <= cut) || greatest.is_some_and(|greatest| cut < greatest);
         Ranked::new(cuts.into_iter().map(|cut| (cut, some(cut))).collect())
     }
 
@@ -277,7 +288,7 @@ impl ViewIndex {
     #[inline]
     pub fn crosses(&self, old: Option<f64>, new: Option<f64>) -> bool {
         match (old, new) {
-            (Some(a), Some(b)) => a.to_bits() != b.to_bits() && self.cuts.cut(rank(a)) != self.cuts.cut(rank(b)),
+            (Some(a), Some(b)) => a.to_bits() != b.to_bits() && !self.cuts.is_same_cut(rank(a), rank(b)),
             _ => self.some(old) || self.some(new),
         }
     }

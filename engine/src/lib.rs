@@ -4,6 +4,7 @@
 
 pub mod aggregate;
 pub mod background;
+mod calendar;
 pub mod checkpoint;
 pub mod decode;
 pub mod derived;
@@ -14,6 +15,8 @@ pub mod events;
 pub mod formats;
 pub mod handover;
 pub mod having;
+mod heads;
+mod ladder;
 pub mod membership;
 pub mod outbox;
 mod pages;

@@ -1,4 +1,4 @@
-//! Memory for rows, in pages that never move. Where state has outgrown its limit, pages go to files that the system
+//! Memory for records of state, in pages that never move. Where state has outgrown its limit, pages go to files that the system
 //! keeps in memory as far as there is room: rows that events touch stay there, the others are read when a window closes.
 //!
 //! A file has no name any more when its memory is used, so it goes with the last page in it, whatever becomes of the
@@ -11,6 +11,125 @@ use std::sync::Arc;
 
 use memmap2::MmapMut;
 
+/// How many records ahead a loop over records has them fetched from memory.
+pub const AHEAD: usize = 12;
+/// Records of a page, as a power of two: where there are many tables most have few records.
+const DENSE: u32 = 10;
+const SPARSE: u32 = 5;
+
+/// Records of some words each, by number.
+#[derive(Debug)]
+pub struct Records {
+    pages: Vec<Page>,
+    /// How many of the pages are in memory; the others are in files.
+    in_memory: usize,
+    /// Words of a record.
+    stride: usize,
+    /// Records of a page, as a power of two.
+    shift: u32,
+    used: usize,
+    free: Vec<u32>,
+}
+
+impl Records {
+    /// None yet; `dense` says that there will be many.
+    pub fn new(stride: usize, dense: bool) -> Self {
+        Records { pages: vec![], in_memory: 0, stride, shift: if dense { DENSE } else { SPARSE }, used: 0, free: vec![] }
+    }
+
+    #[inline]
+    fn place(&self, record: u32) -> (usize, usize) {
+        (record as usize >> self.shift, (record as usize & ((1 << self.shift) - 1)) * self.stride)
+    }
+
+    /// The words of a record.
+    #[inline]
+    pub fn at(&self, record: u32) -> &[u64] {
+        let (page, from) = self.place(record);
+        &self.pages[page].words()[from..][..self.stride]
+    }
+
+    /// The words of a record, to change.
+    #[inline]
+    pub fn at_mut(&mut self, record: u32) -> &mut [u64] {
+        let (page, from) = self.place(record);
+        &mut self.pages[page].words_mut()[from..][..self.stride]
+    }
+
+    /// Has the processor fetch a record that is soon to be read or written; one that there is not is no matter.
+    #[inline]
+    pub fn prefetch(&self, record: u32) {
+        let (page, from) = self.place(record);
+        if let Some([first, .., last]) = self.pages.get(page).and_then(|page| page.words().get(from..from + self.stride)) {
+            prefetch(first);
+            prefetch(last);
+        }
+    }
+
+    /// A record that is free, with whatever words.
+    pub fn take(&mut self) -> u32 {
+        if let Some(&later) = self.free.len().checked_sub(AHEAD).and_then(|at| self.free.get(at)) {
+            self.prefetch(later);
+        }
+        self.free.pop().unwrap_or_else(|| {
+            if self.used == self.pages.len() << self.shift {
+                self.pages.push(Page::new(self.stride << self.shift));
+                self.in_memory += 1;
+            }
+            self.used += 1;
+            self.used as u32 - 1
+        })
+    }
+
+    /// Frees a record.
+    pub fn free(&mut self, record: u32) {
+        self.free.push(record);
+    }
+
+    /// The numbers of all records, also of those that are free.
+    pub fn numbers(&self) -> impl Iterator<Item = u32> + use<> {
+        0..self.used as u32
+    }
+
+    /// Number of records that are not free.
+    pub fn len(&self) -> usize {
+        self.used - self.free.len()
+    }
+
+    /// Moves records to files in `folder`.
+    ///
+    /// # Errors
+    /// When a file cannot be made, or the disk is full.
+    pub fn spill(&mut self, folder: &Path) -> io::Result<()> {
+        let spilled = spill(&mut self.pages, folder);
+        self.in_memory = self.pages.iter().filter(|page| page.is_in_memory()).count();
+        spilled
+    }
+
+    /// Bytes in files.
+    pub fn spilled(&self) -> usize {
+        ((self.pages.len() - self.in_memory) * self.stride << self.shift) * 8
+    }
+
+    /// Bytes of memory in use.
+    pub fn size(&self) -> usize {
+        (self.in_memory * self.stride << self.shift) * 8 + self.free.capacity() * 4
+    }
+}
+
+/// Asks for a place of memory to be brought near; a hint without any other effect.
+#[inline]
+pub fn prefetch<T>(place: &T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch of a valid reference reads nothing that the program sees, and every x86-64 has it.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(place).cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = place;
+}
+
 /// Bytes of a file, about; each is one mapping of memory, of which a process may have 65,530.
 const EXTENT: usize = 16 << 20;
 
@@ -21,9 +140,17 @@ enum Owner {
     File { _extent: Arc<MmapMut> },
 }
 
+/// What the memory of a page is a multiple of: a line of the processor's cache, so that a record of eight words lies in one.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+#[expect(dead_code, reason = "its words are read through a page's pointer")]
+struct Line([u64; LINE]);
+
+const LINE: usize = 8;
+
 /// Some words, zero at first.
 #[derive(Debug)]
-pub struct Page {
+struct Page {
     words: NonNull<[u64]>,
     owner: Owner,
 }
@@ -35,26 +162,27 @@ unsafe impl Sync for Page {}
 
 impl Page {
     /// A page in memory.
-    pub fn new(words: usize) -> Self {
-        Page { words: NonNull::from(Box::leak(vec![0; words].into_boxed_slice())), owner: Owner::Memory }
+    fn new(words: usize) -> Self {
+        let lines = NonNull::from(Box::leak(vec![Line([0; LINE]); words.div_ceil(LINE)].into_boxed_slice()));
+        Page { words: NonNull::slice_from_raw_parts(lines.cast::<u64>(), words), owner: Owner::Memory }
     }
 
     /// Its words.
     #[inline]
-    pub fn words(&self) -> &[u64] {
+    fn words(&self) -> &[u64] {
         // SAFETY: the words live as long as the page, and are changed only through `words_mut`.
         unsafe { self.words.as_ref() }
     }
 
     /// Its words, to change.
     #[inline]
-    pub fn words_mut(&mut self) -> &mut [u64] {
+    fn words_mut(&mut self) -> &mut [u64] {
         // SAFETY: as in `words`; the page is borrowed for as long.
         unsafe { self.words.as_mut() }
     }
 
     /// Whether it takes memory that cannot be had back.
-    pub fn is_in_memory(&self) -> bool {
+    fn is_in_memory(&self) -> bool {
         matches!(self.owner, Owner::Memory)
     }
 }
@@ -62,8 +190,9 @@ impl Page {
 impl Drop for Page {
     fn drop(&mut self) {
         if self.is_in_memory() {
-            // SAFETY: these are the words of the box that `new` took apart, and nobody else's.
-            drop(unsafe { Box::from_raw(self.words.as_ptr()) });
+            let lines = NonNull::slice_from_raw_parts(self.words.cast::<Line>(), self.words.len().div_ceil(LINE));
+            // SAFETY: these are the lines of the box that `new` took apart, and nobody else's.
+            drop(unsafe { Box::from_raw(lines.as_ptr()) });
         }
     }
 }
@@ -72,7 +201,7 @@ impl Drop for Page {
 ///
 /// # Errors
 /// When a file cannot be made, or the disk is full. Pages moved before that stay moved, all others where they are.
-pub fn spill(pages: &mut [Page], folder: &Path) -> io::Result<()> {
+fn spill(pages: &mut [Page], folder: &Path) -> io::Result<()> {
     let mut in_memory: Vec<&mut Page> = pages.iter_mut().filter(|page| page.is_in_memory()).collect();
     let Some(words) = in_memory.first().map(|page| page.words().len()) else { return Ok(()) };
     let together = (EXTENT / (words * size_of::<u64>()).max(1)).max(1);

@@ -30,6 +30,7 @@ use crate::events;
 use crate::membership::{Member, Membership, NEVER};
 use crate::result::{ResultKind, ResultRow};
 use crate::users::Users;
+use crate::window::bank::Bank;
 use crate::window::pane::OpenGroups;
 use crate::window::{Arrivals, Changes, FamilyState, FamilyStats, Final, Queued};
 
@@ -96,7 +97,10 @@ pub struct Partition {
     /// For each of the program's matched columns.
     classes: Vec<Classes>,
     settings: Settings,
-    families: Vec<FamilyState>,
+    /// The state of all families.
+    banks: Vec<Bank>,
+    /// For each of the program's families, its bank and its position there.
+    homes: Vec<(usize, usize)>,
     users: Users,
     membership: Membership,
     newest: Option<i64>,
@@ -113,9 +117,9 @@ pub struct Partition {
     ids: Vec<u32>,
     /// For each event of the batch, up to when windows were closed when it came.
     horizons: Vec<i64>,
-    /// Families whose queue is not empty.
+    /// Banks whose queue is not empty.
     busy: Vec<u32>,
-    /// Families that took events since they were last compared; some of them several times.
+    /// Banks that took events since they were last compared; some of them several times.
     stirred: Vec<u32>,
     /// The least time at which a window of a family with overlapping windows may end, as far as its events are known.
     due: i64,
@@ -143,10 +147,10 @@ struct BatchContext {
 impl Partition {
     /// A partition without state.
     pub fn new(program: Arc<Program>, settings: Settings) -> Self {
-        let families: Vec<FamilyState> = (0..program.families.len()).map(|i| FamilyState::new(&program, i)).collect();
         let mut partition = Partition {
-            overlaps: families.iter().any(FamilyState::overlaps),
-            families,
+            overlaps: false,
+            banks: Bank::all(&program),
+            homes: vec![],
             users: Users::default(),
             membership: Membership::default(),
             newest: None,
@@ -178,13 +182,24 @@ impl Partition {
 
     /// Notes what events and results need to know of the program.
     fn note_program(&mut self) {
-        self.families.iter_mut().for_each(FamilyState::forget_actions);
-        let mut note = |a: &Action| self.families[a.family as usize].note_action(a);
-        self.routes = self.program.routers.iter().map(|router| Route::new(router, &mut note)).collect();
+        self.homes = vec![(0, 0); self.program.families.len()];
+        for (at, bank) in self.banks.iter_mut().enumerate() {
+            bank.forget_actions();
+            bank.members.iter().enumerate().for_each(|(rung, &family)| self.homes[family] = (at, rung));
+        }
+        let overlaps = self.families().any(FamilyState::overlaps);
+        self.overlaps = overlaps;
+        let bank_of = |family: u32| self.homes[family as usize].0 as u32;
+        let mut note = |bank: u32, actions: &[&Action]| self.banks[bank as usize].note_actions(actions);
+        self.routes = self.program.routers.iter().map(|router| Route::new(router, bank_of, &mut note)).collect();
         self.classes = self.program.matched.iter().map(|_| Classes::default()).collect();
         self.facts = self.program.segments.iter().map(Facts::of).collect();
         self.has_member_readers = self.facts.iter().any(|f| f.members_are_read);
         self.membership.hide(self.facts.iter().map(|f| f.hidden).collect());
+    }
+
+    fn families(&self) -> impl Iterator<Item = &FamilyState> {
+        self.banks.iter().flat_map(|bank| &bank.families)
     }
 
     /// The watermark: the largest event time less `out_of_orderness`, or the time that passed while the partition
@@ -210,7 +225,7 @@ impl Partition {
 
     /// What each family did so far.
     pub fn family_stats(&self) -> Vec<FamilyStats> {
-        self.families.iter().map(FamilyState::stats).collect()
+        self.homes.iter().map(|&(bank, rung)| self.banks[bank].families[rung].stats()).collect()
     }
 
     /// Nanoseconds spent interning users, evaluating conditions and routing events.
@@ -220,7 +235,7 @@ impl Partition {
 
     /// Number of (user, window or pane) groups.
     pub fn groups(&self) -> usize {
-        self.families.iter().map(FamilyState::groups).sum()
+        self.banks.iter().map(Bank::groups).sum()
     }
 
     /// Bytes of memory that state takes.
@@ -231,7 +246,7 @@ impl Partition {
             + self.tracked.len() * 96
             + self.routes.iter().map(Route::size).sum::<usize>()
             + self.classes.iter().map(Classes::size).sum::<usize>()
-            + self.families.iter().map(FamilyState::size).sum::<usize>()
+            + self.banks.iter().map(Bank::size).sum::<usize>()
     }
 
     /// Takes a batch. Results go to `out`, the indices of late events to `late`.
@@ -284,15 +299,14 @@ impl Partition {
         selected.map_err(EngineError::evaluate("a condition".to_string()))
     }
 
-    /// Queues event `i` at the families whose filters it passes.
+    /// Queues event `i` at the banks whose filters it passes.
     #[inline]
     fn queue(&mut self, context: &BatchContext, i: usize, time: i64) {
         for route in &self.routes {
             for step in route.steps(i) {
                 if step.mask.is_none_or(|m| context.masks[m as usize][i]) {
-                    let family = &mut self.families[step.family as usize];
-                    if family.enqueue(Queued { event: i as u32, action: step.action }) {
-                        self.busy.push(step.family);
+                    if self.banks[step.bank as usize].enqueue(Queued { event: i as u32, action: step.action }) {
+                        self.busy.push(step.bank);
                     }
                 }
             }
@@ -300,14 +314,14 @@ impl Partition {
         self.due = self.due.min(time.saturating_add(1));
     }
 
-    /// Has each family take the events that are queued at it; those that are too late for a window go to `late`.
+    /// Has each bank take the events that are queued at it; those that are too late for a window go to `late`.
     fn drain(&mut self, times: &[i64], late: &mut Late) -> Result<(), EngineError> {
         let arrivals = Arrivals { times, users: &self.ids, horizons: &self.horizons, arguments: &self.arguments };
-        for &family in &self.busy {
-            self.families[family as usize].take_queue(&arrivals, &mut late.events)?;
+        for &bank in &self.busy {
+            self.banks[bank as usize].take_queue(&arrivals, &mut late.events)?;
         }
         self.stirred.append(&mut self.busy);
-        if self.stirred.len() > 2 * self.families.len() {
+        if self.stirred.len() > 2 * self.banks.len() {
             self.stirred.sort_unstable();
             self.stirred.dedup();
         }
@@ -318,7 +332,7 @@ impl Partition {
     /// Notes when the next window ends of a family with overlapping windows.
     fn note_due(&mut self) {
         if self.overlaps {
-            self.due = self.families.iter().filter(|f| f.overlaps()).filter_map(FamilyState::next_close).min().unwrap_or(i64::MAX);
+            self.due = self.families().filter(|f| f.overlaps()).filter_map(FamilyState::next_close).min().unwrap_or(i64::MAX);
         }
     }
 
@@ -333,7 +347,7 @@ impl Partition {
         };
         events::arguments(&self.program, events, batch.as_ref(), &mut self.arguments).map_err(failed("an argument"))?;
         if self.overlaps && self.arguments.iter().any(|a| a.values.iter().any(|x| *x < 0.0)) {
-            self.families.iter_mut().for_each(FamilyState::may_fall);
+            self.banks.iter_mut().flat_map(|bank| &mut bank.families).for_each(FamilyState::may_fall);
         }
         let masks = match &batch {
             Some(batch) => events::masks(&self.program, batch).map_err(failed("a condition"))?,
@@ -349,14 +363,17 @@ impl Partition {
         self.stirred.sort_unstable();
         self.stirred.dedup();
         for index in self.stirred.drain(..) {
-            let (family, state) = (&program.families[index as usize], &mut self.families[index as usize]);
-            if let Some(batch) = &context.batch {
-                state.apply_general(|slot| {
-                    let general = &family.general[slot];
-                    general.arguments.iter().map(|e| evaluate(e, batch)).collect::<Result<Vec<_>, _>>().map_err(EngineError::evaluate(general.aggregate.name()))
-                })?;
+            let Bank { families, members, ladder, .. } = &mut self.banks[index as usize];
+            for (state, &family) in families.iter_mut().zip(&*members) {
+                if let Some(batch) = &context.batch {
+                    state.apply_general(|slot| {
+                        let general = &program.families[family].general[slot];
+                        let arguments = general.arguments.iter().map(|e| evaluate(e, batch)).collect::<Result<Vec<_>, _>>();
+                        arguments.map_err(EngineError::evaluate(general.aggregate.name()))
+                    })?;
+                }
+                state.changes(ladder, &self.users, &mut changes)?;
             }
-            state.changes(&self.users, &mut changes)?;
         }
         self.emit_changes(&mut changes, out)?;
         self.changes = changes;
@@ -398,8 +415,8 @@ impl Partition {
     /// When a file cannot be made, or the disk is full.
     pub fn spill(&mut self) -> Result<(), EngineError> {
         let Some(folder) = &self.settings.spill else { return Ok(()) };
-        let before = self.families.iter().map(FamilyState::spilled).sum::<usize>();
-        let spilled = std::fs::create_dir_all(folder).and_then(|()| self.families.iter_mut().try_for_each(|family| family.spill(folder)));
+        let before = self.spilled();
+        let spilled = std::fs::create_dir_all(folder).and_then(|()| self.banks.iter_mut().try_for_each(|bank| bank.spill(folder)));
         spilled.map_err(|source| EngineError::Spill { folder: folder.clone(), source })?;
         let bytes = self.spilled();
         if bytes > before {
@@ -410,7 +427,7 @@ impl Partition {
 
     /// Bytes of state in files.
     pub fn spilled(&self) -> usize {
-        self.families.iter().map(FamilyState::spilled).sum()
+        self.banks.iter().map(Bank::spilled).sum()
     }
 
     /// Closes all windows that end, with the allowed lateness, at or before `time`.
@@ -464,13 +481,13 @@ impl Partition {
 
     fn close(&mut self, horizon: i64, limits: Option<&[i64]>, out: &mut Vec<ResultRow>) -> Result<(), EngineError> {
         self.closed = horizon;
-        let due = self.families.iter().any(|f| f.next_close().is_some_and(|end| end <= horizon));
+        let due = self.families().any(|f| f.next_close().is_some_and(|end| end <= horizon));
         if !due && self.membership.next_due().is_none_or(|t| t > horizon) {
             return Ok(());
         }
         let (mut all, mut changes) = (std::mem::take(&mut self.finals), Changes::default());
-        for family in &mut self.families {
-            family.close(&self.users, horizon, &mut all, &mut changes)?;
+        for bank in &mut self.banks {
+            bank.close(&self.users, horizon, &mut all, &mut changes)?;
         }
         out.append(&mut changes.rows);
         if !all.is_sorted_by_key(|f| f.end) {
@@ -561,9 +578,7 @@ impl Partition {
     /// Which users have state.
     fn live(&mut self) -> Vec<bool> {
         let mut live = vec![false; self.users.len()];
-        for family in &mut self.families {
-            family.mark_live(&mut live);
-        }
+        self.banks.iter().for_each(|bank| bank.mark_live(&mut live));
         self.membership.iter().for_each(|(_, user, _)| live[user as usize] = true);
         self.derived_open.users().for_each(|user| live[user as usize] = true);
         self.tracked.keys().for_each(|(_, user)| live[*user as usize] = true);
@@ -617,7 +632,7 @@ impl Partition {
 
     /// What windows wait for: the earliest end of a window that is open.
     pub fn next_close(&self) -> Option<i64> {
-        self.families.iter().filter_map(FamilyState::next_close).min()
+        self.families().filter_map(FamilyState::next_close).min()
     }
 
     /// Whether any family's windows are sessions, which close one by one.

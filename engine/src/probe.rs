@@ -3,7 +3,7 @@
 //! leaves has later ones moved up (algorithm R there), so that nothing marks where it was. Callers with many look-ups ask for all their lines
 //! first ([`Probed::prefetch`]) and wait for memory once.
 
-use crate::state::prefetch;
+use crate::pages::prefetch;
 
 /// What a table holds.
 pub trait Entry: Copy {

@@ -4,14 +4,14 @@
 use std::path::Path;
 
 use cohort_compiler::program::{Family, Slot};
-use cohort_compiler::window::floor;
+use cohort_compiler::window::{WindowSpec, floor};
 
 use crate::having::initial;
-use crate::pages::{self, Page};
-use crate::probe::{Entry, Probed};
+use crate::heads::Heads;
+use crate::pages::{AHEAD, Records};
 
-/// "No row"; also the most rows that there may be, in 31 bits.
-pub const NONE: u32 = u32::MAX >> 1;
+/// "No row"; also the most rows that there may be, in 30 bits.
+pub const NONE: u32 = u32::MAX >> 2;
 
 /// One group, without its slots.
 #[derive(Debug, Clone, Copy)]
@@ -26,20 +26,56 @@ pub struct Row {
     pub newest: i64,
 }
 
-/// Words of a record before its slots: a link (user, older row, and whether the row was touched); the newest event time; and, of sessions,
+/// A group, to change.
+pub struct Place<'a> {
+    /// A word in which two bits say the following.
+    pub bits: &'a mut u64,
+    /// That it was touched since it was last settled.
+    pub touched: u64,
+    /// That it is listed for the close of its window.
+    pub listed: u64,
+    /// Its slots.
+    pub slots: &'a mut [u64],
+}
+
+impl Place<'_> {
+    /// Touches the group; whether this is the first time since it was settled.
+    #[inline]
+    pub fn touch(&mut self) -> bool {
+        let first = *self.bits & self.touched == 0;
+        *self.bits |= self.touched;
+        first
+    }
+
+    /// Lists the group; whether it was not.
+    #[inline]
+    pub fn list(&mut self) -> bool {
+        let first = !self.is_listed();
+        *self.bits |= self.listed;
+        first
+    }
+
+    /// Whether it is listed.
+    #[inline]
+    pub fn is_listed(&self) -> bool {
+        *self.bits & self.listed != 0
+    }
+
+    /// Sets whether it is touched and listed.
+    pub fn mark(&mut self, touched: bool, listed: bool) {
+        let bit = |is: bool, bit: u64| if is { bit } else { 0 };
+        *self.bits = *self.bits & !(self.touched | self.listed) | bit(touched, self.touched) | bit(listed, self.listed);
+    }
+}
+
+/// Words of a record before its slots: a link (user, older row, and what [`Place`] says of a group); the newest event time; and, of sessions,
 /// the start, which of a pane follows from any time in it.
 const LINK: usize = 0;
 const NEWEST: usize = 1;
 const START: usize = 2;
-/// In a link: that the row was touched since it was last settled.
+/// In a link: that the row was touched since it was last settled, and that it is listed.
 const TOUCHED: u64 = 1 << 63;
-/// The link of a row that was freed.
-const FREED: u64 = u64::MAX;
-/// How many rows ahead a loop over rows has them fetched from memory.
-pub const AHEAD: usize = 12;
-/// Records in a page: memory grows a page at a time, and records never move.
-const PAGE: usize = 1024;
-
+const LISTED: u64 = 1 << 62;
 #[inline]
 fn user(link: u64) -> u32 {
     link as u32
@@ -55,96 +91,35 @@ fn newest(record: &[u64]) -> i64 {
     record[NEWEST] as i64
 }
 
-/// Asks for a place of memory to be brought near; a hint without any other effect.
-#[inline]
-pub fn prefetch<T>(place: &T) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch of a valid reference reads nothing that the program sees, and every x86-64 has it.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(place).cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = place;
-}
-
-/// The newest row of each user: a plain array where families are few, a map where they are many and
-/// most users have no row.
-#[derive(Debug)]
-enum Heads {
-    Dense(Vec<u32>),
-    Sparse(Probed<Head>),
-}
-
-/// A user's newest row.
-#[derive(Debug, Clone, Copy)]
-struct Head {
-    user: u32,
-    row: u32,
-}
-
-#[inline]
-fn hash(user: u32) -> u64 {
-    u64::from(user).wrapping_mul(0x9e37_79b9_7f4a_7c15)
-}
-
-impl Entry for Head {
-    const EMPTY: Self = Head { user: 0, row: NONE };
-
-    #[inline]
-    fn is_empty(&self) -> bool {
-        self.row == NONE
-    }
-
-    #[inline]
-    fn hash(&self) -> u64 {
-        hash(self.user)
-    }
-}
-
-impl Probed<Head> {
-    #[inline]
-    fn place(&self, user: u32) -> Option<usize> {
-        self.find(hash(user), |head| head.user == user)
-    }
-}
-
 /// All rows of a family.
 #[derive(Debug)]
 pub struct Rows {
-    /// Records of header and slots side by side, so that an event touches one place.
-    pages: Vec<Page>,
-    /// How many of the pages are in memory; the others are in files.
-    in_memory: usize,
-    used: usize,
+    /// Header and slots side by side, so that an event touches one place.
+    records: Records,
     /// Width of the panes; 0 for sessions.
     pane: i64,
     /// Words of a record before its slots.
     header: usize,
     initial: Vec<u64>,
     kinds: Vec<Slot>,
-    free: Vec<u32>,
+    /// The newest row of each user.
     heads: Heads,
-    /// Whether links may lead to rows that were freed, and are checked when they are followed. Only where a user's older rows are
-    /// freed before newer ones.
-    lazy: bool,
 }
 
 impl Rows {
-    /// No rows yet; `dense` keeps an entry for every user, and with it `in_order` says that a user's rows are freed from the oldest to the
-    /// newest.
-    pub fn new(family: &Family, dense: bool, in_order: bool) -> Self {
+    /// No rows yet; `dense` keeps an entry for every user. Groups of tumbling windows with general slots have a slot more, for the number by which
+    /// those know them.
+    pub fn new(family: &Family, dense: bool) -> Self {
+        let numbered = matches!(family.window, WindowSpec::Tumble { .. }) && !family.general.is_empty();
+        let header = if family.window.pane() > 0 { START } else { START + 1 };
+        let initial: Vec<u64> = family.slots.iter().map(|s| initial(*s)).chain(numbered.then_some(0)).collect();
         Rows {
-            pages: vec![],
-            in_memory: 0,
-            used: 0,
+            records: Records::new(header + initial.len(), dense),
             pane: family.window.pane(),
-            header: if family.window.pane() > 0 { START } else { START + 1 },
-            initial: family.slots.iter().map(|s| initial(*s)).collect(),
+            header,
+            initial,
             kinds: family.slots.clone(),
-            free: vec![],
-            heads: if dense { Heads::Dense(vec![]) } else { Heads::Sparse(Probed::default()) },
-            lazy: dense && in_order,
+            heads: Heads::new(dense),
         }
     }
 
@@ -156,47 +131,17 @@ impl Rows {
     /// The newest row of a user.
     #[inline]
     pub fn head(&self, of: u32) -> u32 {
-        let head = self.noted(of);
-        if head != NONE && user(self.record(head)[LINK]) == of { head } else { NONE }
-    }
-
-    /// The row that is noted as the newest of a user, which may have been freed since.
-    #[inline]
-    fn noted(&self, user: u32) -> u32 {
-        match &self.heads {
-            Heads::Dense(heads) => heads.get(user as usize).copied().unwrap_or(NONE),
-            Heads::Sparse(heads) => heads.place(user).map_or(NONE, |place| heads.at(place).row),
-        }
-    }
-
-    fn set_head(&mut self, user: u32, row: u32) {
-        match &mut self.heads {
-            Heads::Dense(heads) => {
-                let user = user as usize;
-                if user >= heads.len() {
-                    heads.resize((user + 1).next_power_of_two(), NONE);
-                }
-                heads[user] = row;
-            }
-            Heads::Sparse(heads) => match heads.place(user) {
-                Some(place) if row == NONE => heads.remove(place),
-                Some(place) => heads.at_mut(place).row = row,
-                None if row == NONE => {}
-                None => heads.insert(Head { user, row }),
-            },
-        }
+        self.heads.get(of)
     }
 
     #[inline]
     fn record(&self, row: u32) -> &[u64] {
-        let stride = self.header + self.initial.len();
-        &self.pages[row as usize / PAGE].words()[row as usize % PAGE * stride..][..stride]
+        self.records.at(row)
     }
 
     #[inline]
     fn record_mut(&mut self, row: u32) -> &mut [u64] {
-        let stride = self.header + self.initial.len();
-        &mut self.pages[row as usize / PAGE].words_mut()[row as usize % PAGE * stride..][..stride]
+        self.records.at_mut(row)
     }
 
     #[inline]
@@ -220,19 +165,12 @@ impl Rows {
     /// The next older row of the same user.
     #[inline]
     pub fn older(&self, row: u32) -> u32 {
-        let record = self.record(row);
-        let next = older(record[LINK]);
-        if !self.lazy || next == NONE {
-            return next;
-        }
-        // It may have been freed, and be another user's, or this one's once more.
-        let other = self.record(next);
-        if user(other[LINK]) == user(record[LINK]) && newest(other) < newest(record) { next } else { NONE }
+        older(self.record(row)[LINK])
     }
 
     fn set_older(&mut self, row: u32, older: u32) {
         let link = &mut self.record_mut(row)[LINK];
-        *link = *link & (TOUCHED | 0xffff_ffff) | u64::from(older) << 32;
+        *link = *link & (TOUCHED | LISTED | 0xffff_ffff) | u64::from(older) << 32;
     }
 
     /// The row of a user that starts at `start`, and whether it is new.
@@ -273,7 +211,7 @@ impl Rows {
         }
         let row = self.allocate(user, at, start);
         if newer == NONE {
-            self.set_head(user, row);
+            self.heads.set(user, row);
         } else {
             self.set_older(newer, row);
         }
@@ -281,19 +219,8 @@ impl Rows {
     }
 
     fn allocate(&mut self, user: u32, older: u32, start: i64) -> u32 {
-        if let Some(&later) = self.free.len().checked_sub(AHEAD).and_then(|at| self.free.get(at)) {
-            self.prefetch(later);
-        }
-        let row = self.free.pop().unwrap_or_else(|| {
-            if self.used == self.pages.len() * PAGE {
-                self.pages.push(Page::new(PAGE * (self.header + self.initial.len())));
-                self.in_memory += 1;
-            }
-            self.used += 1;
-            self.used as u32 - 1
-        });
-        let stride = self.header + self.initial.len();
-        let record = &mut self.pages[row as usize / PAGE].words_mut()[row as usize % PAGE * stride..][..stride];
+        let row = self.records.take();
+        let record = self.records.at_mut(row);
         let (header, slots) = record.split_at_mut(self.header);
         header[LINK] = u64::from(user) | u64::from(older) << 32;
         // The start twice in sessions; in panes the least time that there may be.
@@ -304,15 +231,10 @@ impl Rows {
 
     /// Unlinks and frees a row.
     pub fn remove(&mut self, row: u32) {
-        if self.lazy {
-            self.record_mut(row)[LINK] = FREED;
-            self.free.push(row);
-            return;
-        }
         let Row { user, older, .. } = self.row(row);
         let head = self.head(user);
         if head == row {
-            self.set_head(user, older);
+            self.heads.set(user, older);
         } else {
             let mut at = head;
             while at != NONE && self.older(at) != row {
@@ -322,7 +244,7 @@ impl Rows {
                 self.set_older(at, older);
             }
         }
-        self.free.push(row);
+        self.records.free(row);
     }
 
     /// Unlinks a user's rows that start before `start`, which are then to be released.
@@ -332,7 +254,7 @@ impl Rows {
             (kept, at) = (at, self.older(at));
         }
         match kept {
-            NONE => self.set_head(user, NONE),
+            NONE => self.heads.set(user, NONE),
             kept => self.set_older(kept, NONE),
         }
     }
@@ -344,7 +266,7 @@ impl Rows {
 
     /// Frees a row that is unlinked already.
     pub fn release(&mut self, row: u32) {
-        self.free.push(row);
+        self.records.free(row);
     }
 
     /// A row.
@@ -373,13 +295,12 @@ impl Rows {
         &mut record[header..]
     }
 
-    /// Whether this is the first time that the row is touched since it was settled.
+    /// A row, to change.
     #[inline]
-    pub fn touch(&mut self, row: u32) -> bool {
-        let link = &mut self.record_mut(row)[LINK];
-        let first = *link & TOUCHED == 0;
-        *link |= TOUCHED;
-        first
+    pub fn place(&mut self, row: u32) -> Place<'_> {
+        let header = self.header;
+        let (header, slots) = self.record_mut(row).split_at_mut(header);
+        Place { bits: &mut header[LINK], touched: TOUCHED, listed: LISTED, slots }
     }
 
     /// Takes back that rows were touched.
@@ -404,41 +325,21 @@ impl Rows {
     /// Has the processor fetch a row that is soon to be read or written.
     #[inline]
     pub fn prefetch(&self, row: u32) {
-        if let [first, .., last] = self.record(row) {
-            prefetch(first);
-            prefetch(last);
-        }
+        self.records.prefetch(row);
     }
 
     /// Has the processor fetch where a user's newest row is noted, for [`Rows::prefetch_row`] soon after.
     #[inline]
     pub fn prefetch_head(&self, user: u32) {
-        match &self.heads {
-            Heads::Dense(heads) => heads.get(user as usize).into_iter().for_each(prefetch),
-            Heads::Sparse(heads) => heads.prefetch(hash(user)),
-        }
-    }
-
-    /// Has the processor fetch where a row is noted that will be removed soon, if that is looked at.
-    #[inline]
-    pub fn prefetch_removal(&self, row: u32) {
-        if !self.lazy {
-            self.prefetch_head(user(self.record(row)[LINK]));
-        }
+        self.heads.prefetch(user);
     }
 
     /// Has the processor fetch a user's newest row, for an event soon to come.
     #[inline]
     pub fn prefetch_row(&self, user: u32) {
-        let head = self.noted(user);
+        let head = self.heads.get(user);
         // A row that is not there is taken for the first, so that there is no branch to foretell.
-        let row = if head == NONE { 0 } else { head };
-        let stride = self.header + self.initial.len();
-        let record = self.pages.get(row as usize / PAGE).and_then(|page| page.words()[row as usize % PAGE * stride..].get(..stride));
-        if let Some([first, .., last]) = record {
-            prefetch(first);
-            prefetch(last);
-        }
+        self.records.prefetch(if head == NONE { 0 } else { head });
     }
 
     /// The slots of a row.
@@ -474,7 +375,7 @@ impl Rows {
 
     /// Number of rows in use.
     pub fn len(&self) -> usize {
-        self.used - self.free.len()
+        self.records.len()
     }
 
     /// Whether there are none.
@@ -487,23 +388,17 @@ impl Rows {
     /// # Errors
     /// When a file cannot be made, or the disk is full.
     pub fn spill(&mut self, folder: &Path) -> std::io::Result<()> {
-        let spilled = pages::spill(&mut self.pages, folder);
-        self.in_memory = self.pages.iter().filter(|page| page.is_in_memory()).count();
-        spilled
+        self.records.spill(folder)
     }
 
     /// Bytes in files.
     pub fn spilled(&self) -> usize {
-        (self.pages.len() - self.in_memory) * PAGE * (self.header + self.initial.len()) * 8
+        self.records.spilled()
     }
 
     /// Bytes of memory in use.
     pub fn size(&self) -> usize {
-        let heads = match &self.heads {
-            Heads::Dense(heads) => heads.capacity() * 4,
-            Heads::Sparse(heads) => heads.size(),
-        };
-        self.in_memory * PAGE * (self.header + self.initial.len()) * 8 + self.free.capacity() * 4 + heads
+        self.records.size() + self.heads.size()
     }
 }
 
@@ -511,32 +406,31 @@ impl Rows {
 mod tests {
     use super::*;
 
-    fn rows(pane: i64, lazy: bool) -> Rows {
+    fn rows(pane: i64) -> Rows {
         let header = if pane > 0 { START } else { START + 1 };
-        let heads = Heads::Dense(vec![]);
-        Rows { pages: vec![], in_memory: 0, used: 0, pane, header, initial: vec![0], kinds: vec![Slot::Count], free: vec![], heads, lazy }
+        Rows { records: Records::new(header + 1, true), pane, header, initial: vec![0], kinds: vec![Slot::Count], heads: Heads::new(true) }
     }
 
     #[test]
     fn a_row_keeps_its_times_and_that_it_was_touched() {
         for start in [i64::MIN / 4 / 1_000 * 1_000, -300_000, 0, 1_700_000_000_000] {
-            let mut rows = rows(1_000, false);
+            let mut rows = rows(1_000);
             let row = rows.insert(7, start);
             rows.note(row, start + 5)[0] = 17;
             rows.note(row, start + 3);
             assert_eq!((rows.row(row).start, rows.row(row).newest, rows.slots(row)), (start, start + 5, [17].as_slice()));
-            assert_eq!((rows.touch(row), rows.touch(row)), (true, false));
+            assert_eq!((rows.place(row).touch(), rows.place(row).touch()), (true, false));
             rows.insert(7, start - 1_000);
-            assert!(!rows.touch(row), "a link is not a touch");
+            assert!(!rows.place(row).touch(), "a link is not a touch");
             rows.settle(&[row]);
-            assert!(rows.touch(row));
+            assert!(rows.place(row).touch());
             assert_eq!(rows.row(row).user, 7);
         }
     }
 
     #[test]
     fn a_session_keeps_where_it_starts() {
-        let mut rows = rows(0, false);
+        let mut rows = rows(0);
         let row = rows.insert(7, 5_000);
         rows.note(row, 5_400);
         rows.widen(row, 4_800, 5_200);
@@ -545,32 +439,30 @@ mod tests {
     }
 
     #[test]
-    fn links_to_rows_that_were_freed_lead_nowhere() {
-        for lazy in [false, true] {
-            let mut rows = rows(1_000, lazy);
-            let mut open: Vec<(u32, i64, u32)> = vec![];
-            for step in 0..10_000u32 {
-                let hash = step.wrapping_mul(2_654_435_761) >> 16;
-                // Windows move on while users come and go; the oldest closes when a new one begins.
-                let (user, start) = (hash % 40, i64::from(step / 50 + hash / 64 % 3) * 1_000);
-                let (row, is_new) = rows.find_or_create(user, start);
-                assert_eq!(is_new, !open.contains(&(user, start, row)), "step {step}");
-                rows.note(row, start + i64::from(hash % 1_000));
-                open.extend(is_new.then_some((user, start, row)));
-                if step % 50 == 49 {
-                    let closed: Vec<_> = open.extract_if(.., |(_, start, _)| *start == i64::from(step / 50) * 1_000).collect();
-                    closed.iter().for_each(|&(_, _, row)| rows.remove(row));
-                    for user in 0..50 {
-                        let mut chain = vec![];
-                        let mut at = rows.head(user);
-                        while at != NONE {
-                            chain.push((user, rows.row(at).start, at));
-                            at = rows.older(at);
-                        }
-                        let mut known: Vec<_> = open.iter().filter(|(of, ..)| *of == user).copied().collect();
-                        known.sort_by_key(|(_, start, _)| -start);
-                        assert_eq!(chain, known, "step {step}");
+    fn rows_come_and_go() {
+        let mut rows = rows(1_000);
+        let mut open: Vec<(u32, i64, u32)> = vec![];
+        for step in 0..10_000u32 {
+            let hash = step.wrapping_mul(2_654_435_761) >> 16;
+            // Windows move on while users come and go; the oldest closes when a new one begins.
+            let (user, start) = (hash % 40, i64::from(step / 50 + hash / 64 % 3) * 1_000);
+            let (row, is_new) = rows.find_or_create(user, start);
+            assert_eq!(is_new, !open.contains(&(user, start, row)), "step {step}");
+            rows.note(row, start + i64::from(hash % 1_000));
+            open.extend(is_new.then_some((user, start, row)));
+            if step % 50 == 49 {
+                let closed: Vec<_> = open.extract_if(.., |(_, start, _)| *start == i64::from(step / 50) * 1_000).collect();
+                closed.iter().for_each(|&(_, _, row)| rows.remove(row));
+                for user in 0..50 {
+                    let mut chain = vec![];
+                    let mut at = rows.head(user);
+                    while at != NONE {
+                        chain.push((user, rows.row(at).start, at));
+                        at = rows.older(at);
                     }
+                    let mut known: Vec<_> = open.iter().filter(|(of, ..)| *of == user).copied().collect();
+                    known.sort_by_key(|(_, start, _)| -start);
+                    assert_eq!(chain, known, "step {step}");
                 }
             }
         }

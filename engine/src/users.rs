@@ -5,8 +5,8 @@ use rustc_hash::FxBuildHasher;
 use std::hash::BuildHasher;
 
 use crate::decode::TextBuffer;
+use crate::pages::prefetch;
 use crate::probe::{Entry, Probed};
-use crate::state::prefetch;
 
 /// The users of one partition that have state.
 #[derive(Debug, Default)]

@@ -1,4 +1,4 @@
-//! Which families an event goes to: its texts' dictionary ids select a list of [`Step`]s, and where steps have a condition
+//! Which banks of families an event goes to: its texts' dictionary ids select a list of [`Step`]s, and where steps have a condition
 //! on a text beside that, the text's class selects those for which it holds.
 //!
 //! [`Classes`] decide conditions on one text, such as LIKE, once for each distinct text; texts for which the same
@@ -28,13 +28,13 @@ const FRESH: u32 = 1 << 31;
 /// Where an event of one list of a router goes.
 #[derive(Debug, Clone, Copy)]
 pub struct Step {
-    /// Index into the program's families.
-    pub family: u32,
+    /// Index of the bank.
+    pub bank: u32,
     /// A condition on the text of the router's matched column, which is met in lists chosen for a class.
     matcher: Option<u32>,
     /// Any other condition that is not in the router's table: index into the program's masks.
     pub mask: Option<u32>,
-    /// Index into the family's actions.
+    /// By which number the bank knows what the event does.
     pub action: u32,
     /// Whether the event makes the group exist.
     pub creates: bool,
@@ -60,10 +60,27 @@ pub struct Route {
 }
 
 impl Route {
-    /// The steps of a router; `note` says by which number a family knows an action.
-    pub fn new(router: &Router, mut note: impl FnMut(&Action) -> u32) -> Self {
-        let mut step = |a: &Action| Step { family: a.family, matcher: a.matcher, mask: a.mask, action: note(a), creates: a.creates };
-        let lists: Vec<Vec<Step>> = router.lists.iter().map(|actions| actions.iter().map(&mut step).collect()).collect();
+    /// The steps of a router; `bank_of` says in which bank a family is, and `note` by which number a bank knows what events do.
+    pub fn new(router: &Router, bank_of: impl Fn(u32) -> u32, mut note: impl FnMut(u32, &[&Action]) -> u32) -> Self {
+        let mut lists: Vec<Vec<Step>> = vec![];
+        for actions in &router.lists {
+            // What happens on the same conditions in one bank is one step.
+            let mut together: Vec<(u32, Vec<&Action>)> = vec![];
+            for action in actions {
+                let same = |&&mut (bank, ref with): &&mut (u32, Vec<&Action>)| {
+                    bank == bank_of(action.family) && (with[0].matcher, with[0].mask, with[0].creates) == (action.matcher, action.mask, action.creates)
+                };
+                match together.iter_mut().find(same) {
+                    Some((_, with)) => with.push(action),
+                    None => together.push((bank_of(action.family), vec![action])),
+                }
+            }
+            let step = |(bank, with): (u32, Vec<&Action>)| {
+                let action = note(bank, &with);
+                Step { bank, matcher: with[0].matcher, mask: with[0].mask, action, creates: with[0].creates }
+            };
+            lists.push(together.into_iter().map(step).collect());
+        }
         let matches = lists.iter().map(|steps| steps.iter().any(|s| s.matcher.is_some())).collect();
         Route { own: lists.len(), matches, lists, ..Route::default() }
     }

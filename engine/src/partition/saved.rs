@@ -14,6 +14,7 @@ use crate::error::EngineError;
 use crate::membership::{Member, NEVER};
 use crate::result::{ResultKind, ResultRow};
 use crate::tables::{Tables, cell, column};
+use crate::window::bank::Bank;
 use crate::window::saved::{UserIds, user_id};
 use crate::window::{Changes, FamilyState};
 
@@ -61,8 +62,10 @@ impl Partition {
     pub fn save(&mut self) -> Result<Tables, EngineError> {
         let mut tables = Tables::default();
         let program = Arc::clone(&self.program);
-        for (family, state) in program.families.iter().zip(&mut self.families) {
-            state.save(&program.segments, family, &mut tables)?;
+        for Bank { families, members, ladder, .. } in &mut self.banks {
+            for (state, &family) in families.iter_mut().zip(&*members) {
+                state.save(ladder, &program.segments, &program.families[family], &mut tables)?;
+            }
         }
         let live = self.live();
         let users: Vec<u32> = (0..live.len() as u32).filter(|&id| live[id as usize]).collect();
@@ -135,8 +138,8 @@ impl Partition {
             partition.passed = times.get(1).copied().unwrap_or(i64::MIN);
             partition.newest = times.get(2).copied();
         }
-        for (family, state) in program.families.iter().zip(&mut partition.families) {
-            state.load(family, &ids, &partition.users, tables)?;
+        for bank in &mut partition.banks {
+            bank.load(&program.families, &ids, &partition.users, tables)?;
         }
         let (segments, old) = partition.load_members(&ids, tables, &|_| true)?;
         let kept: FxHashSet<u32> = segments.iter().filter_map(|s| s.kept).collect();
@@ -175,14 +178,28 @@ impl Partition {
         (next.newest, next.passed, next.closed) = (self.newest, self.passed, self.closed);
         next.route_nanos = self.route_nanos;
         let known: FxHashMap<&str, usize> = old.families.iter().enumerate().map(|(i, f)| (f.key.as_str(), i)).collect();
-        for (family, state) in program.families.iter().zip(&mut next.families) {
-            let Some(&i) = known.get(family.key.as_str()) else { continue };
-            if same_slots(&old.families[i], family) {
-                self.families[i].save_early(&old.segments, &old.families[i], &mut tables)?;
-                state.take_bare_groups(&mut self.families[i], &next.users)?;
-            } else {
-                self.families[i].save(&old.segments, &old.families[i], &mut tables)?;
-                state.load(family, &ids, &next.users, &tables)?;
+        for bank in &mut next.banks {
+            let before = |family: &usize| known.get(program.families[*family].key.as_str()).copied();
+            let before: Vec<Option<usize>> = bank.members.iter().map(before).collect();
+            let keeps = |(family, old_family): (&usize, &Option<usize>)| {
+                old_family.filter(|i| same_slots(&old.families[*i], &program.families[*family])).map(|i| self.homes[i])
+            };
+            let kept: Vec<Option<(usize, usize)>> = bank.members.iter().zip(&before).map(keeps).collect();
+            // What is saved is saved before groups move.
+            for (i, kept) in before.iter().zip(&kept).filter_map(|(before, kept)| Some(((*before)?, kept))) {
+                let (at, rung) = self.homes[i];
+                let Bank { families, ladder, .. } = &mut self.banks[at];
+                match kept {
+                    Some(_) => families[rung].save_early(&old.segments, &old.families[i], &mut tables)?,
+                    None => families[rung].save(ladder, &old.segments, &old.families[i], &mut tables)?,
+                }
+            }
+            bank.take_groups(&mut self.banks, &kept);
+            for (rung, kept) in kept.iter().enumerate() {
+                match kept {
+                    Some(_) => bank.families[rung].forget_segments(&next.users)?,
+                    None => bank.load_family(rung, &program.families, &ids, &next.users, &tables)?,
+                }
             }
         }
         let (segments, members) = next.load_members(&ids, &tables, &|_| true)?;
@@ -202,9 +219,9 @@ impl Partition {
         let same = |a: &Family, b: &Family| a.key == b.key && same_slots(a, b);
         let same_families = program.families.len() >= old.families.len() && old.families.iter().zip(&program.families).all(|(a, b)| same(a, b));
         same_segments && same_families && program.segments[before..].iter().all(base) && {
-            self.families.iter().enumerate().all(|(i, state)| {
-                let next = FamilyState::new(program, i);
-                !next.keeps_by_place() && state.tracked().eq(next.tracked())
+            self.homes.iter().enumerate().all(|(i, &(bank, rung))| {
+                let next = FamilyState::new(program, i, rung, false);
+                !next.keeps_by_place() && self.banks[bank].families[rung].tracked().eq(next.tracked())
             })
         }
     }
@@ -213,25 +230,27 @@ impl Partition {
     fn extend(&mut self, program: Arc<Program>) -> Result<Difference, EngineError> {
         let before = self.program.segments.len() as u32;
         let (mut rows, mut changes, mut finals, mut touched) = (vec![], Changes::default(), vec![], BTreeSet::new());
-        for i in 0..program.families.len() {
-            let mut next = FamilyState::new(&program, i);
-            let is_new = program.families[i].segments.iter().any(|s| *s >= before);
-            if let Some(state) = self.families.get_mut(i).filter(|_| !is_new) {
-                next.take_groups(state);
-                *state = next;
-            } else if let Some(state) = self.families.get_mut(i) {
-                let mut fresh = FamilyState::of(&program, i, |segment| segment >= before);
+        let mut banks = Bank::all(&program);
+        for bank in &mut banks {
+            let known: Vec<Option<(usize, usize)>> = bank.members.iter().map(|family| self.homes.get(*family).copied()).collect();
+            bank.take_groups(&mut self.banks, &known);
+            for (rung, _) in known.iter().enumerate().filter(|(_, known)| known.is_some()) {
+                let family = bank.members[rung];
+                if !program.families[family].segments.iter().any(|s| *s >= before) {
+                    continue;
+                }
+                let Bank { families, ladder, .. } = &mut *bank;
+                let state = &mut families[rung];
+                let mut fresh = FamilyState::of(&program, family, (rung, false), |segment| segment >= before);
                 fresh.take_groups(state);
                 fresh.decide_window(&self.users)?;
-                fresh.reopen(&self.users, &mut changes)?;
-                next.take_groups(&mut fresh);
-                finals.extend(next.last_window(|segment| segment >= before));
-                *state = next;
-            } else {
-                self.families.push(next);
+                fresh.reopen(ladder, &self.users, &mut changes)?;
+                state.take_groups(&mut fresh);
+                state.relist(ladder);
+                finals.extend(state.last_window(|segment| segment >= before));
             }
         }
-        self.overlaps = self.families.iter().any(FamilyState::overlaps);
+        self.banks = banks;
         self.program = program;
         self.note_program();
         finals.iter().for_each(|f| self.emit_final(f, &mut touched, &mut rows));
@@ -245,12 +264,8 @@ impl Partition {
     fn fill(&mut self, backfill: &Tables, saved: &Tables, kept: &FxHashSet<u32>) -> Result<Vec<ResultRow>, EngineError> {
         let ids = self.load_users(backfill)?;
         let program = Arc::clone(&self.program);
-        for (family, state) in program.families.iter().zip(&mut self.families) {
-            if saved.get(&format!("rows {}", family.key)).is_none() {
-                state.load(family, &ids, &self.users, backfill)?;
-            } else {
-                state.fill(family, &ids, &self.users, saved, backfill)?;
-            }
+        for bank in &mut self.banks {
+            bank.fill(&program.families, &ids, &self.users, saved, backfill)?;
         }
         self.load_members(&ids, backfill, &|segment| !kept.contains(&segment))?;
         let is_new = |s: u32| !kept.contains(&s) && !program.segments[s as usize].hidden;
@@ -314,11 +329,14 @@ impl Partition {
     fn reopen(&mut self, kept: &FxHashSet<u32>, ids: &UserIds, tables: &Tables) -> Result<Vec<ResultRow>, EngineError> {
         let program = Arc::clone(&self.program);
         let (mut rows, mut changes, mut touched) = (vec![], Changes::default(), BTreeSet::new());
-        for (family, state) in program.families.iter().zip(&mut self.families) {
-            state.reopen(&self.users, &mut changes)?;
-            state.load_early(&program.segments, family, ids, tables)?;
+        for Bank { families, members, ladder, .. } in &mut self.banks {
+            for (state, &family) in families.iter_mut().zip(&*members) {
+                state.reopen(ladder, &self.users, &mut changes)?;
+                state.load_early(&program.segments, &program.families[family], ids, tables)?;
+            }
         }
-        let finals: Vec<_> = self.families.iter_mut().flat_map(|f| f.last_window(|s| !kept.contains(&s))).collect();
+        let families = self.banks.iter_mut().flat_map(|bank| &mut bank.families);
+        let finals: Vec<_> = families.flat_map(|f| f.last_window(|s| !kept.contains(&s))).collect();
         finals.iter().for_each(|f| self.emit_final(f, &mut touched, &mut rows));
         for (segment, user, member) in self.membership.iter() {
             if member.closed_end != NEVER && !program.segments[segment as usize].member_readers.is_empty() {

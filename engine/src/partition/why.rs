@@ -8,6 +8,7 @@ use super::Partition;
 use crate::decode::EventBatch;
 use crate::error::EngineError;
 use crate::membership::Member;
+use crate::window::bank::Bank;
 use crate::window::why::Standing;
 
 /// How a user stands towards a segment.
@@ -39,8 +40,9 @@ impl Partition {
         let mut why = Why { member, ..Why::default() };
         match &program.segments[segment as usize].kind {
             SegmentKind::Base { family, .. } => {
-                let state = &mut self.families[*family as usize];
-                why.standings = state.standings(&program.families[*family as usize], segment, user, &self.users)?;
+                let (bank, rung) = self.homes[*family as usize];
+                let Bank { families, ladder, .. } = &mut self.banks[bank];
+                why.standings = families[rung].standings(ladder, &program.families[*family as usize], segment, user, &self.users)?;
             }
             SegmentKind::Derived(derived) => {
                 for &input in &derived.inputs {

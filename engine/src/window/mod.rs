@@ -1,9 +1,10 @@
-//! The groups of one family over time. Events are queued ([`FamilyState::enqueue`]) and taken in ([`FamilyState::take_queue`]); when a batch ends,
+//! The groups of one family over time. Events are queued at its [`bank::Bank`] and taken in ([`bank::Bank::take_queue`]); when a batch ends,
 //! [`FamilyState::changes`] says which open groups began or ceased to qualify; when time passes the end
 //! of windows, [`FamilyState::close`] gives their final results and frees what no window needs.
 //!
 //! [`tumble`], [`pane`] (hopping and cumulating windows) and [`session`] each hold one window kind.
 
+pub mod bank;
 pub mod pane;
 pub mod saved;
 pub mod session;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use cohort_compiler::emit::Emit;
-use cohort_compiler::program::{Action, Having, OpKind, Output, Program, SegmentKind, Threshold, Value, View};
+use cohort_compiler::program::{Having, Op, OpKind, Output, Program, SegmentKind, Threshold, Value, View};
 use cohort_compiler::window::WindowSpec;
 use datafusion::arrow::array::{
     Array, ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray, TimestampMillisecondArray,
@@ -30,15 +31,15 @@ use crate::aggregate::general::General;
 use crate::error::EngineError;
 use crate::evaluate::evaluate;
 use crate::having::{Listed, ViewIndex, passes, view};
+use crate::ladder::Ladder;
 use crate::result::{ResultKind, ResultRow};
 use crate::state::Rows;
 use crate::users::Users;
+use crate::window::bank::Deed;
 
 /// How many events ahead groups are fetched from memory, and how many ahead of that where they are.
 const NEAR: usize = 6;
 const FAR: usize = 14;
-/// With more views than these, rows are compared once a batch instead of with each event.
-const MOST_VIEWS: usize = 4;
 
 /// A result of a window that closed.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -122,7 +123,7 @@ pub struct Arrivals<'a> {
 pub struct Queued {
     /// Index in the batch.
     pub event: u32,
-    /// What to do with it: as `FamilyState::note_action` said.
+    /// What to do with it: as `Bank::note_actions` said.
     pub action: u32,
 }
 
@@ -139,6 +140,9 @@ struct Arrival {
 /// The state of one family.
 pub struct FamilyState {
     spec: WindowSpec,
+    /// Position in its bank.
+    rung: usize,
+    /// Its groups; of tumbling windows, those that are not in the bank's ladder.
     rows: Rows,
     general: Vec<General>,
     outputs: Vec<Output>,
@@ -146,7 +150,7 @@ pub struct FamilyState {
     segments: Vec<FamilySegment>,
     /// All simple segments, for closing: index over their thresholds, and by segment id their view.
     simple: Vec<ViewIndex>,
-    /// Simple segments that emit changes and that no derived segment reads, of all windows but sessions.
+    /// Simple segments that emit changes and that no derived segment reads, of windows that overlap.
     quick: Vec<ViewIndex>,
     /// Views of the values of simple segments, by segment id, from the least id of the family.
     values: Vec<Option<View>>,
@@ -156,24 +160,16 @@ pub struct FamilyState {
     complex: Vec<usize>,
     /// Positions of segments whose changes are found group by group.
     careful: Vec<usize>,
-    /// What events of this family do.
-    actions: Vec<Action>,
-    /// Events of the batch that are not in the groups yet.
-    queue: Vec<Queued>,
-    /// Rows touched in this batch; for `quick`, with the values of its views as they were.
+    /// Rows touched in this batch.
     touched: Vec<u32>,
-    was: Vec<Option<f64>>,
     /// Rows by the start of their pane.
     panes: BTreeMap<i64, Vec<u32>>,
     current_pane: (i64, Vec<u32>),
+    tumbling: tumble::Tumbling,
     sliding: pane::Sliding,
     sessions: session::Sessions,
     open: pane::OpenGroups,
     watches: bool,
-    /// Whether touched rows' old values are kept: for `quick`, in tumbling windows.
-    keeps_old: bool,
-    /// Whether an event touches a row only when it changes whether the row qualifies for something.
-    by_crossing: bool,
     /// Whether some value was negative, so that a sum may fall as events come.
     falls: bool,
     stats: FamilyStats,
@@ -189,13 +185,13 @@ pub struct FamilyStats {
 }
 
 impl FamilyState {
-    /// The state of family `index` of a program, without groups.
-    pub fn new(program: &Program, index: usize) -> Self {
-        FamilyState::of(program, index, |_| true)
+    /// The state of family `index` of a program, without groups, at a position in its bank; `dense` keeps an entry for every user.
+    pub fn new(program: &Program, index: usize, rung: usize, dense: bool) -> Self {
+        FamilyState::of(program, index, (rung, dense), |_| true)
     }
 
     /// As [`FamilyState::new`], for some of the family's segments.
-    pub(crate) fn of(program: &Program, index: usize, wanted: impl Fn(u32) -> bool) -> Self {
+    pub(crate) fn of(program: &Program, index: usize, (rung, dense): (usize, bool), wanted: impl Fn(u32) -> bool) -> Self {
         let family = &program.families[index];
         let reads_open = |reader: u32| program.segments[reader as usize].emit == Emit::Changes;
         let mut segments: Vec<FamilySegment> = family
@@ -219,6 +215,7 @@ impl FamilyState {
         let is_quick = |s: &FamilySegment| !sessions && s.is_simple() && s.emit == Emit::Changes && !s.tracked;
         let all: Vec<(Listed, Threshold)> = segments.iter().filter_map(threshold).collect();
         let quick: Vec<(Listed, Threshold)> = segments.iter().filter(|s| is_quick(s)).filter_map(threshold).collect();
+        let (simple, quick) = (ViewIndex::build(&all), ViewIndex::build(&quick));
         let first_segment = segments.iter().map(|s| s.id).min().unwrap_or(0);
         let span = segments.iter().map(|s| s.id - first_segment + 1).max().unwrap_or(0) as usize;
         let (mut values, mut emits_changes) = (vec![None; span], vec![false; span]);
@@ -230,29 +227,32 @@ impl FamilyState {
         }
         let complex = (0..segments.len()).filter(|&i| !segments[i].is_simple()).collect();
         let careful: Vec<usize> = (0..segments.len()).filter(|&i| segments[i].emit == Emit::Changes && !is_quick(&segments[i])).collect();
-        let quick_views = ViewIndex::build(&quick);
+        let watches = !quick.is_empty() || !careful.is_empty() || !tumbling;
+        let by_close = !careful.is_empty() || segments.iter().any(|s| !s.is_simple()) || !family.general.is_empty();
+        let (quick, tumbling) = match family.window {
+            WindowSpec::Tumble { size } => (vec![], tumble::Tumbling::new(size, quick, &simple, watches, !careful.is_empty(), by_close)),
+            _ => (quick, tumble::Tumbling::default()),
+        };
         FamilyState {
             spec: family.window,
-            rows: Rows::new(family, program.families.len() <= 48, tumbling),
+            rung,
+            // Few groups of tumbling windows are not in the ladder.
+            rows: Rows::new(family, dense && !matches!(family.window, WindowSpec::Tumble { .. })),
             general: family.general.iter().cloned().map(General::new).collect(),
             outputs: family.outputs.clone(),
             schema: Arc::clone(&family.output_schema),
-            simple: ViewIndex::build(&all),
-            watches: !quick.is_empty() || !careful.is_empty() || !tumbling,
-            keeps_old: tumbling && !quick.is_empty(),
-            by_crossing: tumbling && careful.is_empty() && quick_views.len() <= MOST_VIEWS,
+            simple,
+            watches,
             falls: false,
-            quick: quick_views,
+            quick,
+            tumbling,
             values,
             emits_changes,
             first_segment,
             complex,
             careful,
             segments,
-            actions: vec![],
-            queue: vec![],
             touched: vec![],
-            was: vec![],
             panes: BTreeMap::new(),
             current_pane: (i64::MIN, vec![]),
             sliding: pane::Sliding::default(),
@@ -266,6 +266,7 @@ impl FamilyState {
     pub(crate) fn take_groups(&mut self, from: &mut FamilyState) {
         std::mem::swap(&mut self.rows, &mut from.rows);
         std::mem::swap(&mut self.general, &mut from.general);
+        self.tumbling.take_groups(&mut from.tumbling);
         std::mem::swap(&mut self.panes, &mut from.panes);
         std::mem::swap(&mut self.current_pane, &mut from.current_pane);
         std::mem::swap(&mut self.sliding, &mut from.sliding);
@@ -274,9 +275,8 @@ impl FamilyState {
         (self.falls, self.stats) = (from.falls, from.stats);
     }
 
-    /// As [`FamilyState::take_groups`], without what segments made of them: which qualify is to be found anew.
-    pub(crate) fn take_bare_groups(&mut self, from: &mut FamilyState, users: &Users) -> Result<(), EngineError> {
-        self.take_groups(from);
+    /// Forgets what segments made of the groups: which qualify is to be found anew.
+    pub(crate) fn forget_segments(&mut self, users: &Users) -> Result<(), EngineError> {
         self.settle_pane();
         self.open = pane::OpenGroups::default();
         self.sessions.early.clear();
@@ -300,73 +300,28 @@ impl FamilyState {
         self.stats
     }
 
-    /// Forgets what events do, as another program is to say it.
-    pub(crate) fn forget_actions(&mut self) {
-        self.actions.clear();
-    }
-
-    /// Notes what some events do; returns the number by which [`Queued`] events name it.
-    pub(crate) fn note_action(&mut self, action: &Action) -> u32 {
-        if self.actions.last().is_none_or(|last| last.creates != action.creates || last.ops != action.ops) {
-            self.actions.push(action.clone());
-        }
-        self.actions.len() as u32 - 1
-    }
-
-    /// Has an event that passed the family's filter wait; returns whether it is the first.
-    #[inline]
-    pub fn enqueue(&mut self, event: Queued) -> bool {
-        self.queue.push(event);
-        self.queue.len() == 1
-    }
-
-    /// Takes in the events that wait. Adds the indices of those that were too late for a window to `late`.
-    ///
-    /// # Errors
-    /// When states of DataFusion's accumulators cannot be joined.
-    pub fn take_queue(&mut self, batch: &Arrivals<'_>, late: &mut Vec<u32>) -> Result<(), EngineError> {
-        let queue = std::mem::take(&mut self.queue);
-        let outcome = match self.spec {
-            WindowSpec::Tumble { size } if self.by_crossing => {
-                match self.quick.len() {
-                    0 => self.tumble_events::<0>(&queue, batch, size, late),
-                    1 => self.tumble_events::<1>(&queue, batch, size, late),
-                    2 => self.tumble_events::<2>(&queue, batch, size, late),
-                    3 => self.tumble_events::<3>(&queue, batch, size, late),
-                    _ => self.tumble_events::<MOST_VIEWS>(&queue, batch, size, late),
-                }
-                Ok(())
-            }
-            _ => self.events(&queue, batch, late),
-        };
-        self.queue = queue;
-        self.queue.clear();
-        outcome
-    }
-
-    /// Takes in the events of a queue, one by one, whatever the windows.
-    fn events(&mut self, queue: &[Queued], batch: &Arrivals<'_>, late: &mut Vec<u32>) -> Result<(), EngineError> {
-        let actions = std::mem::take(&mut self.actions);
-        let outcome = queue.iter().enumerate().try_for_each(|(at, queued)| {
+    /// Takes in the events of a queue, one by one, of windows that are not tumbling.
+    fn events(&mut self, queue: &[Queued], actions: &[Vec<Deed>], batch: &Arrivals<'_>, late: &mut Vec<u32>) -> Result<(), EngineError> {
+        for (at, queued) in queue.iter().enumerate() {
             self.prefetch(queue, at, batch.users);
-            self.event(queued.event, &actions[queued.action as usize], batch, late)
-        });
-        self.actions = actions;
-        outcome
+            for deed in &actions[queued.action as usize] {
+                self.event(queued.event, deed, batch, late)?;
+            }
+        }
+        Ok(())
     }
 
-    fn event(&mut self, event: u32, action: &Action, batch: &Arrivals<'_>, late: &mut Vec<u32>) -> Result<(), EngineError> {
+    fn event(&mut self, event: u32, deed: &Deed, batch: &Arrivals<'_>, late: &mut Vec<u32>) -> Result<(), EngineError> {
         let i = event as usize;
         let arrival = Arrival { user: batch.users[i], time: batch.times[i], horizon: batch.horizons[i] };
-        self.stats.events += u64::from(action.creates);
+        self.stats.events += u64::from(deed.creates);
         let (row, is_late) = match self.spec {
-            WindowSpec::Tumble { size } => self.tumble_row(&arrival, size, action.creates),
-            WindowSpec::Session { gap } => self.session_row(&arrival, gap, action.creates)?,
-            _ => self.pane_row(&arrival, action.creates),
+            WindowSpec::Session { gap } => self.session_row(&arrival, gap, deed.creates)?,
+            _ => self.pane_row(&arrival, deed.creates),
         };
         late.extend(is_late.then_some(event));
         if let Some(row) = row {
-            apply(self.rows.slots_mut(row), &mut self.general, row, event, action, batch.arguments);
+            apply(self.rows.slots_mut(row), &mut self.general, row, event, &deed.ops, batch.arguments);
         }
         Ok(())
     }
@@ -383,19 +338,14 @@ impl FamilyState {
         }
     }
 
-    /// Notes that a row is about to change, with its slots as they are; returns whether this is the first
-    /// time in the batch.
+    /// Notes that a row is about to change; returns whether this is the first time in the batch.
     #[inline]
-    fn touch(&mut self, row: u32, is_new: bool, arrival: &Arrival) -> bool {
-        self.rows.note(row, arrival.time);
-        if !self.watches || !self.rows.touch(row) {
+    fn touch(&mut self, row: u32, time: i64) -> bool {
+        self.rows.note(row, time);
+        if !self.watches || !self.rows.place(row).touch() {
             return false;
         }
         self.touched.push(row);
-        if self.keeps_old {
-            let slots = self.rows.slots(row);
-            self.was.extend(self.quick.iter().map(|index| if is_new { None } else { view(index.view, slots) }));
-        }
         true
     }
 
@@ -435,31 +385,32 @@ impl FamilyState {
     }
 
     /// Which open groups began or ceased to qualify since the last call.
-    pub fn changes(&mut self, users: &Users, changes: &mut Changes) -> Result<(), EngineError> {
-        if self.touched.is_empty() {
+    pub fn changes(&mut self, ladder: &mut Ladder, users: &Users, changes: &mut Changes) -> Result<(), EngineError> {
+        if self.touched.is_empty() && self.tumbling.touched.is_empty() {
             return Ok(());
         }
         let started = Instant::now();
-        self.rows.settle(&self.touched);
         match self.spec {
-            WindowSpec::Tumble { size } => {
-                self.quick_changes(size, changes);
-                self.tumble_changes(users, size, changes)?;
+            WindowSpec::Tumble { .. } => self.tumble_changes(ladder, users, changes)?,
+            WindowSpec::Session { gap } => {
+                self.rows.settle(&self.touched);
+                self.session_changes(users, gap, changes)?;
             }
-            WindowSpec::Session { gap } => self.session_changes(users, gap, changes)?,
-            _ => self.pane_changes(users, changes)?,
+            _ => {
+                self.rows.settle(&self.touched);
+                self.pane_changes(users, changes)?;
+            }
         }
         self.touched.clear();
-        self.was.clear();
         self.stats.nanos += started.elapsed().as_nanos() as u64;
         Ok(())
     }
 
     /// Final results of all windows that end at or before `horizon`.
-    pub fn close(&mut self, users: &Users, horizon: i64, finals: &mut Vec<Final>, changes: &mut Changes) -> Result<(), EngineError> {
+    pub fn close(&mut self, ladder: &mut Ladder, users: &Users, horizon: i64, finals: &mut Vec<Final>, changes: &mut Changes) -> Result<(), EngineError> {
         let started = Instant::now();
         match self.spec {
-            WindowSpec::Tumble { size } => self.tumble_close(users, size, horizon, finals),
+            WindowSpec::Tumble { .. } => self.tumble_close(ladder, users, horizon, finals),
             WindowSpec::Session { gap } => self.session_close(users, gap, horizon, finals, changes),
             _ => self.pane_close(users, horizon, finals),
         }?;
@@ -469,9 +420,11 @@ impl FamilyState {
 
     /// The earliest horizon at which a window closes.
     pub fn next_close(&self) -> Option<i64> {
+        if let WindowSpec::Tumble { size } = self.spec {
+            return self.tumbling.panes.first().map(|start| start + size);
+        }
         let pane = self.panes.keys().next().copied().into_iter().chain((!self.current_pane.1.is_empty()).then_some(self.current_pane.0)).min();
         match self.spec {
-            WindowSpec::Tumble { size } => pane.map(|start| start + size),
             WindowSpec::Session { .. } => self.sessions.next_end(),
             _ => pane.map(|start| self.spec.next_end(self.sliding.closed.max(start))),
         }
@@ -488,10 +441,9 @@ impl FamilyState {
         self.rows.remove(row);
     }
 
-    /// Marks the users that have groups.
-    pub fn mark_live(&mut self, live: &mut [bool]) {
-        self.settle_pane();
-        for rows in self.panes.values() {
+    /// Marks the users that have groups, but for those of tumbling windows.
+    pub fn mark_live(&self, live: &mut [bool]) {
+        for rows in self.panes.values().chain([&self.current_pane.1]) {
             self.rows.each(rows, |row, _| live[row.user as usize] = true);
         }
         self.sessions.rows().for_each(|row| live[self.rows.row(row).user as usize] = true);
@@ -500,7 +452,10 @@ impl FamilyState {
 
     /// Number of groups.
     pub fn groups(&self) -> usize {
-        self.rows.len()
+        match self.spec {
+            WindowSpec::Tumble { .. } => self.tumbling.groups(),
+            _ => self.rows.len(),
+        }
     }
 
     /// Moves groups to files in `folder`.
@@ -519,7 +474,7 @@ impl FamilyState {
     /// Bytes of memory in use.
     pub fn size(&self) -> usize {
         let general: usize = self.general.iter().map(General::size).sum();
-        let panes = self.rows.len() * 4 + self.panes.len() * 64;
+        let panes = self.rows.len() * 4 + self.panes.len() * 64 + self.tumbling.size();
         self.rows.size() + general + panes + self.sliding.size() + self.open.size() + self.sessions.size()
     }
 
@@ -605,10 +560,10 @@ impl FamilyState {
     }
 }
 
-/// Adds an event to the slots of its row.
+/// Adds an event to the slots of its group; `row` is what its general slots know it by.
 #[inline]
-fn apply(slots: &mut [u64], general: &mut [General], row: u32, event: u32, action: &Action, arguments: &[ArgumentColumn]) {
-    for op in &action.ops {
+fn apply(slots: &mut [u64], general: &mut [General], row: u32, event: u32, ops: &[Op], arguments: &[ArgumentColumn]) {
+    for op in ops {
         if op.kind == OpKind::General {
             general[op.slot as usize].note(event, row);
         } else {

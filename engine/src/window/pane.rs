@@ -177,7 +177,7 @@ impl FamilyState {
             self.sliding.closed = closed;
         }
         let (row, is_new) = self.rows.find_or_create(arrival.user, start);
-        let first_touch = self.touch(row, is_new, arrival);
+        let first_touch = self.touch(row, arrival.time);
         if is_new {
             self.add_to_pane(start, row);
         }

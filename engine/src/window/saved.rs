@@ -3,13 +3,17 @@
 //! sessions. Which open groups qualify follows from the groups, by [`FamilyState::reopen`].
 
 use cohort_compiler::program::{Family, Segment};
+use cohort_compiler::window::{WindowSpec, floor};
 use datafusion::arrow::array::{ArrayRef, Int64Array, StringArray, UInt32Array, UInt64Array};
 use rustc_hash::FxHashMap;
 
+use super::bank::Bank;
 use super::pane::Stacks;
+use super::tumble::number;
 use super::{Changes, FamilyState, Final, Groups};
 use crate::error::EngineError;
 use crate::having::view;
+use crate::ladder::Ladder;
 use crate::tables::{Table, Tables, column};
 use crate::users::Users;
 
@@ -63,17 +67,27 @@ impl FamilyState {
     ///
     /// # Errors
     /// When a state of DataFusion's accumulators cannot be gathered.
-    pub fn save(&mut self, segments: &[Segment], family: &Family, tables: &mut Tables) -> Result<(), EngineError> {
-        self.settle_pane();
-        let rows: Vec<u32> = self.panes.values().flatten().copied().chain(self.sessions.rows()).collect();
-        // Each row is read once, as most of the time that this takes is spent waiting for memory.
-        let (mut all, mut slots) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len() * self.rows.width()));
-        self.rows.each(&rows, |row, of_row| {
-            all.push(row);
-            slots.extend_from_slice(of_row);
-        });
+    pub fn save(&mut self, ladder: &Ladder, segments: &[Segment], family: &Family, tables: &mut Tables) -> Result<(), EngineError> {
+        // Each group is read once, as most of the time that this takes is spent waiting for memory.
+        let (all, slots, names) = match self.spec {
+            WindowSpec::Tumble { .. } => {
+                let (all, slots) = self.tumbling_groups(ladder);
+                let names = if self.general.is_empty() { vec![] } else { slots.chunks_exact(self.rows.width()).map(number).collect() };
+                (all, slots, names)
+            }
+            _ => {
+                self.settle_pane();
+                let rows: Vec<u32> = self.panes.values().flatten().copied().chain(self.sessions.rows()).collect();
+                let (mut all, mut slots) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len() * self.rows.width()));
+                self.rows.each(&rows, |row, of_row| {
+                    all.push(row);
+                    slots.extend_from_slice(of_row);
+                });
+                (all, slots, rows)
+            }
+        };
         let slots: Vec<&[u64]> = match self.rows.width() {
-            0 => vec![&[]; rows.len()],
+            0 => vec![&[]; all.len()],
             width => slots.chunks_exact(width).collect(),
         };
         let mut columns = vec![
@@ -84,7 +98,7 @@ impl FamilyState {
         columns.extend(slot_columns(&family.slot_keys, "slot", &slots));
         tables.put(format!("rows {}", family.key), columns)?;
         for (slot, general) in family.general.iter().zip(&self.general) {
-            let columns = general.save(&rows).map_err(EngineError::evaluate(general.name()))?;
+            let columns = general.save(&names).map_err(EngineError::evaluate(general.name()))?;
             tables.put(format!("states {} {}", family.key, slot.key), columns)?;
         }
         self.save_sliding(family, tables)?;
@@ -133,40 +147,19 @@ impl FamilyState {
         tables.put(format!("early {}", family.key), columns)
     }
 
-    /// Takes the groups of the family that was saved with the same key, into a family that has none. Slots that
-    /// were not there begin empty.
-    ///
-    /// # Errors
-    /// When the tables are not what [`FamilyState::save`] writes.
-    pub fn load(&mut self, family: &Family, ids: &UserIds, users: &Users, tables: &Tables) -> Result<(), EngineError> {
-        let name = format!("rows {}", family.key);
-        let Some(table) = tables.get(&name) else { return Ok(()) };
-        let (user, start, newest) = (table.u32s("user")?, table.i64s("start")?, table.i64s("newest")?);
-        let saved = saved_slots(&table, &family.slot_keys, "slot")?;
-        let mut rows = Vec::with_capacity(table.rows());
-        for i in 0..table.rows() {
-            let row = self.rows.insert(user_id(&table, ids, user[i])?, start[i]);
-            self.rows.note(row, newest[i]);
-            fill(self.rows.slots_mut(row), &saved, i);
-            match self.spec {
-                cohort_compiler::window::WindowSpec::Session { gap } => self.sessions.schedule(row, newest[i].saturating_add(gap)),
-                _ => self.add_to_pane(start[i], row),
-            }
-            rows.push(Some(row));
+    /// Adds a row of a window that is not tumbling.
+    fn load_row(&mut self, user: u32, start: i64, newest: i64, fill: impl Fn(&mut [u64])) -> u32 {
+        let row = self.rows.insert(user, start);
+        fill(self.rows.note(row, newest));
+        match self.spec {
+            WindowSpec::Session { gap } => self.sessions.schedule(row, newest.saturating_add(gap)),
+            _ => self.add_to_pane(start, row),
         }
-        for (slot, general) in family.general.iter().zip(&mut self.general) {
-            if let Some(table) = tables.get(&format!("states {} {}", family.key, slot.key)) {
-                general.load(&table, &rows)?;
-            }
-        }
-        self.load_sliding(family, ids, users, tables)
+        row
     }
 
-    /// Fills slots that were not in `saved` from `backfill`, where another partition kept them for the same groups.
-    ///
-    /// # Errors
-    /// When the tables are not what [`FamilyState::save`] writes.
-    pub fn fill(&mut self, family: &Family, ids: &UserIds, users: &Users, saved: &Tables, backfill: &Tables) -> Result<(), EngineError> {
+    /// Fills slots that were not in `saved`.
+    fn fill(&mut self, ladder: &mut Ladder, family: &Family, ids: &UserIds, users: &Users, saved: &Tables, backfill: &Tables) -> Result<(), EngineError> {
         let name = format!("rows {}", family.key);
         let (Some(table), Some(known)) = (backfill.get(&name), saved.get(&name)) else { return Ok(()) };
         let slots = absent(&known, saved_slots(&table, &family.slot_keys, "slot")?, &family.slot_keys, "slot");
@@ -178,9 +171,14 @@ impl FamilyState {
         let mut rows = Vec::with_capacity(table.rows());
         for i in 0..table.rows() {
             // Groups that other segments do not have stay away: they would take them for users without events.
-            let row = self.rows.find(user_id(&table, ids, user[i])?, start[i]);
-            row.into_iter().for_each(|row| fill(self.rows.slots_mut(row), &slots, i));
-            rows.push(row);
+            let user = user_id(&table, ids, user[i])?;
+            rows.push(match self.spec {
+                WindowSpec::Tumble { .. } => self.group_slots(ladder, user, start[i]).map(|of_group| {
+                    fill(of_group, &slots, i);
+                    number(of_group)
+                }),
+                _ => self.rows.find(user, start[i]).inspect(|&row| fill(self.rows.slots_mut(row), &slots, i)),
+            });
         }
         for ((slot, general), _) in family.general.iter().zip(&mut self.general).zip(states).filter(|(_, absent)| *absent) {
             if let Some(table) = backfill.get(&format!("states {} {}", family.key, slot.key)) {
@@ -279,16 +277,21 @@ impl FamilyState {
     ///
     /// # Errors
     /// When an expression fails.
-    pub fn reopen(&mut self, users: &Users, changes: &mut Changes) -> Result<(), EngineError> {
+    pub fn reopen(&mut self, ladder: &mut Ladder, users: &Users, changes: &mut Changes) -> Result<(), EngineError> {
+        let tumbling = matches!(self.spec, WindowSpec::Tumble { .. });
+        if tumbling {
+            self.relist(ladder);
+        }
         if !self.watches {
             return Ok(());
         }
-        self.settle_pane();
-        self.touched = self.panes.values().flatten().copied().chain(self.sessions.rows()).collect();
-        if self.keeps_old {
-            self.was = vec![None; self.touched.len() * self.quick.len()];
+        if tumbling {
+            self.touch_all(ladder);
+        } else {
+            self.settle_pane();
+            self.touched = self.panes.values().flatten().copied().chain(self.sessions.rows()).collect();
         }
-        self.changes(users, changes)
+        self.changes(ladder, users, changes)
     }
 
     /// After [`FamilyState::reopen`], restores by what windows sessions were reported early.
@@ -325,5 +328,67 @@ impl FamilyState {
         self.emit_window((self.spec.start_of(end), end), &mut finals);
         finals.retain(|f| is_new(f.segment));
         finals
+    }
+}
+
+impl Bank {
+    /// Takes the groups of the families that were saved with the same keys, into families that have none. Slots that
+    /// were not there begin empty.
+    ///
+    /// # Errors
+    /// When the tables are not what [`FamilyState::save`] writes.
+    pub fn load(&mut self, families: &[Family], ids: &UserIds, users: &Users, tables: &Tables) -> Result<(), EngineError> {
+        (0..self.members.len()).try_for_each(|rung| self.load_family(rung, families, ids, users, tables))
+    }
+
+    /// As [`Bank::load`], for the family at a position.
+    pub(crate) fn load_family(&mut self, rung: usize, families: &[Family], ids: &UserIds, users: &Users, tables: &Tables) -> Result<(), EngineError> {
+        let family = &families[self.members[rung]];
+        let Some(table) = tables.get(&format!("rows {}", family.key)) else { return Ok(()) };
+        let (user, start, newest) = (table.u32s("user")?, table.i64s("start")?, table.i64s("newest")?);
+        let saved = saved_slots(&table, &family.slot_keys, "slot")?;
+        let mut rows = Vec::with_capacity(table.rows());
+        for i in 0..table.rows() {
+            let user = user_id(&table, ids, user[i])?;
+            rows.push(Some(match self.families[rung].spec {
+                WindowSpec::Tumble { size } => {
+                    if floor(newest[i], size) != start[i] {
+                        return Err(table.wrong(format!("row {i} has an event outside of its window")));
+                    }
+                    self.load_tumbling(rung, user, start[i], newest[i], |slots| fill(slots, &saved, i))
+                }
+                _ => self.families[rung].load_row(user, start[i], newest[i], |slots| fill(slots, &saved, i)),
+            }));
+        }
+        let state = &mut self.families[rung];
+        for (slot, general) in family.general.iter().zip(&mut state.general) {
+            if let Some(table) = tables.get(&format!("states {} {}", family.key, slot.key)) {
+                general.load(&table, &rows)?;
+            }
+        }
+        state.load_sliding(family, ids, users, tables)
+    }
+
+    /// Adds a group of a tumbling window; returns what general slots know it by.
+    fn load_tumbling(&mut self, rung: usize, user: u32, start: i64, newest: i64, fill: impl Fn(&mut [u64])) -> u32 {
+        fill(self.insert(rung, user, start, newest));
+        let Bank { families, ladder, .. } = self;
+        families[rung].begin_group(ladder, user, start)
+    }
+
+    /// Fills slots that were not in `saved` from `backfill`, where another partition kept them for the same groups.
+    ///
+    /// # Errors
+    /// When the tables are not what [`FamilyState::save`] writes.
+    pub fn fill(&mut self, families: &[Family], ids: &UserIds, users: &Users, saved: &Tables, backfill: &Tables) -> Result<(), EngineError> {
+        for rung in 0..self.members.len() {
+            let family = &families[self.members[rung]];
+            if saved.get(&format!("rows {}", family.key)).is_none() {
+                self.load_family(rung, families, ids, users, backfill)?;
+            } else {
+                self.families[rung].fill(&mut self.ladder, family, ids, users, saved, backfill)?;
+            }
+        }
+        Ok(())
     }
 }

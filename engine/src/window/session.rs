@@ -71,7 +71,7 @@ impl FamilyState {
                 return Ok((None, creates));
             }
             let row = self.rows.insert(arrival.user, time);
-            self.touch(row, true, arrival);
+            self.touch(row, time);
             self.sessions.schedule(row, time + gap);
             return Ok((Some(row), false));
         }
@@ -80,7 +80,7 @@ impl FamilyState {
             joined.swap(0, 1);
         }
         let row = joined[0];
-        self.touch(row, false, arrival);
+        self.touch(row, time);
         if joined[1] != NONE {
             self.join_sessions(row, joined[1])?;
         }

@@ -8,9 +8,11 @@ use datafusion::arrow::datatypes::{DataType, Float64Type};
 use datafusion::arrow::util::display::array_value_to_string;
 use datafusion::physical_expr::utils::collect_columns;
 
+use super::tumble::number;
 use super::{FamilyState, Groups};
 use crate::error::EngineError;
 use crate::having::view;
+use crate::ladder::Ladder;
 use crate::state::NONE;
 use crate::users::Users;
 
@@ -99,9 +101,9 @@ impl FamilyState {
     ///
     /// # Errors
     /// When an expression fails.
-    pub fn standings(&mut self, family: &Family, segment: u32, user: u32, users: &Users) -> Result<Vec<Standing>, EngineError> {
+    pub fn standings(&mut self, ladder: &Ladder, family: &Family, segment: u32, user: u32, users: &Users) -> Result<Vec<Standing>, EngineError> {
         let Some(position) = self.segments.iter().position(|s| s.id == segment) else { return Ok(vec![]) };
-        let (groups, closed) = self.groups_of(user);
+        let (groups, closed) = self.groups_of(ladder, user);
         let mut standings = vec![];
         self.decide(&[position], &groups, users, |_, g, qualifies, value| {
             let window = (groups.starts[g], groups.ends[g]);
@@ -133,22 +135,28 @@ impl FamilyState {
     }
 
     /// A user's groups of open windows, and of the overlapping window that closed last, whose place it returns.
-    fn groups_of(&self, user: u32) -> (Groups, Option<usize>) {
+    fn groups_of(&self, ladder: &Ladder, user: u32) -> (Groups, Option<usize>) {
         let mut groups = Groups::new(self.rows.width());
         if self.overlaps() {
             let closed = self.push_window(&mut groups, user, self.entered());
             self.open_windows(user, &mut groups, &mut vec![]);
             return (groups, closed);
         }
+        let record = ladder.find(user);
+        if let Some(group) = Some(record).filter(|record| *record != NONE).and_then(|record| ladder.group(record, self.rung)) {
+            let slots = ladder.slots(record, self.rung);
+            let g = groups.push(user, (group.start, group.start + self.spec.size()), group.newest, slots);
+            groups.members.push((g, number(slots)));
+        }
         let mut at = self.rows.head(user);
         while at != NONE {
-            let r = self.rows.row(at);
-            let end = match self.spec {
-                WindowSpec::Session { gap } => r.newest + gap,
-                spec => r.start + spec.size(),
+            let (r, slots) = (self.rows.row(at), self.rows.slots(at));
+            let (end, row) = match self.spec {
+                WindowSpec::Session { gap } => (r.newest + gap, at),
+                spec => (r.start + spec.size(), number(slots)),
             };
-            let g = groups.push(user, (r.start, end), r.newest, self.rows.slots(at));
-            groups.members.push((g, at));
+            let g = groups.push(user, (r.start, end), r.newest, slots);
+            groups.members.push((g, row));
             at = self.rows.older(at);
         }
         (groups, None)

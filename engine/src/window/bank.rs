@@ -1,0 +1,311 @@
+//! Families that take in the same events: all tumbling windows of one filter, whatever their size, or one family of any other kind. An
+//! event is queued once for all of them.
+//!
+//! A user's groups of tumbling windows lie side by side in a record of the [`Ladder`], as far as they are of the windows that contain the
+//! record's newest event. When a window begins for a user while the one before it is still open, the older group moves to rows of its
+//! family; there late events find it, or make it.
+
+use cohort_compiler::program::{Action, Op, Program};
+use cohort_compiler::window::WindowSpec;
+
+use super::tumble::{Touched, Update};
+use super::{Arrival, Arrivals, Changes, FAR, FamilyState, Final, NEAR, Queued};
+use crate::error::EngineError;
+use crate::ladder::{Ladder, MOST_RUNGS};
+use crate::state::NONE;
+use crate::users::Users;
+
+/// With more banks than these, only users with records have an entry in each.
+const MOST_DENSE: usize = 48;
+/// With more views than these, groups are compared once a batch instead of with each event.
+pub(super) const MOST_VIEWS: usize = 4;
+
+/// What an event does to one family.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Deed {
+    /// Position in the bank.
+    pub rung: usize,
+    /// Whether the event makes the group exist.
+    pub creates: bool,
+    /// Updates of slots.
+    pub ops: Vec<Op>,
+}
+
+/// The state of families that take in the same events.
+pub struct Bank {
+    /// The families.
+    pub families: Vec<FamilyState>,
+    /// Which of the program's they are.
+    pub members: Vec<usize>,
+    /// Their newest groups, if their windows are tumbling.
+    pub ladder: Ladder,
+    /// What events do, by the number that [`Queued`] events say.
+    actions: Vec<Vec<Deed>>,
+    /// Events of the batch that are not in the groups yet.
+    queue: Vec<Queued>,
+}
+
+impl Bank {
+    /// The banks of a program, without groups.
+    pub fn all(program: &Program) -> Vec<Bank> {
+        let mut members: Vec<Vec<usize>> = vec![];
+        for (i, family) in program.families.iter().enumerate() {
+            let joins = |bank: &&mut Vec<usize>| {
+                let first = &program.families[bank[0]];
+                first.filter_id == family.filter_id && bank.len() < MOST_RUNGS && is_tumbling(first.window) && is_tumbling(family.window)
+            };
+            match members.iter_mut().find(joins) {
+                Some(bank) => bank.push(i),
+                None => members.push(vec![i]),
+            }
+        }
+        let dense = members.len() <= MOST_DENSE;
+        members.into_iter().map(|members| Bank::new(program, members, dense)).collect()
+    }
+
+    fn new(program: &Program, members: Vec<usize>, dense: bool) -> Self {
+        let families: Vec<FamilyState> = members.iter().enumerate().map(|(rung, &i)| FamilyState::new(program, i, rung, dense)).collect();
+        let sections = families.iter().filter_map(|family| match family.spec {
+            WindowSpec::Tumble { size } => Some((size, family.rows.initial())),
+            _ => None,
+        });
+        let ladder = Ladder::new(sections, dense);
+        Bank { members, ladder, actions: vec![], queue: vec![], families }
+    }
+
+    /// Forgets what events do, as another program is to say it.
+    pub fn forget_actions(&mut self) {
+        self.actions.clear();
+    }
+
+    /// Notes what some events do, which pass the same conditions; returns the number by which [`Queued`] events name it.
+    pub fn note_actions(&mut self, actions: &[&Action]) -> u32 {
+        let rung = |action: &Action| self.members.iter().position(|i| *i == action.family as usize);
+        let deed = |action: &&Action| Some(Deed { rung: rung(action)?, creates: action.creates, ops: action.ops.clone() });
+        let deeds: Vec<Deed> = actions.iter().filter_map(deed).collect();
+        if self.actions.last() != Some(&deeds) {
+            self.actions.push(deeds);
+        }
+        self.actions.len() as u32 - 1
+    }
+
+    /// Has an event wait; returns whether it is the first.
+    #[inline]
+    pub fn enqueue(&mut self, event: Queued) -> bool {
+        self.queue.push(event);
+        self.queue.len() == 1
+    }
+
+    /// Takes in the events that wait. Adds the indices of those that were too late for a window to `late`.
+    ///
+    /// # Errors
+    /// When states of DataFusion's accumulators cannot be joined.
+    pub fn take_queue(&mut self, batch: &Arrivals<'_>, late: &mut Vec<u32>) -> Result<(), EngineError> {
+        let (mut queue, actions) = (std::mem::take(&mut self.queue), std::mem::take(&mut self.actions));
+        let outcome = if is_tumbling(self.families[0].spec) {
+            match self.families.iter().map(FamilyState::views).max() {
+                None | Some(0) => self.tumble_events::<0>(&queue, &actions, batch, late),
+                Some(1) => self.tumble_events::<1>(&queue, &actions, batch, late),
+                Some(2) => self.tumble_events::<2>(&queue, &actions, batch, late),
+                Some(3) => self.tumble_events::<3>(&queue, &actions, batch, late),
+                _ => self.tumble_events::<MOST_VIEWS>(&queue, &actions, batch, late),
+            }
+            Ok(())
+        } else {
+            self.families[0].events(&queue, &actions, batch, late)
+        };
+        queue.clear();
+        (self.queue, self.actions) = (queue, actions);
+        outcome
+    }
+
+    /// Takes events in; `N` is the most views that a family compares with each event.
+    fn tumble_events<const N: usize>(&mut self, queue: &[Queued], actions: &[Vec<Deed>], batch: &Arrivals<'_>, late: &mut Vec<u32>) {
+        for (at, queued) in queue.iter().enumerate() {
+            self.prefetch(queue, at, batch.users);
+            let (i, deeds) = (queued.event as usize, &actions[queued.action as usize]);
+            let arrival = Arrival { user: batch.users[i], time: batch.times[i], horizon: batch.horizons[i] };
+            let record = self.record_of(&arrival);
+            for deed in deeds {
+                let family = &mut self.families[deed.rung];
+                family.stats.events += u64::from(deed.creates);
+                let start = family.tumbling.open_start(&arrival).filter(|_| record != NONE);
+                let Some(start) = start else {
+                    late.extend(deed.creates.then_some(queued.event));
+                    continue;
+                };
+                let what = Update { event: queued.event, deed, arguments: batch.arguments };
+                let (is_newest, is_there) = self.ladder.section_at(record, deed.rung, start);
+                if is_newest {
+                    let place = if is_there { self.ladder.place(record, deed.rung) } else { self.ladder.open(record, deed.rung) };
+                    let group = Touched { place, record, start, is_new: !is_there };
+                    family.tumbling.take_in::<N>(group, &family.simple, &mut family.general, &what);
+                } else {
+                    family.take_older::<N>(record, start, &arrival, &what);
+                }
+            }
+        }
+    }
+
+    /// The record of an event's user, brought up to the event's time; none if the event is too late for all windows.
+    #[inline]
+    fn record_of(&mut self, arrival: &Arrival) -> u32 {
+        let record = self.ladder.find(arrival.user);
+        if arrival.time < arrival.horizon {
+            return self.record_of_late(record, arrival);
+        }
+        if record == NONE {
+            return self.ladder.create(arrival.user, arrival.time);
+        }
+        if arrival.time > self.ladder.newest(record) {
+            if !self.ladder.is_current(record, arrival.time) {
+                self.move_on(record, arrival);
+            }
+            self.ladder.set_newest(record, arrival.time);
+        }
+        record
+    }
+
+    #[cold]
+    fn record_of_late(&mut self, record: u32, arrival: &Arrival) -> u32 {
+        if self.families.iter().all(|family| family.tumbling.open_start(arrival).is_none()) {
+            return NONE;
+        }
+        if record == NONE {
+            return self.ladder.create(arrival.user, arrival.time);
+        }
+        if arrival.time > self.ladder.newest(record) {
+            self.move_on(record, arrival);
+            self.ladder.set_newest(record, arrival.time);
+        }
+        record
+    }
+
+    /// Has the groups of a record make room that an event, newer than all of them, does not go to.
+    fn move_on(&mut self, record: u32, arrival: &Arrival) {
+        for rung in 0..self.families.len() {
+            let stays = |start: i64, size: i64| arrival.time - start < size && start + size > arrival.horizon;
+            if let Some(group) = self.ladder.group(record, rung).filter(|group| stays(group.start, self.ladder.size_of(rung))) {
+                debug_assert_eq!(group.record, record);
+            } else {
+                self.displace(record, rung);
+            }
+        }
+    }
+
+    /// Moves a record's group to its family's rows, if there is one and its window is open.
+    fn displace(&mut self, record: u32, rung: usize) {
+        if let Some(group) = self.ladder.group(record, rung) {
+            let (slots, family) = (self.ladder.slots(record, rung), &mut self.families[rung]);
+            let row = family.rows.insert(group.user, group.start);
+            family.rows.note(row, group.newest).copy_from_slice(slots);
+            family.tumbling.displaced.at(group.start).push(row);
+            let (touched, listed) = self.ladder.empty(record, rung);
+            family.rows.place(row).mark(touched, listed);
+        } else {
+            self.ladder.empty(record, rung);
+        }
+    }
+
+    /// Adds a group that is not there, whose newest event is of the given time; its slots, as they are without events.
+    pub(super) fn insert(&mut self, rung: usize, user: u32, start: i64, newest: i64) -> &mut [u64] {
+        let mut record = self.ladder.find(user);
+        if record == NONE {
+            record = self.ladder.create(user, newest);
+        } else if newest > self.ladder.newest(record) {
+            (0..self.families.len()).for_each(|rung| self.displace(record, rung));
+            self.ladder.set_newest(record, newest);
+        }
+        if self.ladder.newest(record) == newest && self.ladder.section_at(record, rung, start) == (true, false) {
+            return self.ladder.open(record, rung).slots;
+        }
+        let family = &mut self.families[rung];
+        let row = family.rows.insert(user, start);
+        family.tumbling.displaced.at(start).push(row);
+        family.rows.note(row, newest)
+    }
+
+    /// Takes over groups of other banks, between two batches: for each family, those of one with the same window and slots, by bank and
+    /// position, if there is any.
+    pub(crate) fn take_groups(&mut self, from: &mut [Bank], known: &[Option<(usize, usize)>]) {
+        for (family, &(bank, rung)) in self.families.iter_mut().zip(known).filter_map(|(family, known)| Some((family, known.as_ref()?))) {
+            family.take_groups(&mut from[bank].families[rung]);
+        }
+        let same = |bank: usize| known.iter().enumerate().all(|(rung, known)| *known == Some((bank, rung)));
+        if let Some(&Some((bank, _))) = known.first()
+            && same(bank)
+            && self.ladder.is_like(&from[bank].ladder)
+        {
+            std::mem::swap(&mut self.ladder, &mut from[bank].ladder);
+            return;
+        }
+        for (rung, &(bank, other)) in known.iter().enumerate().filter_map(|(rung, known)| Some((rung, known.as_ref()?))) {
+            let old = &from[bank].ladder;
+            self.ladder.note_closed(old.closed());
+            if is_tumbling(self.families[rung].spec) {
+                for group in old.groups(other) {
+                    self.insert(rung, group.user, group.start, group.newest).copy_from_slice(old.slots(group.record, other));
+                }
+            }
+        }
+        let Bank { families, ladder, .. } = self;
+        families.iter_mut().for_each(|family| family.relist(ladder));
+    }
+
+    /// Has the groups of events soon to come fetched from memory, while the one at `at` is worked on: most events
+    /// are of users that were not seen for long.
+    #[inline]
+    fn prefetch(&self, queue: &[Queued], at: usize, users: &[u32]) {
+        if let Some(queued) = queue.get(at + FAR) {
+            self.ladder.prefetch_head(users[queued.event as usize]);
+        }
+        if let Some(queued) = queue.get(at + NEAR) {
+            self.ladder.prefetch_record(users[queued.event as usize]);
+        }
+    }
+
+    /// Final results of all windows that end at or before `horizon`, family by family.
+    ///
+    /// # Errors
+    /// When an expression fails.
+    pub fn close(&mut self, users: &Users, horizon: i64, finals: &mut Vec<Final>, changes: &mut Changes) -> Result<(), EngineError> {
+        let Bank { families, ladder, .. } = self;
+        families.iter_mut().try_for_each(|family| family.close(ladder, users, horizon, finals, changes))?;
+        ladder.close(horizon);
+        Ok(())
+    }
+
+    /// Marks the users that have groups.
+    pub fn mark_live(&self, live: &mut [bool]) {
+        self.ladder.users().for_each(|user| live[user as usize] = true);
+        self.families.iter().for_each(|family| family.mark_live(live));
+    }
+
+    /// Number of groups.
+    pub fn groups(&self) -> usize {
+        self.families.iter().map(FamilyState::groups).sum()
+    }
+
+    /// Moves groups to files in `folder`.
+    ///
+    /// # Errors
+    /// When a file cannot be made, or the disk is full.
+    pub fn spill(&mut self, folder: &std::path::Path) -> std::io::Result<()> {
+        self.ladder.spill(folder)?;
+        self.families.iter_mut().try_for_each(|family| family.spill(folder))
+    }
+
+    /// Bytes of groups in files.
+    pub fn spilled(&self) -> usize {
+        self.ladder.spilled() + self.families.iter().map(FamilyState::spilled).sum::<usize>()
+    }
+
+    /// Bytes of memory in use.
+    pub fn size(&self) -> usize {
+        self.ladder.size() + self.families.iter().map(FamilyState::size).sum::<usize>()
+    }
+}
+
+fn is_tumbling(window: WindowSpec) -> bool {
+    matches!(window, WindowSpec::Tumble { .. })
+}
