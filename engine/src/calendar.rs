@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// Values by time.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Calendar<T> {
     /// The time asked for last, and its value.
     current: (i64, T),

@@ -13,6 +13,7 @@ use datafusion::arrow::ipc::reader::StreamReader;
 use datafusion::arrow::ipc::writer::StreamWriter;
 
 use crate::error::EngineError;
+use crate::partition::saved::Snapshot;
 use crate::source::Positions;
 use crate::tables::Tables;
 
@@ -27,6 +28,32 @@ pub struct Checkpoint {
     pub positions: Positions,
     /// The state.
     pub tables: Tables,
+}
+
+/// A checkpoint of which the tables are not made yet.
+pub struct Unsaved {
+    /// As in [`Checkpoint`].
+    pub partition: u32,
+    /// As in [`Checkpoint`].
+    pub revision: i64,
+    /// As in [`Checkpoint`].
+    pub positions: Positions,
+    /// The state.
+    pub state: Snapshot,
+    /// Tables that go with it.
+    pub relay: Tables,
+}
+
+impl Unsaved {
+    /// The checkpoint.
+    ///
+    /// # Errors
+    /// When a state of DataFusion's accumulators cannot be gathered.
+    pub fn checkpoint(self) -> Result<Checkpoint, EngineError> {
+        let mut tables = self.state.tables()?;
+        tables.0.extend(self.relay.0);
+        Ok(Checkpoint { partition: self.partition, revision: self.revision, positions: self.positions, tables })
+    }
 }
 
 /// A change of program, at a point of a partition's input.

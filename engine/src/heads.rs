@@ -6,7 +6,7 @@ use crate::probe::{Entry, Probed};
 use crate::state::NONE;
 
 /// A number for each user that has one.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Heads {
     /// By user.
     Dense(Vec<u32>),

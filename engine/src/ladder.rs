@@ -29,7 +29,7 @@ const LISTED: u32 = TOUCHED + MOST_RUNGS as u32;
 const FREED: u64 = u64::MAX;
 
 /// The windows of one size.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Rung {
     size: i64,
     /// Where its section begins and ends in a record.
@@ -51,7 +51,7 @@ pub struct Group {
 }
 
 /// All records.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Ladder {
     records: Records,
     rungs: Vec<Rung>,

@@ -88,7 +88,7 @@ impl Packed {
 }
 
 /// All memberships of one partition.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Membership {
     members: Probed<Packed>,
     /// When memberships through closed windows end: time → (segment, user).

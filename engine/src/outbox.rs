@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::checkpoint::{Checkpoint, CheckpointStore};
+use crate::checkpoint::{CheckpointError, CheckpointStore, Unsaved};
 use crate::decode::TextBuffer;
 use crate::sink::{Amiss, DeadLetter, DeadLetterSink, Lease, MemberBatch, Persist, ResultBatch, Sink, SinkError, Touch};
 use crate::source::Positions;
@@ -29,7 +29,7 @@ pub enum Outgoing {
     /// A partition of which all members have been told since a time, ms since the epoch.
     Forget(u32, i64, Lease),
     /// State to publish once all before it is written.
-    Checkpoint(Box<Checkpoint>, Lease),
+    Checkpoint(Box<Unsaved>, Lease),
     /// Says that all before it is written.
     Done(SyncSender<()>),
 }
@@ -105,7 +105,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// What the thread that publishes checkpoints is handed.
 enum Publish {
-    Checkpoint(Box<Checkpoint>, Lease, Vec<Persist>),
+    Checkpoint(Box<Unsaved>, Lease, Vec<Persist>),
     Done(SyncSender<()>),
 }
 
@@ -301,7 +301,7 @@ impl Publisher {
             match item {
                 Publish::Checkpoint(checkpoint, lease, persists) => {
                     if lease.holds() && self.persist(persists) {
-                        self.publish(&checkpoint);
+                        self.publish(*checkpoint);
                     }
                 }
                 Publish::Done(done) => {
@@ -324,15 +324,17 @@ impl Publisher {
     }
 
     /// A checkpoint that cannot be written is left out: the one before stays in force, and the next is tried.
-    fn publish(&self, checkpoint: &Checkpoint) {
-        let (started, status) = (Instant::now(), &self.status);
-        match self.store.save(checkpoint) {
+    fn publish(&self, unsaved: Unsaved) {
+        let (started, status, partition) = (Instant::now(), &self.status, unsaved.partition);
+        let positions = unsaved.positions.clone();
+        let made = unsaved.checkpoint().map_err(|error| CheckpointError { what: format!("of partition {partition}"), message: error.to_string() });
+        match made.and_then(|checkpoint| self.store.save(&checkpoint)) {
             Ok(bytes) => {
                 status.checkpoints.fetch_add(1, Ordering::Relaxed);
                 status.checkpoint_bytes.store(bytes, Ordering::Relaxed);
                 status.checkpoint_millis.store(started.elapsed().as_millis() as u64, Ordering::Relaxed);
                 status.checkpoint_at.store((self.clock)() as u64, Ordering::Relaxed);
-                lock(&status.published).insert(checkpoint.partition, checkpoint.positions.clone());
+                lock(&status.published).insert(partition, positions);
                 *lock(&status.checkpoint_error) = None;
             }
             Err(error) => {

@@ -18,7 +18,7 @@ const DENSE: u32 = 10;
 const SPARSE: u32 = 5;
 
 /// Records of some words each, by number.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Records {
     pages: Vec<Page>,
     /// How many of the pages are in memory; the others are in files.
@@ -106,14 +106,18 @@ impl Records {
         spilled
     }
 
+    fn bytes_of(&self, pages: usize) -> usize {
+        (pages * self.stride * size_of::<u64>()) << self.shift
+    }
+
     /// Bytes in files.
     pub fn spilled(&self) -> usize {
-        ((self.pages.len() - self.in_memory) * self.stride << self.shift) * 8
+        self.bytes_of(self.pages.len() - self.in_memory)
     }
 
     /// Bytes of memory in use.
     pub fn size(&self) -> usize {
-        (self.in_memory * self.stride << self.shift) * 8 + self.free.capacity() * 4
+        self.bytes_of(self.in_memory) + self.free.capacity() * 4
     }
 }
 
@@ -194,6 +198,15 @@ impl Drop for Page {
             // SAFETY: these are the lines of the box that `new` took apart, and nobody else's.
             drop(unsafe { Box::from_raw(lines.as_ptr()) });
         }
+    }
+}
+
+impl Clone for Page {
+    /// A page in memory with the same words.
+    fn clone(&self) -> Self {
+        let mut page = Page::new(self.words().len());
+        page.words_mut().copy_from_slice(self.words());
+        page
     }
 }
 

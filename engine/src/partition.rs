@@ -89,6 +89,7 @@ impl Facts {
 }
 
 /// The state of one partition.
+#[derive(Clone)]
 pub struct Partition {
     program: Arc<Program>,
     facts: Vec<Facts>,
@@ -304,10 +305,9 @@ impl Partition {
     fn queue(&mut self, context: &BatchContext, i: usize, time: i64) {
         for route in &self.routes {
             for step in route.steps(i) {
-                if step.mask.is_none_or(|m| context.masks[m as usize][i]) {
-                    if self.banks[step.bank as usize].enqueue(Queued { event: i as u32, action: step.action }) {
-                        self.busy.push(step.bank);
-                    }
+                let passes = step.mask.is_none_or(|m| context.masks[m as usize][i]);
+                if passes && self.banks[step.bank as usize].enqueue(Queued { event: i as u32, action: step.action }) {
+                    self.busy.push(step.bank);
                 }
             }
         }

@@ -21,7 +21,7 @@ pub trait Entry: Copy {
 const LEAST: usize = 16;
 
 /// A table of entries, at most three quarters full.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Probed<E> {
     /// A power of two of places, or none.
     places: Vec<E>,

@@ -8,12 +8,13 @@ use std::time::Instant;
 use cohort_compiler::Program;
 use rustc_hash::FxHashSet;
 
-use crate::checkpoint::{Adoption, Checkpoint, CheckpointStore};
+use crate::checkpoint::{Adoption, Checkpoint, CheckpointStore, Unsaved};
 use crate::decode::Reason;
 use crate::decode::TextBuffer;
 use crate::error::EngineError;
 use crate::events::projection;
 use crate::formats::{Decoder, Formats};
+use crate::partition::saved::Snapshot;
 use crate::partition::{Partition, Settings};
 use crate::relay::Relay;
 use crate::result::{ResultKind, ResultRow};
@@ -203,9 +204,24 @@ impl Running {
     /// # Errors
     /// When a state of DataFusion's accumulators cannot be gathered.
     pub fn checkpoint(&mut self) -> Result<Checkpoint, WorkerError> {
-        let mut tables = self.state.save().map_err(|source| self.failed(source))?;
-        self.relay.save(&mut tables).map_err(|source| self.failed(source))?;
-        Ok(Checkpoint { partition: self.number, revision: self.deployment.revision, positions: self.positions.clone(), tables })
+        let state = self.state.save().map(Snapshot::Tables);
+        let checkpoint = state.and_then(|state| self.unsaved(state)).and_then(Unsaved::checkpoint);
+        checkpoint.map_err(|source| self.failed(source))
+    }
+
+    /// A copy of the state as it is now, for another thread to make a checkpoint of.
+    ///
+    /// # Errors
+    /// When a state of DataFusion's accumulators cannot be gathered.
+    pub fn snapshot(&mut self) -> Result<Unsaved, WorkerError> {
+        let state = self.state.snapshot();
+        state.and_then(|state| self.unsaved(state)).map_err(|source| self.failed(source))
+    }
+
+    fn unsaved(&self, state: Snapshot) -> Result<Unsaved, EngineError> {
+        let mut relay = Tables::default();
+        self.relay.save(&mut relay)?;
+        Ok(Unsaved { partition: self.number, revision: self.deployment.revision, positions: self.positions.clone(), state, relay })
     }
 
     /// Takes note that `records` of those that were there when reading began are not read yet, and which users they

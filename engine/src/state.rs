@@ -92,7 +92,7 @@ fn newest(record: &[u64]) -> i64 {
 }
 
 /// All rows of a family.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Rows {
     /// Header and slots side by side, so that an event touches one place.
     records: Records,

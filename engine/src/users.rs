@@ -9,7 +9,7 @@ use crate::pages::prefetch;
 use crate::probe::{Entry, Probed};
 
 /// The users of one partition that have state.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Users {
     table: Probed<User>,
     /// By id.

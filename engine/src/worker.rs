@@ -561,9 +561,9 @@ impl Worker {
         if !running.noted.is_empty() {
             return Ok(());
         }
-        let (checkpoint, lease) = (Box::new(running.checkpoint()?), running.lease.clone());
-        tracing::debug!(partition = checkpoint.partition, took = ?running.saved.elapsed(), "state gathered for a checkpoint");
-        self.send(Outgoing::Checkpoint(checkpoint, lease))
+        let (unsaved, lease) = (Box::new(running.snapshot()?), running.lease.clone());
+        tracing::debug!(partition = unsaved.partition, took = ?running.saved.elapsed(), "state copied for a checkpoint");
+        self.send(Outgoing::Checkpoint(unsaved, lease))
     }
 
     /// Has the source take note of checkpoints that were published since.

@@ -20,6 +20,7 @@ use crate::state::NONE;
 use crate::tables::{Table, column};
 
 /// The states of one general slot.
+#[derive(Clone)]
 pub struct General {
     slot: GeneralSlot,
     chunks: Vec<Vec<ArrayRef>>,

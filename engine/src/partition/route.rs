@@ -41,7 +41,7 @@ pub struct Step {
 }
 
 /// The steps of one router.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Route {
     /// The router's lists, then those chosen for classes.
     lists: Vec<Vec<Step>>,
@@ -147,7 +147,7 @@ impl Route {
 }
 
 /// The classes of one column's texts.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Classes {
     seen: FxHashMap<Box<[u8]>, u32>,
     null: Option<u32>,

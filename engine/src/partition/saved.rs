@@ -54,7 +54,37 @@ fn fingerprints(program: &Program) -> Vec<String> {
     all
 }
 
+/// A partition's state between two batches, from which any thread can make tables.
+pub enum Snapshot {
+    /// A copy, as it lay in memory.
+    Copied(Box<Partition>),
+    /// Tables already.
+    Tables(Tables),
+}
+
+impl Snapshot {
+    /// The state as tables.
+    ///
+    /// # Errors
+    /// When a state of DataFusion's accumulators cannot be gathered.
+    pub fn tables(self) -> Result<Tables, EngineError> {
+        match self {
+            Snapshot::Copied(mut partition) => partition.save(),
+            Snapshot::Tables(tables) => Ok(tables),
+        }
+    }
+}
+
 impl Partition {
+    /// The whole state, between two batches, at the price of copying memory. State that is partly in files, as memory is short, is made into tables
+    /// at once instead.
+    ///
+    /// # Errors
+    /// When a state of DataFusion's accumulators cannot be gathered.
+    pub fn snapshot(&mut self) -> Result<Snapshot, EngineError> {
+        Ok(if self.spilled() > 0 { Snapshot::Tables(self.save()?) } else { Snapshot::Copied(Box::new(self.clone())) })
+    }
+
     /// The whole state, between two batches.
     ///
     /// # Errors

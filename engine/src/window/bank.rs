@@ -11,7 +11,7 @@ use cohort_compiler::window::WindowSpec;
 use super::tumble::{Touched, Update};
 use super::{Arrival, Arrivals, Changes, FAR, FamilyState, Final, NEAR, Queued};
 use crate::error::EngineError;
-use crate::ladder::{Ladder, MOST_RUNGS};
+use crate::ladder::{Group, Ladder, MOST_RUNGS};
 use crate::state::NONE;
 use crate::users::Users;
 
@@ -32,6 +32,7 @@ pub(super) struct Deed {
 }
 
 /// The state of families that take in the same events.
+#[derive(Clone)]
 pub struct Bank {
     /// The families.
     pub families: Vec<FamilyState>,
@@ -184,10 +185,9 @@ impl Bank {
     /// Has the groups of a record make room that an event, newer than all of them, does not go to.
     fn move_on(&mut self, record: u32, arrival: &Arrival) {
         for rung in 0..self.families.len() {
-            let stays = |start: i64, size: i64| arrival.time - start < size && start + size > arrival.horizon;
-            if let Some(group) = self.ladder.group(record, rung).filter(|group| stays(group.start, self.ladder.size_of(rung))) {
-                debug_assert_eq!(group.record, record);
-            } else {
+            let size = self.ladder.size_of(rung);
+            let goes_to = |group: Group| arrival.time - group.start < size && group.start + size > arrival.horizon;
+            if !self.ladder.group(record, rung).is_some_and(goes_to) {
                 self.displace(record, rung);
             }
         }

@@ -59,7 +59,7 @@ pub struct Final {
 }
 
 /// What happened to open groups in a batch.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Changes {
     /// Transitions, in order.
     pub rows: Vec<ResultRow>,
@@ -88,6 +88,7 @@ pub struct Tracked {
 }
 
 /// A segment as its family sees it.
+#[derive(Clone)]
 struct FamilySegment {
     id: u32,
     emit: Emit,
@@ -138,6 +139,7 @@ struct Arrival {
 }
 
 /// The state of one family.
+#[derive(Clone)]
 pub struct FamilyState {
     spec: WindowSpec,
     /// Position in its bank.

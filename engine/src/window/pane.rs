@@ -17,6 +17,7 @@ use crate::state::NONE;
 use crate::users::Users;
 
 /// The window that closed last, user by user.
+#[derive(Clone)]
 pub struct Sliding {
     /// End of the last window that closed; windows that end at or before it are closed.
     pub closed: i64,
@@ -49,7 +50,7 @@ impl Default for Sliding {
 }
 
 /// The merged panes of a user in the window that closed last.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Stacks {
     /// Slots of the whole window, then of its panes newer than those in front.
     pub(super) slots: Box<[u64]>,
@@ -99,7 +100,7 @@ fn insert(ends: &mut VecDeque<i64>, end: i64) -> bool {
 }
 
 /// Ends of the open windows in which a user qualifies, by segment and user.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub struct OpenGroups {
     /// In rising order: most are added at the end and leave from the front.
     ends: FxHashMap<(u32, u32), VecDeque<i64>>,

@@ -14,7 +14,7 @@ use crate::state::NONE;
 use crate::users::Users;
 
 /// When sessions end, and what was said of them early.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub struct Sessions {
     /// (end, row): a row has one entry that counts, that of `scheduled`; its session may since end later.
     ends: BinaryHeap<Reverse<(i64, u32)>>,

@@ -20,7 +20,7 @@ use crate::users::Users;
 const STRETCH: usize = 1024;
 
 /// The groups of a window, without where they are.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Pane {
     /// Number of groups.
     groups: usize,
@@ -35,7 +35,7 @@ impl Vacant for Pane {
 }
 
 /// What a family of tumbling windows knows beside its groups.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(super) struct Tumbling {
     size: i64,
     /// Simple segments that emit changes and that no derived segment reads, each index with the position of its view among those of all

@@ -1,0 +1,75 @@
+//! Windows of several sizes over the same events share a record a user; each must come to what it would alone.
+
+use proptest::prelude::*;
+
+use crate::run::{Event, Line, Run, events, program};
+
+/// What segments select, have and emit, for windows of one size.
+const SHAPES: [(&str, &str, &str); 6] = [
+    ("count(*)", "count(*) >= 2", ""),
+    ("sum(value)", "sum(value) > 40", ""),
+    ("sum(value)", "sum(value) < 30", ""),
+    ("count(*)", "count(*) = 2", "EMIT FINAL"),
+    ("avg(value)", "avg(value) > 20 AND max(value) < 50", "EMIT CHANGES"),
+    ("count(DISTINCT metadata['k'])", "count(DISTINCT metadata['k']) >= 2", "EMIT CHANGES"),
+];
+
+fn segment(size: i64, shape: usize) -> String {
+    let (value, having, emit) = SHAPES[shape];
+    format!(
+        "CREATE SEGMENT s{size}_{shape} AS SELECT user_id, {value} AS value FROM TUMBLE(events, event_time, INTERVAL '{size} seconds') \
+         WHERE event_type <> 'install' GROUP BY user_id, window_start, window_end HAVING {having} {emit};\n"
+    )
+}
+
+/// What segments come to over events in batches; `restarts` says after which batches state goes through tables.
+fn run(sql: &str, events: &[Event], batch: usize, restarts: &[bool]) -> Vec<Line> {
+    let mut run = Run::new(&program(sql));
+    let mut lines = vec![];
+    for (some, restarts) in events.chunks(batch).zip(restarts.iter().cycle()) {
+        lines.extend(run.batch(some));
+        if *restarts {
+            run.restart();
+        }
+    }
+    lines.extend(run.finish());
+    lines.sort();
+    lines
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, max_shrink_iters: 4_000, ..ProptestConfig::default() })]
+    #[test]
+    fn windows_of_many_sizes_are_what_each_is_alone(
+        chosen in prop::collection::btree_set((prop::sample::select(vec![1i64, 2, 3, 5, 7, 10, 15, 20, 30, 45, 60, 90]), 0usize..6), 1..16),
+        events in events(false),
+        batch in 1usize..60,
+        restarts in prop::collection::vec(prop::bool::weighted(0.2), 1..8),
+    ) {
+        let together: String = chosen.iter().map(|&(size, shape)| segment(size, shape)).collect();
+        let mut alone: Vec<Line> = chosen.iter().flat_map(|&(size, shape)| run(&segment(size, shape), &events, batch, &[false])).collect();
+        alone.sort();
+        prop_assert_eq!(run(&together, &events, batch, &restarts), alone);
+    }
+
+    #[test]
+    fn sizes_that_come_and_go_leave_the_others_as_they_are(
+        events in events(false),
+        batch in 1usize..60,
+        steps in prop::collection::vec(prop::collection::btree_set(prop::sample::select(vec![1i64, 3, 5, 10, 30]), 0..4), 1..6),
+    ) {
+        let sql = |sizes: &std::collections::BTreeSet<i64>| sizes.iter().chain(&[2]).map(|&size| segment(size, 0) + &segment(size, 5)).collect::<String>();
+        let of_two = |lines: Vec<Line>| lines.into_iter().filter(|line| line.segment.starts_with("s2_")).collect::<Vec<_>>();
+        let mut changing = Run::new(&program(&sql(&steps[0])));
+        let (mut lines, mut alone) = (vec![], run(&(segment(2, 0) + &segment(2, 5)), &events, batch, &[false]));
+        for (i, some) in events.chunks(batch).enumerate() {
+            lines.extend(of_two(changing.batch(some)));
+            let rows = changing.adopt(&program(&sql(&steps[i % steps.len()])), None);
+            prop_assert_eq!(of_two(rows), vec![]);
+        }
+        lines.extend(of_two(changing.finish()));
+        lines.sort();
+        alone.sort();
+        prop_assert_eq!(lines, alone);
+    }
+}
