@@ -1,5 +1,5 @@
 #![allow(missing_docs, clippy::panic)]
-//! Decode, aggregate, compare, derived segments, compile and a change of program, each alone: `cargo bench -p cohort-benches`.
+//! Decode, aggregate, compare, derived segments, checkpoints, compile and a change of program, each alone: `cargo bench -p cohort-benches`.
 
 use std::fmt::Write as _;
 use std::hint::black_box;
@@ -41,6 +41,11 @@ fn derived(n: usize) -> String {
         let _ = writeln!(sql, "CREATE SEGMENT d{i} AS SELECT a.user_id, a.value FROM s{a} a {join} s{b} b USING (user_id, window_start, window_end);");
     }
     sql
+}
+
+/// Twenty segments that nearly everybody is in.
+fn program_of_low_bars() -> Arc<Program> {
+    compiled(segments(20).replace("> 1", "> 0.1"))
 }
 
 fn compiled(text: String) -> Arc<Program> {
@@ -116,6 +121,10 @@ fn parts(c: &mut Criterion) {
             partition.adopt(Arc::clone(next), None).is_ok()
         });
     });
+    let mut kept = Partition::new(program_of_low_bars(), Settings::default());
+    let processed = kept.process(&batch, &mut vec![], &mut Late::default());
+    group.bench_function("copy of state for a checkpoint", |b| b.iter(|| processed.is_ok() && kept.snapshot().is_ok()));
+    group.bench_function("tables of state for a checkpoint", |b| b.iter(|| processed.is_ok() && kept.save().is_ok()));
     group.finish();
     let threshold = |i: u32| Threshold { view: View::Sum(0), compare: Compare::Gt, value: f64::from(i), tolerance: 0.0 };
     let thresholds: Vec<(Listed, Threshold)> = (0..10_000).map(|i| (Listed { segment: i, own_value: true }, threshold(i))).collect();

@@ -146,9 +146,10 @@ impl Run {
         Line { segment, user, kind: format!("{:?}", row.kind), qualified: row.qualified, value: row.value.map(f64::to_bits), times }
     }
 
-    /// The state goes through its encoded form, as in a restart.
+    /// The state goes through a copy and its encoded form, as in a restart.
     pub fn restart(&mut self) -> Difference {
-        let tables = encoded(&self.partition.save().expect("saved state"));
+        let copy = self.partition.snapshot().expect("a copy of the state");
+        let tables = encoded(&copy.tables().expect("saved state"));
         let (partition, difference) = Partition::restore(Arc::clone(self.partition.program()), settings(), &tables).expect("restored state");
         self.partition = partition;
         difference
