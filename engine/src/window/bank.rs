@@ -1,7 +1,7 @@
 //! Families that take in the same events: all tumbling windows of one filter, whatever their size, or one family of any other kind. An
 //! event is queued once for all of them.
 //!
-//! A user's groups of tumbling windows lie side by side in a record of the [`Ladder`], as far as they are of the windows that contain the
+//! A user's groups of tumbling windows lie side by side in a record of the ladder (`ladder.rs`), as far as they are of the windows that contain the
 //! record's newest event. When a window begins for a user while the one before it is still open, the older group moves to rows of its
 //! family; there late events find it, or make it.
 
