@@ -137,7 +137,7 @@ impl Bank {
                 };
                 let what = Update { event: queued.event, deed, arguments: batch.arguments };
                 let (is_newest, is_there) = self.ladder.section_at(record, deed.rung, start);
-                if is_newest {
+                if is_newest && (is_there || !family.is_hidden(arrival.user, start)) {
                     let place = if is_there { self.ladder.place(record, deed.rung) } else { self.ladder.open(record, deed.rung) };
                     let group = Touched { place, record, start, is_new: !is_there };
                     family.tumbling.take_in::<N>(group, &family.simple, &mut family.general, &what);
@@ -209,20 +209,34 @@ impl Bank {
 
     /// Adds a group that is not there, whose newest event is of the given time; its slots, as they are without events.
     pub(super) fn insert(&mut self, rung: usize, user: u32, start: i64, newest: i64) -> &mut [u64] {
-        let mut record = self.ladder.find(user);
-        if record == NONE {
-            record = self.ladder.create(user, newest);
-        } else if newest > self.ladder.newest(record) {
-            (0..self.families.len()).for_each(|rung| self.displace(record, rung));
-            self.ladder.set_newest(record, newest);
-        }
+        let record = self.record_at(user, newest);
         if self.ladder.newest(record) == newest && self.ladder.section_at(record, rung, start) == (true, false) {
             return self.ladder.open(record, rung).slots;
         }
         let family = &mut self.families[rung];
         let row = family.rows.insert(user, start);
         family.tumbling.displaced.at(start).push(row);
+        family.tumbling.hide(start);
         family.rows.note(row, newest)
+    }
+
+    /// The record of a user, made if there is none, whose newest event is of a time or later. Groups that a record had before move to rows, so
+    /// that each keeps the time of its own newest event.
+    fn record_at(&mut self, user: u32, newest: i64) -> u32 {
+        let record = self.ladder.find(user);
+        if record == NONE {
+            return self.ladder.create(user, newest);
+        }
+        if newest > self.ladder.newest(record) {
+            for rung in 0..self.families.len() {
+                if let Some(group) = self.ladder.group(record, rung) {
+                    self.families[rung].tumbling.hide(group.start);
+                }
+                self.displace(record, rung);
+            }
+            self.ladder.set_newest(record, newest);
+        }
+        record
     }
 
     /// Takes over groups of other banks, between two batches: for each family, those of one with the same window and slots, by bank and
@@ -246,6 +260,13 @@ impl Bank {
                 for group in old.groups(other) {
                     self.insert(rung, group.user, group.start, group.newest).copy_from_slice(old.slots(group.record, other));
                 }
+            }
+        }
+        // A row's user has a record, whatever became of the groups in it.
+        for rung in 0..self.families.len() {
+            for row in self.families[rung].displaced_rows() {
+                self.record_at(row.user, row.newest);
+                self.families[rung].tumbling.hide(row.start);
             }
         }
         let Bank { families, ladder, .. } = self;

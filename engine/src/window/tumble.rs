@@ -48,8 +48,13 @@ pub(super) struct Tumbling {
     lists_all: bool,
     /// Open windows by their start.
     pub(super) panes: Calendar<Pane>,
+    /// Number of groups listed in them.
+    listed: usize,
     /// Rows of groups that are not in the ladder, by the start of their window.
     pub(super) displaced: Calendar<Vec<u32>>,
+    /// Start of the newest window of which a group may be in a row although its record's newest event is in that window too: such rows come
+    /// of saved state and of other programs.
+    hidden_until: i64,
     /// Groups touched in this batch, by record and start of the window, with the values of the views of simple segments as they were.
     pub(super) touched: Vec<(u32, i64)>,
     was: Vec<Option<f64>>,
@@ -65,14 +70,21 @@ impl Tumbling {
         let by_crossing = !is_careful && simple.len() <= MOST_VIEWS;
         let place = |index: ViewIndex| Some((simple.iter().position(|other| other.view == index.view)?, index));
         let quick = quick.into_iter().filter_map(place).collect();
-        Tumbling { size, quick, watches, by_crossing, lists_all: by_close || !by_crossing, ..Tumbling::default() }
+        Tumbling { size, quick, watches, by_crossing, lists_all: by_close || !by_crossing, hidden_until: i64::MIN, ..Tumbling::default() }
     }
 
     pub(super) fn take_groups(&mut self, from: &mut Tumbling) {
         std::mem::swap(&mut self.panes, &mut from.panes);
+        std::mem::swap(&mut self.listed, &mut from.listed);
         std::mem::swap(&mut self.displaced, &mut from.displaced);
+        std::mem::swap(&mut self.hidden_until, &mut from.hidden_until);
         std::mem::swap(&mut self.free_numbers, &mut from.free_numbers);
         std::mem::swap(&mut self.numbers, &mut from.numbers);
+    }
+
+    /// Notes that a group of a window is in a row where it might be in its record.
+    pub(super) fn hide(&mut self, start: i64) {
+        self.hidden_until = self.hidden_until.max(start);
     }
 
     /// Number of groups.
@@ -80,11 +92,14 @@ impl Tumbling {
         self.panes.values().map(|pane| pane.groups).sum()
     }
 
-    /// Bytes in use.
+    fn list(&mut self, start: i64, record: u32) {
+        self.panes.at(start).listed.push(record);
+        self.listed += 1;
+    }
+
+    /// Bytes in use, but for those of rows.
     pub(super) fn size(&self) -> usize {
-        let listed: usize = self.panes.values().map(|pane| pane.listed.capacity() * 4).sum();
-        let displaced: usize = self.displaced.values().map(|rows| rows.capacity() * 4).sum();
-        listed + displaced + (self.panes.len() + self.displaced.len()) * 64 + self.free_numbers.capacity() * 4
+        self.listed * 4 + (self.panes.len() + self.displaced.len()) * 64 + self.free_numbers.capacity() * 4
     }
 
     /// The start of an event's window, unless that is closed.
@@ -129,7 +144,7 @@ impl Tumbling {
         }
         if self.lists_all && is_new {
             place.list();
-            self.panes.at(start).listed.push(record);
+            self.list(start, record);
         }
     }
 
@@ -142,7 +157,7 @@ impl Tumbling {
         }
         if !self.lists_all && !place.is_listed() && simple.iter().any(|index| index.some(view(index.view, place.slots))) {
             place.list();
-            self.panes.at(start).listed.push(record);
+            self.list(start, record);
         }
     }
 }
@@ -237,9 +252,21 @@ impl FamilyState {
         (groups, slots)
     }
 
+    /// The groups that are not in the ladder.
+    pub(super) fn displaced_rows(&self) -> Vec<Row> {
+        self.tumbling.displaced.values().flatten().map(|&row| self.rows.row(row)).collect()
+    }
+
+    /// Whether a user's group of a window is in a row where it might be in the record.
+    #[inline]
+    pub(super) fn is_hidden(&self, user: u32, start: i64) -> bool {
+        start <= self.tumbling.hidden_until && self.rows.find(user, start).is_some()
+    }
+
     /// Lists anew which groups may qualify when their windows close.
     pub(crate) fn relist(&mut self, ladder: &mut Ladder) {
         self.tumbling.panes.iter_mut().for_each(|(_, pane)| pane.listed.clear());
+        self.tumbling.listed = 0;
         let (lists_all, simple) = (self.tumbling.lists_all, &self.simple);
         let lists = |slots: &[u64]| lists_all || simple.iter().any(|index| index.some(view(index.view, slots)));
         let groups: Vec<_> = ladder.groups(self.rung).collect();
@@ -248,15 +275,16 @@ impl FamilyState {
             let listed = lists(place.slots);
             place.mark(false, listed);
             if listed {
-                self.tumbling.panes.at(group.start).listed.push(group.record);
+                self.tumbling.list(group.start, group.record);
             }
         }
-        for &row in self.tumbling.displaced.values().flatten() {
+        let rows: Vec<u32> = self.tumbling.displaced.values().flatten().copied().collect();
+        for row in rows {
             let listed = lists(self.rows.slots(row));
             let Row { user, start, .. } = self.rows.row(row);
             self.rows.place(row).mark(false, listed);
             if listed {
-                self.tumbling.panes.at(start).listed.push(ladder.find(user));
+                self.tumbling.list(start, ladder.find(user));
             }
         }
     }
@@ -362,6 +390,7 @@ impl FamilyState {
 
     pub(super) fn tumble_close(&mut self, ladder: &mut Ladder, users: &Users, horizon: i64, finals: &mut Vec<Final>) -> Result<(), EngineError> {
         while let Some((start, pane)) = self.tumbling.panes.take_until(horizon.saturating_sub(self.tumbling.size)) {
+            self.tumbling.listed -= pane.listed.len();
             let stretch = if self.complex.is_empty() { STRETCH } else { pane.listed.len().max(1) };
             for records in pane.listed.chunks(stretch) {
                 self.finish_tumble(ladder, users, records, start, finals)?;

@@ -22,12 +22,13 @@ fn segment(size: i64, shape: usize) -> String {
     )
 }
 
-/// What segments come to over events in batches; `restarts` says after which batches state goes through tables.
-fn run(sql: &str, events: &[Event], batch: usize, restarts: &[bool]) -> Vec<Line> {
+/// What segments come to over events in batches; `passes` says after which of them time passes, and `restarts` after which state goes through
+/// tables.
+fn run(sql: &str, events: &[Event], batch: usize, passes: &[bool], restarts: &[bool]) -> Vec<Line> {
     let mut run = Run::new(&program(sql));
     let mut lines = vec![];
-    for (some, restarts) in events.chunks(batch).zip(restarts.iter().cycle()) {
-        lines.extend(run.batch(some));
+    for ((some, passes), restarts) in events.chunks(batch).zip(passes.iter().cycle()).zip(restarts.iter().cycle()) {
+        lines.extend(run.take(some, *passes));
         if *restarts {
             run.restart();
         }
@@ -44,26 +45,28 @@ proptest! {
         chosen in prop::collection::btree_set((prop::sample::select(vec![1i64, 2, 3, 5, 7, 10, 15, 20, 30, 45, 60, 90]), 0usize..6), 1..16),
         events in events(false),
         batch in 1usize..60,
+        passes in prop::collection::vec(prop::bool::weighted(0.4), 1..8),
         restarts in prop::collection::vec(prop::bool::weighted(0.2), 1..8),
     ) {
         let together: String = chosen.iter().map(|&(size, shape)| segment(size, shape)).collect();
-        let mut alone: Vec<Line> = chosen.iter().flat_map(|&(size, shape)| run(&segment(size, shape), &events, batch, &[false])).collect();
+        let mut alone: Vec<Line> = chosen.iter().flat_map(|&(size, shape)| run(&segment(size, shape), &events, batch, &passes, &[false])).collect();
         alone.sort();
-        prop_assert_eq!(run(&together, &events, batch, &restarts), alone);
+        prop_assert_eq!(run(&together, &events, batch, &passes, &restarts), alone);
     }
 
     #[test]
     fn sizes_that_come_and_go_leave_the_others_as_they_are(
         events in events(false),
         batch in 1usize..60,
+        passes in prop::collection::vec(prop::bool::weighted(0.4), 1..8),
         steps in prop::collection::vec(prop::collection::btree_set(prop::sample::select(vec![1i64, 3, 5, 10, 30]), 0..4), 1..6),
     ) {
         let sql = |sizes: &std::collections::BTreeSet<i64>| sizes.iter().chain(&[2]).map(|&size| segment(size, 0) + &segment(size, 5)).collect::<String>();
         let of_two = |lines: Vec<Line>| lines.into_iter().filter(|line| line.segment.starts_with("s2_")).collect::<Vec<_>>();
         let mut changing = Run::new(&program(&sql(&steps[0])));
-        let (mut lines, mut alone) = (vec![], run(&(segment(2, 0) + &segment(2, 5)), &events, batch, &[false]));
-        for (i, some) in events.chunks(batch).enumerate() {
-            lines.extend(of_two(changing.batch(some)));
+        let (mut lines, mut alone) = (vec![], run(&(segment(2, 0) + &segment(2, 5)), &events, batch, &passes, &[false]));
+        for (i, (some, passes)) in events.chunks(batch).zip(passes.iter().cycle()).enumerate() {
+            lines.extend(of_two(changing.take(some, *passes)));
             let rows = changing.adopt(&program(&sql(&steps[i % steps.len()])), None);
             prop_assert_eq!(of_two(rows), vec![]);
         }
