@@ -180,19 +180,6 @@ impl Ladder {
         &self.record(record)[from..to]
     }
 
-    /// The slots of a section, to change.
-    #[inline]
-    pub fn slots_mut(&mut self, record: u32, rung: usize) -> &mut [u64] {
-        let Rung { from, to, .. } = self.rungs[rung];
-        &mut self.record_mut(record)[from..to]
-    }
-
-    /// Slots of a group without events.
-    pub fn initial(&self, rung: usize) -> &[u64] {
-        let Rung { from, to, .. } = self.rungs[rung];
-        &self.initial[from - HEADER..to - HEADER]
-    }
-
     /// Takes back that a group was touched.
     #[inline]
     pub fn settle(&mut self, record: u32, rung: usize) {
