@@ -16,5 +16,6 @@ pub mod records;
 pub mod registry;
 pub mod replay;
 pub mod retained;
+pub mod spares;
 
 pub use error::ConnectorError;

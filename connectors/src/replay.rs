@@ -23,6 +23,7 @@ use crate::file::sink::{Encoded, Format, Names, ResultWriter, dead_letter, encod
 use crate::file::source::{Chunk, FileSource};
 use crate::moves::{Moved, Moves};
 use crate::records::{ChunkDecoder, Shape};
+use crate::spares::Spares;
 
 /// How a replay runs.
 #[derive(Debug, Clone)]
@@ -74,10 +75,33 @@ pub struct Progress {
 }
 
 struct Routed {
-    chunk: Arc<Chunk>,
-    spans: Arc<Vec<(u32, u32)>>,
+    /// What the events were decoded from, if late ones are kept.
+    raw: Option<Arc<Raw>>,
     /// One batch for each partition of the worker.
     batches: Vec<EventBatch>,
+}
+
+/// A chunk, and where its records begin and end.
+struct Raw {
+    chunk: Chunk,
+    spans: Vec<(u32, u32)>,
+}
+
+impl Raw {
+    fn record(&self, record: u32) -> &[u8] {
+        let (start, end) = self.spans[record as usize];
+        &self.chunk.data[start as usize..end as usize]
+    }
+
+    fn line(&self, record: u32) -> u64 {
+        self.chunk.first_line + u64::from(record)
+    }
+}
+
+/// Memory that the threads of a replay hand back and forth.
+struct Memory {
+    chunks: Arc<Spares>,
+    lines: Spares,
 }
 
 enum Written {
@@ -150,9 +174,10 @@ pub fn replay(
     let (format, writer) = writer;
     let names = Names::new(program);
     let keep_dead = dead_letters.is_some();
-    let (written, to_write) = sync_channel::<Written>(64);
+    let (written, to_write) = sync_channel::<Written>(WRITTEN_AHEAD);
+    let memory = &Memory { chunks: source.spares(), lines: Spares::new(2 * WRITTEN_AHEAD) };
     thread::scope(|scope| {
-        let writing = scope.spawn(move || write_all(writer, dead_letters, &to_write));
+        let writing = scope.spawn(move || write_all(writer, dead_letters, &to_write, &memory.lines));
         let mut chunks: Vec<SyncSender<Chunk>> = vec![];
         let mut decoding = vec![];
         let mut routes: Vec<Vec<Receiver<Routed>>> = (0..workers).map(|_| vec![]).collect();
@@ -166,7 +191,7 @@ pub fn replay(
             }
             chunks.push(to_decoder);
             let written = keep_dead.then(|| written.clone());
-            decoding.push(scope.spawn(move || decode_all(program, options, &from_reader, &to_workers, written.as_ref(), progress)));
+            decoding.push(scope.spawn(move || decode_all(program, options, &from_reader, &to_workers, written.as_ref(), progress, &memory.chunks)));
         }
         let (names, format) = (&names, &format);
         let working: Vec<_> = routes
@@ -180,7 +205,7 @@ pub fn replay(
                     names,
                     format,
                     written,
-                    keep_dead,
+                    memory,
                     counts: Counts {
                         results: vec![0; program.segments.len()],
                         moves: options.moves.then(|| Moves::new(program.segments.len(), options.between)),
@@ -206,7 +231,7 @@ pub fn replay(
         }
         let states = states.into_iter().collect::<Result<Vec<_>, _>>();
         let finished = states.and_then(|s| {
-            let to = Outlet { options, written: &written, names, format };
+            let to = Outlet { options, written: &written, names, format, spares: &memory.lines };
             read.and(finish(program, s, &to, &mut summary, &mut members))
         });
         drop(written);
@@ -234,6 +259,7 @@ fn decode_all(
     workers: &[SyncSender<Routed>],
     dead: Option<&SyncSender<Written>>,
     progress: &Progress,
+    spares: &Spares,
 ) -> Result<Decoded, ConnectorError> {
     let mut decoder = ChunkDecoder::new(projection(program), &options.shape);
     let mut counts = Decoded::default();
@@ -244,15 +270,24 @@ fn decode_all(
         for r in rejected.iter() {
             *counts.rejected.entry(r.reason).or_default() += 1;
         }
-        if let Some(dead) = dead.filter(|_| !rejected.is_empty()) {
-            let _ = dead.send(Written::DeadLetters(rejected_letters(&chunk, spans, options.shape.topic.as_deref(), rejected)));
-        }
+        let raw = match dead {
+            Some(dead) => {
+                let raw = Raw { chunk, spans: spans.clone() };
+                if !rejected.is_empty() {
+                    let _ = dead.send(Written::DeadLetters(rejected_letters(&raw, options.shape.topic.as_deref(), rejected)));
+                }
+                Some(Arc::new(raw))
+            }
+            None => {
+                spares.give(chunk.data);
+                None
+            }
+        };
         counts.outside += options.between.keep(events);
         counts.lead_in += events.times.iter().filter(|time| options.between.is_lead_in(**time)).count() as u64;
-        let (chunk, spans) = (Arc::new(chunk), Arc::new(spans.clone()));
         let mut routed = route(events, options.partitions, workers.len());
         for (worker, batches) in workers.iter().zip(routed.drain(..)) {
-            if worker.send(Routed { chunk: Arc::clone(&chunk), spans: Arc::clone(&spans), batches }).is_err() {
+            if worker.send(Routed { raw: raw.clone(), batches }).is_err() {
                 return Ok(counts);
             }
         }
@@ -260,17 +295,12 @@ fn decode_all(
     Ok(counts)
 }
 
-fn rejected_letters(chunk: &Chunk, spans: &[(u32, u32)], topic: Option<&str>, rejected: &[Rejected]) -> Vec<u8> {
+fn rejected_letters(raw: &Raw, topic: Option<&str>, rejected: &[Rejected]) -> Vec<u8> {
     let mut out = vec![];
     for r in rejected {
-        dead_letter(&mut out, r.reason, topic, 0, chunk.first_line + u64::from(r.record), raw(chunk, spans, r.record));
+        dead_letter(&mut out, r.reason, topic, 0, raw.line(r.record), raw.record(r.record));
     }
     out
-}
-
-fn raw<'a>(chunk: &'a Chunk, spans: &[(u32, u32)], record: u32) -> &'a [u8] {
-    let (start, end) = spans[record as usize];
-    &chunk.data[start as usize..end as usize]
 }
 
 /// Splits a batch by partition: worker `w` owns partitions `w`, `w + workers`, ….
@@ -295,7 +325,7 @@ struct Worker<'a> {
     names: &'a Names,
     format: &'a Format,
     written: SyncSender<Written>,
-    keep_dead: bool,
+    memory: &'a Memory,
     counts: Counts,
 }
 
@@ -310,8 +340,14 @@ impl Worker<'_> {
                 partition.process(events, &mut rows, &mut late)?;
                 self.emit(*number, partition, &mut rows)?;
                 late.events.retain(|&i| !self.options.between.is_lead_in(events.times[i as usize]));
-                self.late(*number, &routed, events, &late);
+                if let Some(raw) = &routed.raw {
+                    self.late(*number, raw, events, &late);
+                }
+                self.counts.late += late.events.len() as u64;
                 self.counts.events += events.len() as u64;
+            }
+            if let Some(raw) = routed.raw.and_then(Arc::into_inner) {
+                self.memory.chunks.give(raw.chunk.data);
             }
             // The worker's time is the least watermark of its partitions that have seen events.
             if let Some(time) = partitions.iter().filter_map(|(_, p)| p.watermark()).min() {
@@ -327,33 +363,27 @@ impl Worker<'_> {
     }
 
     fn emit(&mut self, number: u32, partition: &Partition, rows: &mut Vec<ResultRow>) -> Result<(), ConnectorError> {
-        let to = Outlet { options: self.options, written: &self.written, names: self.names, format: self.format };
+        let to = Outlet { options: self.options, written: &self.written, names: self.names, format: self.format, spares: &self.memory.lines };
         to.send(rows, (number, partition), &mut self.counts)
     }
 
-    fn late(&mut self, partition: u32, routed: &Routed, events: &EventBatch, late: &Late) {
-        self.counts.late += late.events.len() as u64;
-        if !self.keep_dead || late.events.is_empty() {
+    /// Keeps late events.
+    fn late(&self, partition: u32, raw: &Raw, events: &EventBatch, late: &Late) {
+        if late.events.is_empty() {
             return;
         }
         let mut out = vec![];
         for &i in &late.events {
             let record = events.records[i as usize];
-            dead_letter(
-                &mut out,
-                Reason::Late,
-                self.options.shape.topic.as_deref(),
-                partition,
-                routed.chunk.first_line + u64::from(record),
-                raw(&routed.chunk, &routed.spans, record),
-            );
+            dead_letter(&mut out, Reason::Late, self.options.shape.topic.as_deref(), partition, raw.line(record), raw.record(record));
         }
         let _ = self.written.send(Written::DeadLetters(out));
     }
 }
 
-/// The most results that are encoded at a time.
-const PART: usize = 8_192;
+/// The most results that are encoded at a time, and the most such parts that wait to be written.
+const PART: usize = 4_096;
+const WRITTEN_AHEAD: usize = 16;
 
 /// Where results go.
 struct Outlet<'a> {
@@ -361,6 +391,7 @@ struct Outlet<'a> {
     written: &'a SyncSender<Written>,
     names: &'a Names,
     format: &'a Format,
+    spares: &'a Spares,
 }
 
 impl Outlet<'_> {
@@ -377,7 +408,7 @@ impl Outlet<'_> {
         }
         // A window that closes may have half a million: encoded in parts, in memory that is used again.
         for some in rows.chunks(PART) {
-            if let Some(encoded) = encode(self.format, self.names, partition.users(), some)? {
+            if let Some(encoded) = encode(self.format, self.names, partition.users(), some, self.spares)? {
                 // The writer is gone when writing failed, which it then says.
                 let _ = self.written.send(Written::Results(encoded));
             }
@@ -387,26 +418,25 @@ impl Outlet<'_> {
     }
 }
 
-/// Closes every window of every partition, now that the newest event of all is known.
+/// Closes every window of every partition, now that the newest event of all is known, those of all workers side by side.
 fn finish(
     program: &Program,
-    states: Vec<WorkerState>,
+    mut states: Vec<WorkerState>,
     to: &Outlet<'_>,
     summary: &mut ReplaySummary,
     members: &mut impl FnMut(&Partition),
 ) -> Result<(), ConnectorError> {
     let newest = states.iter().flat_map(|s| &s.partitions).filter_map(|(_, p)| p.newest()).max();
+    if let Some(newest) = newest {
+        thread::scope(|scope| {
+            let closing: Vec<_> = states.iter_mut().map(|state| scope.spawn(move || close_all(state, newest, to))).collect();
+            closing.into_iter().try_for_each(|worker| worker.join().map_err(|_| ConnectorError::Thread("a worker"))?)
+        })?;
+    }
     summary.results = vec![0; program.segments.len()];
     summary.moves = vec![Moved::default(); program.segments.len()];
-    for mut state in states {
-        let mut rows = vec![];
-        for (number, partition) in &mut state.partitions {
-            if let Some(newest) = newest {
-                partition.finish(newest, &mut rows)?;
-                to.send(&mut rows, (*number, partition), &mut state.counts)?;
-            }
-            members(partition);
-        }
+    for state in &states {
+        state.partitions.iter().for_each(|(_, partition)| members(partition));
         summary.events += state.counts.events;
         if state.counts.late > 0 {
             *summary.dead_letters.entry(Reason::Late).or_default() += state.counts.late;
@@ -423,10 +453,24 @@ fn finish(
     Ok(())
 }
 
-fn write_all(mut results: ResultWriter, mut dead: Option<Box<dyn Write + Send>>, from: &Receiver<Written>) -> Result<(), ConnectorError> {
+fn close_all(state: &mut WorkerState, newest: i64, to: &Outlet<'_>) -> Result<(), ConnectorError> {
+    let mut rows = vec![];
+    for (number, partition) in &mut state.partitions {
+        partition.finish(newest, &mut rows)?;
+        to.send(&mut rows, (*number, partition), &mut state.counts)?;
+    }
+    Ok(())
+}
+
+fn write_all(
+    mut results: ResultWriter,
+    mut dead: Option<Box<dyn Write + Send>>,
+    from: &Receiver<Written>,
+    spares: &Spares,
+) -> Result<(), ConnectorError> {
     for item in from {
         match item {
-            Written::Results(encoded) => results.write(encoded)?,
+            Written::Results(encoded) => results.write(encoded, spares)?,
             Written::DeadLetters(lines) => {
                 if let Some(out) = &mut dead {
                     out.write_all(&lines).map_err(ConnectorError::io("dead letters"))?;

@@ -14,6 +14,10 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit}
 use parquet::arrow::ArrowWriter;
 
 use crate::error::ConnectorError;
+use crate::spares::Spares;
+
+/// About how long a result is as a line of JSON.
+const LINE_BYTES: usize = 192;
 
 /// Where results go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,9 +38,11 @@ pub enum Encoded {
     Columns(RecordBatch),
 }
 
-/// Names that results carry, prepared once: the JSON of segment and rule ids.
+/// Names that results carry, prepared once.
 pub struct Names {
-    json: Vec<(String, String)>,
+    /// For each segment, what a line of JSON has between the user and whether they qualify.
+    json: Vec<String>,
+    /// Segment and rule ids.
     plain: Vec<(String, String)>,
 }
 
@@ -45,46 +51,53 @@ impl Names {
     pub fn new(program: &Program) -> Self {
         let quoted = |s: &str| serde_json::Value::from(s).to_string();
         Names {
-            json: program.segments.iter().map(|s| (quoted(&s.name), quoted(&s.rule_id))).collect(),
+            json: program.segments.iter().map(|s| format!(",\"segmentId\":{},\"ruleId\":{},\"qualified\":", quoted(&s.name), quoted(&s.rule_id))).collect(),
             plain: program.segments.iter().map(|s| (s.name.clone(), s.rule_id.clone())).collect(),
         }
     }
 }
 
-/// Encodes results; `None` when there is nothing to write.
+/// Encodes results, lines into memory from `spares`; `None` when there is nothing to write.
 ///
 /// # Errors
 /// Never for NDJSON; for Parquet when columns can't be built.
-pub fn encode(format: &Format, names: &Names, users: &Users, rows: &[ResultRow]) -> Result<Option<Encoded>, ConnectorError> {
+pub fn encode(format: &Format, names: &Names, users: &Users, rows: &[ResultRow], spares: &Spares) -> Result<Option<Encoded>, ConnectorError> {
     if rows.is_empty() {
         return Ok(None);
     }
     match format {
         Format::None => Ok(None),
-        Format::Ndjson => Ok(Some(Encoded::Lines(lines(names, users, rows)))),
+        Format::Ndjson => {
+            let mut lines = spares.take(rows.len() * LINE_BYTES);
+            write_lines(&mut lines, names, users, rows);
+            Ok(Some(Encoded::Lines(lines)))
+        }
         Format::Parquet => columns(names, users, rows).map(|c| Some(Encoded::Columns(c))),
     }
 }
 
 /// A number as JSON; what JSON has no number for is null.
 pub fn write_number(out: &mut Vec<u8>, value: Option<f64>) {
-    match value.and_then(serde_json::Number::from_f64) {
-        Some(number) => drop(write!(out, "{number}")),
+    match value.filter(|value| value.is_finite()) {
+        Some(value) => out.extend_from_slice(zmij::Buffer::new().format_finite(value).as_bytes()),
         None => out.extend_from_slice(b"null"),
     }
 }
 
-fn lines(names: &Names, users: &Users, rows: &[ResultRow]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(rows.len() * 192);
+/// Adds a line of JSON for each result.
+fn write_lines(out: &mut Vec<u8>, names: &Names, users: &Users, rows: &[ResultRow]) {
     for row in rows {
-        let (segment, rule) = &names.json[row.segment as usize];
         out.extend_from_slice(b"{\"userId\":");
-        write_text(&mut out, users.name(row.user));
-        let _ = write!(out, ",\"segmentId\":{segment},\"ruleId\":{rule},\"qualified\":{},\"value\":", row.qualified);
-        write_number(&mut out, row.value);
-        let _ = writeln!(out, ",\"timestamp\":{},\"windowStart\":{},\"windowEnd\":{}}}", row.timestamp, row.window_start, row.window_end);
+        write_text(out, users.name(row.user));
+        out.extend_from_slice(names.json[row.segment as usize].as_bytes());
+        out.extend_from_slice(if row.qualified { b"true,\"value\":" } else { b"false,\"value\":" });
+        write_number(out, row.value);
+        for (name, time) in [(",\"timestamp\":", row.timestamp), (",\"windowStart\":", row.window_start), (",\"windowEnd\":", row.window_end)] {
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(itoa::Buffer::new().format(time).as_bytes());
+        }
+        out.extend_from_slice(b"}\n");
     }
-    out
 }
 
 /// A JSON string; most texts need no escapes.
@@ -159,13 +172,17 @@ impl ResultWriter {
         Ok((Format::Ndjson, ResultWriter::Lines(path.into(), Box::new(BufWriter::with_capacity(1 << 18, file)))))
     }
 
-    /// Writes some results.
+    /// Writes some results, and gives the memory of lines to `spares`.
     ///
     /// # Errors
     /// When writing fails.
-    pub fn write(&mut self, encoded: Encoded) -> Result<(), ConnectorError> {
+    pub fn write(&mut self, encoded: Encoded, spares: &Spares) -> Result<(), ConnectorError> {
         match (self, encoded) {
-            (ResultWriter::Lines(name, out), Encoded::Lines(lines)) => out.write_all(&lines).map_err(ConnectorError::io(name.clone())),
+            (ResultWriter::Lines(name, out), Encoded::Lines(lines)) => {
+                out.write_all(&lines).map_err(ConnectorError::io(name.clone()))?;
+                spares.give(lines);
+                Ok(())
+            }
             (ResultWriter::Parquet(name, out), Encoded::Columns(batch)) => {
                 out.write(&batch).map_err(|e| ConnectorError::Parquet { what: name.clone(), message: e.to_string() })
             }

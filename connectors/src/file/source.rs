@@ -18,6 +18,7 @@ use crate::object::body::Body;
 use crate::object::columns::Columns;
 use crate::object::merge::Merge;
 use crate::object::{Object, Reading};
+use crate::spares::Spares;
 
 /// What a Parquet file begins with.
 const PARQUET: &[u8] = b"PAR1";
@@ -25,6 +26,8 @@ const PARQUET: &[u8] = b"PAR1";
 const MOST_AHEAD: usize = 32 << 20;
 /// Bytes that are read at a time.
 const READ_BYTES: usize = 1 << 20;
+/// The most chunks of which memory is kept for the next ones.
+const SPARES: usize = 8;
 
 /// Some whole lines.
 #[derive(Debug, Default)]
@@ -76,6 +79,8 @@ pub struct FileSource {
     ready: VecDeque<Chunk>,
     /// Whether all columns of Parquet are wanted.
     whole_rows: bool,
+    /// Memory of chunks that were worked on.
+    spares: Arc<Spares>,
 }
 
 enum Input {
@@ -109,7 +114,13 @@ impl FileSource {
             bytes: 0,
             ready: VecDeque::new(),
             whole_rows: false,
+            spares: Arc::new(Spares::new(SPARES)),
         }
+    }
+
+    /// Where the data of a chunk may be given when it is not needed any more, to be read into again.
+    pub fn spares(&self) -> Arc<Spares> {
+        Arc::clone(&self.spares)
     }
 
     /// The same, with all columns of Parquet as the fields of a record, for a mapping to choose from.
@@ -179,7 +190,7 @@ impl FileSource {
 
     fn cut(&mut self, end: usize) -> Chunk {
         // The next chunk is about as large, so that it does not grow from nothing.
-        let mut rest = Vec::with_capacity(self.rest.capacity().min(MOST_AHEAD));
+        let mut rest = self.spares.take(self.rest.capacity().min(MOST_AHEAD));
         rest.extend_from_slice(&self.rest[end..]);
         self.rest.truncate(end);
         let data = std::mem::replace(&mut self.rest, rest);

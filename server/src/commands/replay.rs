@@ -75,7 +75,7 @@ pub struct Args {
     #[arg(long, default_value_t = 0)]
     workers: usize,
     /// Most records in a micro-batch.
-    #[arg(long, default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..))]
     batch_rows: u32,
     /// Where the members at the end go, as NDJSON.
     #[arg(long)]
