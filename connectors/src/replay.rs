@@ -462,12 +462,7 @@ fn close_all(state: &mut WorkerState, newest: i64, to: &Outlet<'_>) -> Result<()
     Ok(())
 }
 
-fn write_all(
-    mut results: ResultWriter,
-    mut dead: Option<Box<dyn Write + Send>>,
-    from: &Receiver<Written>,
-    spares: &Spares,
-) -> Result<(), ConnectorError> {
+fn write_all(mut results: ResultWriter, mut dead: Option<Box<dyn Write + Send>>, from: &Receiver<Written>, spares: &Spares) -> Result<(), ConnectorError> {
     for item in from {
         match item {
             Written::Results(encoded) => results.write(encoded, spares)?,

@@ -61,6 +61,8 @@ pub struct EventLog {
 }
 
 struct Shared {
+    /// Whoever appends, one at a time; readers do not wait for the disk.
+    appending: Mutex<()>,
     ends: Mutex<Ends>,
     appended: Condvar,
 }
@@ -144,22 +146,24 @@ impl<'a> Kept<'a> {
     }
 }
 
-/// A block as it is to be kept.
-fn pack(block: &Block) -> Result<Vec<u8>, postcard::Error> {
-    let header = postcard::to_stdvec(&block.header)?;
-    if block.payloads.len() >= WORTH_IT {
-        let start = COMPRESSED.len() + header.len();
-        let mut value = Vec::with_capacity(start + lz4_flex::block::get_maximum_output_size(block.payloads.len()));
-        value.extend_from_slice(&COMPRESSED);
-        value.extend_from_slice(&header);
-        value.resize(value.capacity(), 0);
-        if let Ok(length) = lz4_flex::block::compress_into(&block.payloads, &mut value[start..]) {
-            value.truncate(start + length);
-            value.shrink_to_fit();
-            return Ok(value);
-        }
+/// Payloads in fewer bytes, if that is worth it.
+fn compress(payloads: &[u8]) -> Option<Vec<u8>> {
+    if payloads.len() < WORTH_IT {
+        return None;
     }
-    Ok([header.as_slice(), &block.payloads].concat())
+    let mut fewer = vec![0; lz4_flex::block::get_maximum_output_size(payloads.len())];
+    let length = lz4_flex::block::compress_into(payloads, &mut fewer).ok()?;
+    fewer.truncate(length);
+    Some(fewer)
+}
+
+/// A block as it is to be kept.
+fn pack(header: &Header, payloads: &[u8], compressed: Option<&[u8]>) -> Result<Vec<u8>, postcard::Error> {
+    let header = postcard::to_stdvec(header)?;
+    Ok(match compressed {
+        Some(fewer) => [&COMPRESSED, header.as_slice(), fewer].concat(),
+        None => [header.as_slice(), payloads].concat(),
+    })
 }
 
 fn entry(guard: impl Into<Guard>) -> Result<(Slice, Slice), EmbeddedError> {
@@ -184,7 +188,7 @@ impl EventLog {
             }
         }
         let partitions = (0..wanted).map(|p| find_end(&blocks, p)).collect::<Result<Vec<_>, _>>()?;
-        let shared = Shared { ends: Mutex::new(Ends { version: 0, partitions }), appended: Condvar::new() };
+        let shared = Shared { appending: Mutex::default(), ends: Mutex::new(Ends { version: 0, partitions }), appended: Condvar::new() };
         Ok(EventLog { store: store.clone(), blocks, options: LogOptions { partitions: wanted, ..options }, shared: Arc::new(shared) })
     }
 
@@ -218,29 +222,38 @@ impl EventLog {
         for (record, &partition) in records.iter().zip(&partitions) {
             push(&mut builders[partition as usize], record);
         }
+        // What takes long is done before others have to wait.
+        let packed = |block: Block| (compress(&block.payloads), block);
+        let builders: Vec<Vec<_>> = builders.into_iter().map(|blocks| blocks.into_iter().map(packed).collect()).collect();
+        let turn = self.shared.appending.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut grown = self.ends().partitions.clone();
         let mut places = Vec::with_capacity(records.len());
-        let mut ends = self.ends();
-        let mut next: Vec<i64> = ends.partitions.iter().map(|e| e.next).collect();
+        let mut next: Vec<i64> = grown.iter().map(|e| e.next).collect();
         for &partition in &partitions {
             places.push((partition, next[partition as usize]));
             next[partition as usize] += 1;
         }
-        let (mut batch, mut grown) = (self.store.database.batch(), ends.partitions.clone());
+        let mut batch = self.store.database.batch();
         for (p, blocks) in (0u32..).zip(builders) {
             let end = &mut grown[p as usize];
-            for mut block in blocks {
+            for (compressed, mut block) in blocks {
                 end.arrived = end.arrived.max(now);
                 (block.header.arrived, block.header.before) = (end.arrived, end.bytes);
-                let value = pack(&block).map_err(|e| corrupt("log", b"new", e))?;
+                let value = pack(&block.header, &block.payloads, compressed.as_deref()).map_err(|e| corrupt("log", b"new", e))?;
                 end.bytes += value.len() as u64;
                 batch.insert(&self.blocks, key(p, end.next), value);
                 end.next += block.header.records.len() as i64;
             }
         }
         batch.commit()?;
-        ends.partitions = grown;
+        let mut ends = self.ends();
+        for (end, grown) in ends.partitions.iter_mut().zip(&grown) {
+            // What is kept may have become less meanwhile.
+            (end.next, end.bytes, end.arrived) = (grown.next, grown.bytes, grown.arrived);
+        }
         ends.version += 1;
         drop(ends);
+        drop(turn);
         self.shared.appended.notify_all();
         Ok(places)
     }

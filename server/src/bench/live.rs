@@ -43,16 +43,17 @@ impl Drop for Folder {
 }
 
 /// A service on embedded stores in a folder.
-async fn start(folder: &Path) -> Result<Arc<Service>> {
-    let set = [("data".to_string(), folder.display().to_string()), ("engine.memory_limit".to_string(), "4GiB".to_string())];
+async fn start(folder: &Path, partitions: u32) -> Result<Arc<Service>> {
+    let set = [("data", folder.display().to_string()), ("engine.memory_limit", "4GiB".into()), ("source.partitions", partitions.to_string())];
+    let set = set.map(|(key, value)| (key.to_string(), value));
     let config = Config::load(None, &set).map_err(|e| anyhow!(e.to_string()))?;
     Service::start(config, system_clock()).await
 }
 
 /// Runs the scenario in a folder of its own, which it removes.
-pub async fn run(rules: u32, users: u64, seed: u64) -> Result<Value> {
+pub async fn run(rules: u32, users: u64, partitions: u32, seed: u64) -> Result<Value> {
     let folder = Folder::new("live");
-    let service = start(&folder.0).await?;
+    let service = start(&folder.0, partitions).await?;
     let edits = (0..rules).map(|i| rule(i, 1)).collect();
     service.edit(edits, "bench").await.map_err(|p| anyhow!(p.detail))?;
 
@@ -81,7 +82,7 @@ pub async fn run(rules: u32, users: u64, seed: u64) -> Result<Value> {
     }
     feeder.stop();
     service.stop().await;
-    Ok(json!({"rules": rules, "users": users, "sustainedEventsPerSecond": sustained, "steps": steps}))
+    Ok(json!({"rules": rules, "users": users, "partitions": partitions, "sustainedEventsPerSecond": sustained, "steps": steps}))
 }
 
 /// A rule that few users qualify for, each another; `harder` raises its threshold.

@@ -44,7 +44,7 @@ pub struct Args {
     /// Members of the group (fleet).
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1024))]
     members: u32,
-    /// Partitions of the log (fleet).
+    /// Partitions of the log (fleet, live, lookups, edits).
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=65536))]
     partitions: u32,
     /// How often members save their state (fleet).
@@ -358,9 +358,9 @@ fn live(args: &Args) -> Result<()> {
     let rules = if args.scenario == "lookups" { &args.rules[..1] } else { &args.rules[..] };
     for &rules in rules {
         let report = match args.scenario.as_str() {
-            "lookups" => runtime.block_on(lookups::run(args.users, args.rate, args.seed))?,
-            "edits" => runtime.block_on(edits::run(rules, args.users, args.rate, args.seed))?,
-            _ => runtime.block_on(crate::bench::live::run(rules, args.users, args.seed))?,
+            "lookups" => runtime.block_on(lookups::run(args.users, args.partitions, args.rate, args.seed))?,
+            "edits" => runtime.block_on(edits::run(rules, args.users, args.partitions, args.rate, args.seed))?,
+            _ => runtime.block_on(crate::bench::live::run(rules, args.users, args.partitions, args.seed))?,
         };
         say(&args.scenario, &report);
         runs.push(report);

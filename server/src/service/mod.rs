@@ -44,6 +44,10 @@ use connect::Intake;
 use results::Results;
 use segments::{Current, Listed, source, sources};
 
+/// How often what was appended is written through to the disk. The database does so by itself when it begins another journal, and appends
+/// wait meanwhile: so there must be little left.
+const SYNC_INTERVAL: Duration = Duration::from_millis(200);
+
 /// All that the service consists of.
 pub struct Service {
     /// How it is configured.
@@ -195,7 +199,7 @@ impl Service {
         let chore = |period, what, work: Chore| every(period, what, Arc::clone(&self.stopped), work);
         chore(Duration::from_secs(10), "retention", Box::new(move || log.enforce_retention(clock()).map_err(|e| e.to_string())));
         let store = self.store.clone();
-        chore(Duration::from_secs(1), "sync", Box::new(move || store.sync().map_err(|e| e.to_string())));
+        chore(SYNC_INTERVAL, "sync", Box::new(move || store.sync().map_err(|e| e.to_string())));
         let profiles = self.profiles.clone();
         let mut after: Option<String> = None;
         let expire = move || {
