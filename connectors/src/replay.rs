@@ -19,7 +19,7 @@ use cohort_engine::{Late, Partition, ResultRow, Settings};
 
 use crate::between::Between;
 use crate::error::ConnectorError;
-use crate::file::sink::{Encoded, Format, Names, ResultWriter, dead_letter, encode};
+use crate::file::sink::{Encoded, Format, LINE_BYTES, Names, ResultWriter, dead_letter, encode};
 use crate::file::source::{Chunk, FileSource};
 use crate::moves::{Moved, Moves};
 use crate::records::{ChunkDecoder, Shape};
@@ -175,7 +175,7 @@ pub fn replay(
     let names = Names::new(program);
     let keep_dead = dead_letters.is_some();
     let (written, to_write) = sync_channel::<Written>(WRITTEN_AHEAD);
-    let memory = &Memory { chunks: source.spares(), lines: Spares::new(2 * WRITTEN_AHEAD) };
+    let memory = &Memory { chunks: source.spares(), lines: Spares::new(2 * WRITTEN_AHEAD, 4 * PART * LINE_BYTES) };
     thread::scope(|scope| {
         let writing = scope.spawn(move || write_all(writer, dead_letters, &to_write, &memory.lines));
         let mut chunks: Vec<SyncSender<Chunk>> = vec![];
@@ -381,8 +381,9 @@ impl Worker<'_> {
     }
 }
 
-/// The most results that are encoded at a time, and the most such parts that wait to be written.
+/// The most results that are encoded at a time.
 const PART: usize = 4_096;
+/// The most such parts that wait to be written.
 const WRITTEN_AHEAD: usize = 16;
 
 /// Where results go.
@@ -430,7 +431,8 @@ fn finish(
     if let Some(newest) = newest {
         thread::scope(|scope| {
             let closing: Vec<_> = states.iter_mut().map(|state| scope.spawn(move || close_all(state, newest, to))).collect();
-            closing.into_iter().try_for_each(|worker| worker.join().map_err(|_| ConnectorError::Thread("a worker"))?)
+            let ended = closing.into_iter().map(|worker| worker.join().map_err(|_| ConnectorError::Thread("a worker"))).collect::<Vec<_>>();
+            ended.into_iter().try_for_each(|ended| ended?)
         })?;
     }
     summary.results = vec![0; program.segments.len()];

@@ -223,7 +223,13 @@ impl EventLog {
             push(&mut builders[partition as usize], record);
         }
         // What takes long is done before others have to wait.
-        let packed = |block: Block| (compress(&block.payloads), block);
+        let packed = |mut block: Block| {
+            let compressed = compress(&block.payloads);
+            if compressed.is_some() {
+                block.payloads = vec![];
+            }
+            (compressed, block)
+        };
         let builders: Vec<Vec<_>> = builders.into_iter().map(|blocks| blocks.into_iter().map(packed).collect()).collect();
         let turn = self.shared.appending.lock().unwrap_or_else(PoisonError::into_inner);
         let mut grown = self.ends().partitions.clone();
@@ -360,7 +366,9 @@ impl EventLog {
         let (mut freed, mut batch) = (0, self.store.database.batch());
         let mut first = None;
         let mut previous: Option<(Slice, u64)> = None;
-        for guard in self.blocks.range(key(partition, 0)..key(partition, i64::MAX)) {
+        // Blocks of an append that is not done do not count yet.
+        let (_, end) = self.range(partition);
+        for guard in self.blocks.range(key(partition, 0)..key(partition, end)) {
             let (k, value) = entry(guard)?;
             // A block goes once it is known that there is a newer one.
             if let Some((old, bytes)) = previous.take() {
@@ -464,6 +472,46 @@ mod tests {
         for rows in [1_000_000, 777, 1] {
             assert_eq!(payloads(&log, rows).unwrap(), wanted);
         }
+    }
+
+    #[test]
+    fn what_is_being_appended_is_neither_read_nor_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let log = EventLog::open(&store, options()).unwrap();
+        let append = |text: &str| log.append(&[Record { topic: "t", user: b"u", payload: text.as_bytes() }], 9).unwrap();
+        append("first");
+        append("second");
+        // Two blocks that were committed, while the end is not moved yet.
+        let value = log.blocks.get(key(0, 1)).unwrap().unwrap();
+        for offset in [2, 3] {
+            log.blocks.insert(key(0, offset), value.clone()).unwrap();
+        }
+        assert!(log.drop_blocks(0, i64::MAX, u64::MAX).unwrap() > 0);
+        assert_eq!((log.range(0), log.bytes()), ((1, 2), value.len() as u64));
+        assert_eq!(payloads(&log, 10).unwrap(), [b"second"]);
+    }
+
+    #[test]
+    fn appends_side_by_side_have_places_of_their_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let log = EventLog::open(&store, options()).unwrap();
+        let texts = |writer: u32| (0..40).map(move |i| format!("{writer} {i}").into_bytes());
+        let write =
+            |writer| texts(writer).map(|text| (log.append(&[Record { topic: "t", user: b"u", payload: &text }], 9).unwrap()[0].1, text)).collect::<Vec<_>>();
+        let mut wanted: Vec<(i64, Vec<u8>)> = std::thread::scope(|scope| {
+            let writers: Vec<_> = (0..4).map(|writer| scope.spawn(move || write(writer))).collect();
+            let mut seen = 0;
+            while log.range(0).1 < 160 {
+                seen = log.wait(seen, Duration::from_secs(10));
+                assert!(payloads(&log, 1_000).unwrap().len() as u64 >= seen);
+            }
+            writers.into_iter().flat_map(|writer| writer.join().unwrap()).collect()
+        });
+        wanted.sort();
+        assert!(wanted.iter().zip(0..).all(|((place, _), i)| *place == i));
+        assert_eq!(payloads(&log, 1_000).unwrap(), wanted.into_iter().map(|(_, text)| text).collect::<Vec<_>>());
     }
 
     #[test]

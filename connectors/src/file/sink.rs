@@ -17,7 +17,7 @@ use crate::error::ConnectorError;
 use crate::spares::Spares;
 
 /// About how long a result is as a line of JSON.
-const LINE_BYTES: usize = 192;
+pub const LINE_BYTES: usize = 192;
 
 /// Where results go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -224,4 +224,19 @@ pub fn dead_letter(out: &mut Vec<u8>, reason: Reason, topic: Option<&str>, parti
         }
     }
     out.extend_from_slice(b"}\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_as_serde_json_does() {
+        let some = [0.0, -0.0, 3.0, 0.1, -2.5, 1e15, 1e16, 1e17, 1e21, 1e300, 5e-324, f64::MAX, f64::MIN, f64::NAN, f64::INFINITY, f64::NEG_INFINITY];
+        for value in some.map(Some).into_iter().chain([None]) {
+            let mut written = vec![];
+            write_number(&mut written, value);
+            assert_eq!(String::from_utf8_lossy(&written), serde_json::json!(value).to_string());
+        }
+    }
 }

@@ -114,7 +114,7 @@ impl FileSource {
             bytes: 0,
             ready: VecDeque::new(),
             whole_rows: false,
-            spares: Arc::new(Spares::new(SPARES)),
+            spares: Arc::new(Spares::new(SPARES, MOST_AHEAD)),
         }
     }
 
@@ -189,7 +189,7 @@ impl FileSource {
     }
 
     fn cut(&mut self, end: usize) -> Chunk {
-        // The next chunk is about as large, so that it does not grow from nothing.
+        // The next chunk is about as large.
         let mut rest = self.spares.take(self.rest.capacity().min(MOST_AHEAD));
         rest.extend_from_slice(&self.rest[end..]);
         self.rest.truncate(end);
@@ -224,7 +224,8 @@ impl FileSource {
         self.cut_rest();
         for spans in block.spans.chunks(self.lines) {
             let (from, to) = (spans[0].0, spans[spans.len() - 1].1);
-            let data = block.data[from as usize..to as usize].to_vec();
+            let mut data = self.spares.take((to - from) as usize);
+            data.extend_from_slice(&block.data[from as usize..to as usize]);
             self.bytes += data.len() as u64;
             let first_line = self.next_line;
             self.next_line += spans.len() as u64;
@@ -308,7 +309,7 @@ impl FileSource {
                     }
                     None => false,
                 },
-                Input::Together(merge) => match merge.next_chunk(self.lines)? {
+                Input::Together(merge) => match merge.next_chunk(self.lines, &self.spares)? {
                     Some(chunk) => {
                         self.add_merged(chunk);
                         true

@@ -15,6 +15,7 @@ use super::{Object, Reading};
 use crate::error::ConnectorError;
 use crate::file::source::{AvroRecords, Chunk, FileSource, Origin};
 use crate::records::ChunkDecoder;
+use crate::spares::Spares;
 
 /// Records that are read of an object at a time.
 const LINES: usize = 4096;
@@ -90,18 +91,18 @@ impl Merge {
         Merge { lanes: objects.into_iter().map(lane).collect(), heads: BinaryHeap::new(), schemas: vec![], begun: false }
     }
 
-    /// The next records, at most so many; none at the end of all objects.
+    /// The next records, at most so many, in memory from `spares`; none at the end of all objects.
     ///
     /// # Errors
     /// When an object can't be read.
-    pub fn next_chunk(&mut self, lines: usize) -> Result<Option<Chunk>, ConnectorError> {
+    pub fn next_chunk(&mut self, lines: usize, spares: &Spares) -> Result<Option<Chunk>, ConnectorError> {
         if !self.begun {
             self.begun = true;
             // All are asked for before the first is waited for.
             self.lanes.iter_mut().for_each(|lane| lane.source.start());
             (0..self.lanes.len()).try_for_each(|lane| self.push(lane))?;
         }
-        let mut chunk = Chunk::default();
+        let mut chunk = Chunk { data: spares.take(0), ..Chunk::default() };
         let mut taken = 0;
         while taken < lines && chunk.data.len() < LARGEST {
             let Some(Reverse((_, lane))) = self.heads.pop() else { break };

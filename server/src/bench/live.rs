@@ -43,15 +43,15 @@ impl Drop for Folder {
 }
 
 /// A service on embedded stores in a folder.
-async fn start(folder: &Path, partitions: u32) -> Result<Arc<Service>> {
-    let set = [("data", folder.display().to_string()), ("engine.memory_limit", "4GiB".into()), ("source.partitions", partitions.to_string())];
-    let set = set.map(|(key, value)| (key.to_string(), value));
+async fn start(folder: &Path, partitions: Option<u32>) -> Result<Arc<Service>> {
+    let mut set = vec![("data".to_string(), folder.display().to_string()), ("engine.memory_limit".to_string(), "4GiB".to_string())];
+    set.extend(partitions.map(|n| ("source.partitions".to_string(), n.to_string())));
     let config = Config::load(None, &set).map_err(|e| anyhow!(e.to_string()))?;
     Service::start(config, system_clock()).await
 }
 
 /// Runs the scenario in a folder of its own, which it removes.
-pub async fn run(rules: u32, users: u64, partitions: u32, seed: u64) -> Result<Value> {
+pub async fn run(rules: u32, users: u64, partitions: Option<u32>, seed: u64) -> Result<Value> {
     let folder = Folder::new("live");
     let service = start(&folder.0, partitions).await?;
     let edits = (0..rules).map(|i| rule(i, 1)).collect();
@@ -82,7 +82,7 @@ pub async fn run(rules: u32, users: u64, partitions: u32, seed: u64) -> Result<V
     }
     feeder.stop();
     service.stop().await;
-    Ok(json!({"rules": rules, "users": users, "partitions": partitions, "sustainedEventsPerSecond": sustained, "steps": steps}))
+    Ok(json!({"rules": rules, "users": users, "partitions": service.log.partitions(), "sustainedEventsPerSecond": sustained, "steps": steps}))
 }
 
 /// A rule that few users qualify for, each another; `harder` raises its threshold.

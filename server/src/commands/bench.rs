@@ -44,9 +44,9 @@ pub struct Args {
     /// Members of the group (fleet).
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1024))]
     members: u32,
-    /// Partitions of the log (fleet, live, lookups, edits).
-    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=65536))]
-    partitions: u32,
+    /// Partitions of the log (fleet: 16; live, lookups, edits: as configured).
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=65536))]
+    partitions: Option<u32>,
     /// How often members save their state (fleet).
     #[arg(long, default_value = "60s", value_parser = super::duration)]
     checkpoint_interval: i64,
@@ -277,7 +277,7 @@ const FLEET: (&str, &str) = (
 fn fleet(args: &Args) -> Result<()> {
     let params = crate::bench::fleet::Params {
         members: args.members as usize,
-        partitions: args.partitions,
+        partitions: args.partitions.unwrap_or(16),
         rate: args.rate as f64,
         batch_rows: args.batch_rows,
         checkpoint_ms: args.checkpoint_interval.max(1) as f64,

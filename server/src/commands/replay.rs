@@ -29,6 +29,9 @@ use serde_json::json;
 
 use crate::comparison::{Compared, Comparison, Users, Version};
 
+/// Records in a micro-batch: as fast as more, in less memory.
+const BATCH_ROWS: u32 = 16_384;
+
 /// Flags of `cohort replay`.
 #[derive(clap::Args)]
 pub struct Args {
@@ -75,7 +78,7 @@ pub struct Args {
     #[arg(long, default_value_t = 0)]
     workers: usize,
     /// Most records in a micro-batch.
-    #[arg(long, default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = BATCH_ROWS, value_parser = clap::value_parser!(u32).range(1..))]
     batch_rows: u32,
     /// Where the members at the end go, as NDJSON.
     #[arg(long)]
@@ -476,7 +479,7 @@ pub fn measure(program: &Arc<Program>, input: &[PathBuf], graph: &mut Graph) -> 
         told: vec![],
         moves: false,
     };
-    let (progress, source) = (Progress::default(), FileSource::new(input.to_vec(), 65_536));
+    let (progress, source) = (Progress::default(), FileSource::new(input.to_vec(), BATCH_ROWS as usize));
     let mut families = vec![Measured::default(); program.families.len()];
     let mut route = 0;
     let summary = replay(program, source, (Format::None, ResultWriter::None), None, &options, &progress, |partition| {

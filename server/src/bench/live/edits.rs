@@ -18,7 +18,7 @@ const WARM_UP: Duration = Duration::from_secs(5);
 const HARDER: u32 = 50;
 
 /// Runs the scenario in a folder of its own, which it removes.
-pub async fn run(rules: u32, users: u64, partitions: u32, rate: u64, seed: u64) -> Result<Value> {
+pub async fn run(rules: u32, users: u64, partitions: Option<u32>, rate: u64, seed: u64) -> Result<Value> {
     let folder = Folder::new("edits");
     let service = start(&folder.0, partitions).await?;
     let edits = (0..rules).map(|i| rule(i, HARDER)).collect();

@@ -28,7 +28,7 @@ const FILL: u64 = 4_096;
 const SEGMENTS: [(&str, &str); 4] = [("active", "count(*) >= 1"), ("spent", "sum(value) > 50"), ("busy", "count(*) >= 20"), ("big", "sum(value) > 5000")];
 
 /// Runs the scenario in a folder of its own, which it removes.
-pub async fn run(users: u64, partitions: u32, rate: u64, seed: u64) -> Result<Value> {
+pub async fn run(users: u64, partitions: Option<u32>, rate: u64, seed: u64) -> Result<Value> {
     let folder = Folder::new("lookups");
     let service = start(&folder.0, partitions).await?;
     let edits = SEGMENTS.map(|(name, having)| create(name, having));
