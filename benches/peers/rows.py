@@ -33,6 +33,16 @@ def of_pathway(output):
     return found.elements()
 
 
+def of_changes(output):
+    """Rows from all files of a folder of changes: each with how many rows come, or go if it is less than none."""
+    found = Counter()
+    for path in sorted(Path(output).iterdir()):
+        with open(path, newline="") as file:
+            for rule, user, start, value, change in csv.reader(file):
+                found[f"{rule},{user},{start}", float(value)] += int(change)
+    return found.elements()
+
+
 def of_cohort(output):
     """Rows from the results of `cohort replay`, without those that tell of exits."""
     with open(output) as file:

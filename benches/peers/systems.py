@@ -137,6 +137,38 @@ class Bytewax(PythonPeer):
         super().__init__("bytewax", "0.21.1", "streaming")
 
 
+class RustPeer(System):
+    """A program in a folder beside this file, which Cargo builds from its own lock file."""
+
+    # As Cohort's: a process that has nothing to start, so that all of it counts.
+    tells_startup = False
+
+    def __init__(self, name, folder, kind):
+        self.name, self.kind = name, kind
+        self.manifest = HERE / folder / "Cargo.toml"
+        self.version = re.search(f'^{name} = .*"=([^"]+)"', self.manifest.read_text(), re.MULTILINE)[1]
+        self.home = TOOLS / f"peers-{name}-{self.version}"
+        self.program = self.home / f"release/peer-{folder}"
+
+    def install(self):
+        if not self.program.exists():
+            print(f"building {self.name} {self.version} in {self.home}", file=sys.stderr)
+        places = [f"--manifest-path={self.manifest}", f"--target-dir={self.home}"]
+        require(["cargo", "build", "--quiet", "--locked", "--release", *places], f"{self.name} {self.version}")
+
+    def command(self, task):
+        places = ["--events", task.events, "--rules", task.rules, "--output", task.output, "--report", task.report]
+        return [self.program, *places, "--workers", task.workers]
+
+
+class Dbsp(RustPeer):
+    def __init__(self):
+        super().__init__("dbsp", "dbsp", "streaming, changes of rows")
+
+    def rows(self, output):
+        return rows.of_changes(output)
+
+
 class FlinkPeer(System):
     """A class of `flink/`, which Maven compiles."""
 
@@ -225,6 +257,7 @@ SYSTEMS = [
     EarlyCohort(),
     FlinkPeer("flink-sql", "streaming", "cohort.peers.FlinkSql"),
     FlinkDataStream(),
+    Dbsp(),
     PythonPeer("duckdb", "2.0.1", "batch"),
     PythonPeer("polars", "2.1.0", "batch"),
     Pathway(),
