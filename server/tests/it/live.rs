@@ -681,6 +681,8 @@ pub enum Step {
 }
 
 const STEADY: [&str; 5] = ["source.partitions=3", "time.out_of_orderness=2s", "time.idle_timeout=1h", "engine.batch_linger=5ms", "checkpoint.interval=300ms"];
+/// Of [`STEADY`].
+const STEADY_PARTITIONS: usize = 3;
 
 /// How many records the log has.
 pub async fn appended(live: &Live) -> Result<i64, reqwest::Error> {
@@ -757,7 +759,8 @@ impl Live {
         self.until("everything read", Duration::from_secs(30), async || {
             let Ok(status) = self.try_send(self.request(Method::GET, "/status")).await else { return true };
             let partitions = status.body["partitions"].as_array().cloned().unwrap_or_default();
-            !partitions.is_empty() && partitions.iter().all(|p| p["lag"] == 0 && p["revision"] == status.body["revision"])
+            // Workers begin one after the other: until all have, some partitions are not listed.
+            partitions.len() == STEADY_PARTITIONS && partitions.iter().all(|p| p["lag"] == 0 && p["revision"] == status.body["revision"])
         })
         .await;
     }
