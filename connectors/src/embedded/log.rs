@@ -146,24 +146,11 @@ impl<'a> Kept<'a> {
     }
 }
 
-/// Payloads in fewer bytes, if that is worth it.
-fn compress(payloads: &[u8]) -> Option<Vec<u8>> {
-    if payloads.len() < WORTH_IT {
-        return None;
-    }
-    let mut fewer = vec![0; lz4_flex::block::get_maximum_output_size(payloads.len())];
-    let length = lz4_flex::block::compress_into(payloads, &mut fewer).ok()?;
-    fewer.truncate(length);
-    Some(fewer)
-}
-
 /// A block as it is to be kept.
-fn pack(header: &Header, payloads: &[u8], compressed: Option<&[u8]>) -> Result<Vec<u8>, postcard::Error> {
-    let header = postcard::to_stdvec(header)?;
-    Ok(match compressed {
-        Some(fewer) => [&COMPRESSED, header.as_slice(), fewer].concat(),
-        None => [header.as_slice(), payloads].concat(),
-    })
+fn pack(block: &Block) -> Result<Vec<u8>, postcard::Error> {
+    let header = postcard::to_stdvec(&block.header)?;
+    let mark: &[u8] = if block.is_compressed { &COMPRESSED } else { &[] };
+    Ok([mark, &header, &block.payloads].concat())
 }
 
 fn entry(guard: impl Into<Guard>) -> Result<(Slice, Slice), EmbeddedError> {
@@ -223,14 +210,7 @@ impl EventLog {
             push(&mut builders[partition as usize], record);
         }
         // What takes long is done before others have to wait.
-        let packed = |mut block: Block| {
-            let compressed = compress(&block.payloads);
-            if compressed.is_some() {
-                block.payloads = vec![];
-            }
-            (compressed, block)
-        };
-        let builders: Vec<Vec<_>> = builders.into_iter().map(|blocks| blocks.into_iter().map(packed).collect()).collect();
+        builders.iter_mut().flatten().for_each(Block::compress);
         let turn = self.shared.appending.lock().unwrap_or_else(PoisonError::into_inner);
         let mut grown = self.ends().partitions.clone();
         let mut places = Vec::with_capacity(records.len());
@@ -242,10 +222,10 @@ impl EventLog {
         let mut batch = self.store.database.batch();
         for (p, blocks) in (0u32..).zip(builders) {
             let end = &mut grown[p as usize];
-            for (compressed, mut block) in blocks {
+            for mut block in blocks {
                 end.arrived = end.arrived.max(now);
                 (block.header.arrived, block.header.before) = (end.arrived, end.bytes);
-                let value = pack(&block.header, &block.payloads, compressed.as_deref()).map_err(|e| corrupt("log", b"new", e))?;
+                let value = pack(&block).map_err(|e| corrupt("log", b"new", e))?;
                 end.bytes += value.len() as u64;
                 batch.insert(&self.blocks, key(p, end.next), value);
                 end.next += block.header.records.len() as i64;
@@ -395,6 +375,21 @@ impl EventLog {
 struct Block {
     header: Header,
     payloads: Vec<u8>,
+    is_compressed: bool,
+}
+
+impl Block {
+    /// Has the payloads take fewer bytes, if that is worth it.
+    fn compress(&mut self) {
+        if self.payloads.len() < WORTH_IT {
+            return;
+        }
+        let mut fewer = vec![0; lz4_flex::block::get_maximum_output_size(self.payloads.len())];
+        if let Ok(length) = lz4_flex::block::compress_into(&self.payloads, &mut fewer) {
+            fewer.truncate(length);
+            (self.payloads, self.is_compressed) = (fewer, true);
+        }
+    }
 }
 
 fn push(blocks: &mut Vec<Block>, record: &Record<'_>) {

@@ -681,7 +681,7 @@ pub enum Step {
 }
 
 const STEADY: [&str; 5] = ["source.partitions=3", "time.out_of_orderness=2s", "time.idle_timeout=1h", "engine.batch_linger=5ms", "checkpoint.interval=300ms"];
-/// Of [`STEADY`].
+/// Of [`STEADY`], and of all who wait with [`Live::settled_soon`].
 const STEADY_PARTITIONS: usize = 3;
 
 /// How many records the log has.

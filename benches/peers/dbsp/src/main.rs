@@ -81,7 +81,7 @@ fn rows(events: &Stream<RootCircuit, Rc<Vec<Seen>>>, rules: &Arc<Rules>, number:
     let windows = events.apply(move |events| by_window(events, &known.sizes[number]));
     // Users stay where they are. It is the untyped stream that operators look at.
     windows.inner().mark_sharded();
-    // Needs the former amounts only; a linear aggregate would keep all events, too.
+    // Needs the former amounts only; a linear aggregate would keep what each step adds, too.
     let amounts = windows.chain_aggregate(amount, |sum, value, weight| {
         let more = amount(value, weight);
         Tup2(sum.0 + more.0, sum.1 + more.1)

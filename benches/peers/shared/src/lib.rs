@@ -14,9 +14,6 @@ mod thresholds;
 
 pub use thresholds::{Rule, Thresholds};
 
-/// How far the watermark lies behind the newest event, as in Cohort.
-pub const OUT_OF_ORDERNESS_MILLIS: i64 = 30_000;
-
 const MINUTE_MILLIS: i64 = 60_000;
 
 /// The command line that `run.py` gives every peer.
