@@ -169,6 +169,11 @@ class Dbsp(RustPeer):
         return rows.of_changes(output)
 
 
+class Laminar(RustPeer):
+    def __init__(self):
+        super().__init__("laminar-db", "laminar", "streaming")
+
+
 class FlinkPeer(System):
     """A class of `flink/`, which Maven compiles."""
 
@@ -257,6 +262,7 @@ SYSTEMS = [
     EarlyCohort(),
     FlinkPeer("flink-sql", "streaming", "cohort.peers.FlinkSql"),
     FlinkDataStream(),
+    Laminar(),
     Dbsp(),
     PythonPeer("duckdb", "2.0.1", "batch"),
     PythonPeer("polars", "2.1.0", "batch"),
