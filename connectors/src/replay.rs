@@ -15,7 +15,7 @@ use std::thread;
 use cohort_compiler::Program;
 use cohort_engine::decode::{EventBatch, Reason, Rejected};
 use cohort_engine::events::projection;
-use cohort_engine::{Late, Partition, ResultRow, Settings};
+use cohort_engine::{Late, Partition, ResultRow, Results, Settings};
 
 use crate::between::Between;
 use crate::error::ConnectorError;
@@ -193,25 +193,18 @@ pub fn replay(
             let written = keep_dead.then(|| written.clone());
             decoding.push(scope.spawn(move || decode_all(program, options, &from_reader, &to_workers, written.as_ref(), progress, &memory.chunks)));
         }
-        let (names, format) = (&names, &format);
+        let to = To { options, names: &names, format: &format, spares: &memory.lines };
         let working: Vec<_> = routes
             .into_iter()
             .enumerate()
             .map(|(w, route)| {
-                let written = written.clone();
-                let worker = Worker {
-                    program,
-                    options,
-                    names,
-                    format,
-                    written,
-                    memory,
-                    counts: Counts {
-                        results: vec![0; program.segments.len()],
-                        moves: options.moves.then(|| Moves::new(program.segments.len(), options.between)),
-                        ..Counts::default()
-                    },
+                let counts = Counts {
+                    results: vec![0; program.segments.len()],
+                    moves: options.moves.then(|| Moves::new(program.segments.len(), options.between)),
+                    ..Counts::default()
                 };
+                let out = Outlet::new(to, written.clone(), counts);
+                let worker = Worker { program, options, memory, out };
                 scope.spawn(move || worker.run(w, workers, &route))
             })
             .collect();
@@ -230,10 +223,7 @@ pub fn replay(
             states.push(worker.join().map_err(|_| ConnectorError::Thread("a worker"))?);
         }
         let states = states.into_iter().collect::<Result<Vec<_>, _>>();
-        let finished = states.and_then(|s| {
-            let to = Outlet { options, written: &written, names, format, spares: &memory.lines };
-            read.and(finish(program, s, &to, &mut summary, &mut members))
-        });
+        let finished = states.and_then(|s| read.and(finish(program, s, (to, &written), &mut summary, &mut members)));
         drop(written);
         let wrote = writing.join().map_err(|_| ConnectorError::Thread("the writer"))?;
         wrote.and(finished).map(|()| summary)
@@ -322,29 +312,27 @@ fn route(events: &mut EventBatch, partitions: u32, workers: usize) -> Vec<Vec<Ev
 struct Worker<'a> {
     program: &'a Arc<Program>,
     options: &'a ReplayOptions,
-    names: &'a Names,
-    format: &'a Format,
-    written: SyncSender<Written>,
     memory: &'a Memory,
-    counts: Counts,
+    out: Outlet<'a>,
 }
 
 impl Worker<'_> {
     fn run(mut self, worker: usize, workers: usize, decoders: &[Receiver<Routed>]) -> Result<WorkerState, ConnectorError> {
         let owned = (worker as u32..self.options.partitions.max(1)).step_by(workers);
         let mut partitions: Vec<(u32, Partition)> = owned.map(|p| (p, Partition::new(Arc::clone(self.program), self.options.settings.clone()))).collect();
-        let (mut rows, mut late) = (vec![], Late::default());
+        let mut late = Late::default();
         for turn in 0.. {
             let Ok(routed) = decoders[turn % decoders.len()].recv() else { break };
             for ((number, partition), events) in partitions.iter_mut().zip(&routed.batches) {
-                partition.process(events, &mut rows, &mut late)?;
-                self.emit(*number, partition, &mut rows)?;
+                self.out.number = *number;
+                partition.process(events, &mut self.out, &mut late)?;
+                self.out.end(partition)?;
                 late.events.retain(|&i| !self.options.between.is_lead_in(events.times[i as usize]));
                 if let Some(raw) = &routed.raw {
                     self.late(*number, raw, events, &late);
                 }
-                self.counts.late += late.events.len() as u64;
-                self.counts.events += events.len() as u64;
+                self.out.counts.late += late.events.len() as u64;
+                self.out.counts.events += events.len() as u64;
             }
             if let Some(raw) = routed.raw.and_then(Arc::into_inner) {
                 self.memory.chunks.give(raw.chunk.data);
@@ -352,19 +340,15 @@ impl Worker<'_> {
             // The worker's time is the least watermark of its partitions that have seen events.
             if let Some(time) = partitions.iter().filter_map(|(_, p)| p.watermark()).min() {
                 for (number, partition) in &mut partitions {
-                    partition.advance(time, &mut rows)?;
-                    self.emit(*number, partition, &mut rows)?;
+                    self.out.number = *number;
+                    partition.advance(time, &mut self.out)?;
+                    self.out.end(partition)?;
                 }
             }
             let size: usize = partitions.iter().map(|(_, p)| p.size()).sum();
-            self.counts.state_bytes = self.counts.state_bytes.max(size);
+            self.out.counts.state_bytes = self.out.counts.state_bytes.max(size);
         }
-        Ok(WorkerState { partitions, counts: self.counts })
-    }
-
-    fn emit(&mut self, number: u32, partition: &Partition, rows: &mut Vec<ResultRow>) -> Result<(), ConnectorError> {
-        let to = Outlet { options: self.options, written: &self.written, names: self.names, format: self.format, spares: &self.memory.lines };
-        to.send(rows, (number, partition), &mut self.counts)
+        Ok(WorkerState { partitions, counts: self.out.counts })
     }
 
     /// Keeps late events.
@@ -377,45 +361,82 @@ impl Worker<'_> {
             let record = events.records[i as usize];
             dead_letter(&mut out, Reason::Late, self.options.shape.topic.as_deref(), partition, raw.line(record), raw.record(record));
         }
-        let _ = self.written.send(Written::DeadLetters(out));
+        let _ = self.out.written.send(Written::DeadLetters(out));
     }
 }
 
-/// The most results that are encoded at a time.
-const PART: usize = 4_096;
+/// About how many results are encoded at a time: few enough for the processor's caches.
+const PART: usize = 2_048;
 /// The most such parts that wait to be written.
 const WRITTEN_AHEAD: usize = 16;
 
-/// Where results go.
-struct Outlet<'a> {
+/// What results become.
+#[derive(Clone, Copy)]
+struct To<'a> {
     options: &'a ReplayOptions,
-    written: &'a SyncSender<Written>,
     names: &'a Names,
     format: &'a Format,
     spares: &'a Spares,
 }
 
-impl Outlet<'_> {
-    fn send(&self, rows: &mut Vec<ResultRow>, (number, partition): (u32, &Partition), counts: &mut Counts) -> Result<(), ConnectorError> {
+/// Takes the results of a worker's partitions, one after the other, and hands them on in parts, each in memory that is used again.
+struct Outlet<'a> {
+    to: To<'a>,
+    written: SyncSender<Written>,
+    counts: Counts,
+    /// The partition whose results come.
+    number: u32,
+    rows: Vec<ResultRow>,
+    /// What went wrong while a window closed.
+    failure: Option<ConnectorError>,
+}
+
+impl Extend<ResultRow> for Outlet<'_> {
+    #[inline]
+    fn extend<T: IntoIterator<Item = ResultRow>>(&mut self, rows: T) {
+        self.rows.extend(rows);
+    }
+}
+
+impl Results for Outlet<'_> {
+    fn pause(&mut self, partition: &Partition) {
+        if self.rows.len() >= PART {
+            self.hand_on(partition);
+        }
+    }
+}
+
+impl<'a> Outlet<'a> {
+    fn new(to: To<'a>, written: SyncSender<Written>, counts: Counts) -> Self {
+        Outlet { to, written, counts, number: 0, rows: vec![], failure: None }
+    }
+
+    /// Hands on what is left of a partition's results.
+    fn end(&mut self, partition: &Partition) -> Result<(), ConnectorError> {
+        self.hand_on(partition);
+        self.failure.take().map_or(Ok(()), Err)
+    }
+
+    fn hand_on(&mut self, partition: &Partition) {
+        let (To { options, names, format, spares }, counts) = (self.to, &mut self.counts);
         if let Some(moves) = &mut counts.moves {
-            moves.note(number, partition, rows);
+            moves.note(self.number, partition, &self.rows);
         }
-        let (told, between) = (&self.options.told, &self.options.between);
+        let (told, between) = (&options.told, &options.between);
         if !told.is_empty() || between.from.is_some() {
-            rows.retain(|row| !between.is_lead_in(row.timestamp) && told.get(row.segment as usize).is_none_or(|told| *told));
+            self.rows.retain(|row| !between.is_lead_in(row.timestamp) && told.get(row.segment as usize).is_none_or(|told| *told));
         }
-        for row in rows.iter() {
+        for row in &self.rows {
             counts.results[row.segment as usize] += 1;
         }
-        // A window that closes may have half a million: encoded in parts, in memory that is used again.
-        for some in rows.chunks(PART) {
-            if let Some(encoded) = encode(self.format, self.names, partition.users(), some, self.spares)? {
+        for some in self.rows.chunks(PART) {
+            match encode(format, names, partition.users(), some, spares) {
                 // The writer is gone when writing failed, which it then says.
-                let _ = self.written.send(Written::Results(encoded));
+                Ok(encoded) => encoded.into_iter().for_each(|encoded| drop(self.written.send(Written::Results(encoded)))),
+                Err(error) => self.failure = Some(error),
             }
         }
-        rows.clear();
-        Ok(())
+        self.rows.clear();
     }
 }
 
@@ -423,14 +444,14 @@ impl Outlet<'_> {
 fn finish(
     program: &Program,
     mut states: Vec<WorkerState>,
-    to: &Outlet<'_>,
+    (to, written): (To<'_>, &SyncSender<Written>),
     summary: &mut ReplaySummary,
     members: &mut impl FnMut(&Partition),
 ) -> Result<(), ConnectorError> {
     let newest = states.iter().flat_map(|s| &s.partitions).filter_map(|(_, p)| p.newest()).max();
     if let Some(newest) = newest {
         thread::scope(|scope| {
-            let closing: Vec<_> = states.iter_mut().map(|state| scope.spawn(move || close_all(state, newest, to))).collect();
+            let closing: Vec<_> = states.iter_mut().map(|state| scope.spawn(move || close_all(state, newest, (to, written)))).collect();
             let ended = closing.into_iter().map(|worker| worker.join().map_err(|_| ConnectorError::Thread("a worker"))).collect::<Vec<_>>();
             ended.into_iter().try_for_each(|ended| ended?)
         })?;
@@ -455,12 +476,14 @@ fn finish(
     Ok(())
 }
 
-fn close_all(state: &mut WorkerState, newest: i64, to: &Outlet<'_>) -> Result<(), ConnectorError> {
-    let mut rows = vec![];
+fn close_all(state: &mut WorkerState, newest: i64, (to, written): (To<'_>, &SyncSender<Written>)) -> Result<(), ConnectorError> {
+    let mut out = Outlet::new(to, written.clone(), std::mem::take(&mut state.counts));
     for (number, partition) in &mut state.partitions {
-        partition.finish(newest, &mut rows)?;
-        to.send(&mut rows, (*number, partition), &mut state.counts)?;
+        out.number = *number;
+        partition.finish(newest, &mut out)?;
+        out.end(partition)?;
     }
+    state.counts = out.counts;
     Ok(())
 }
 

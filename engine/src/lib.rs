@@ -39,7 +39,7 @@ pub use error::EngineError;
 pub use evaluator::{Evaluator, Outcome};
 pub use partition::saved::{Departed, Difference};
 pub use partition::{Late, Partition, Settings};
-pub use result::{ResultKind, ResultRow};
+pub use result::{ResultKind, ResultRow, Results};
 pub use tables::Tables;
 
 #[cfg(doctest)]

@@ -11,7 +11,8 @@ mod route;
 pub mod saved;
 pub mod why;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -28,7 +29,7 @@ use crate::error::EngineError;
 use crate::evaluate::evaluate;
 use crate::events;
 use crate::membership::{Member, Membership, NEVER};
-use crate::result::{ResultKind, ResultRow};
+use crate::result::{ResultKind, ResultRow, Results};
 use crate::users::Users;
 use crate::window::bank::Bank;
 use crate::window::pane::OpenGroups;
@@ -52,6 +53,9 @@ impl Default for Settings {
         Settings { out_of_orderness: 30_000, allowed_lateness: 0, memory_limit: 1 << 30, spill: None }
     }
 }
+
+/// Memberships that end between two pauses.
+const EXPIRED_TOGETHER: usize = 1024;
 
 /// A window in which a group qualifies.
 #[derive(Debug, Clone, Copy)]
@@ -114,6 +118,8 @@ pub struct Partition {
     /// Users whose membership in a segment read by current membership may have changed.
     stale: BTreeSet<(u32, u32)>,
     has_member_readers: bool,
+    /// Whether derived segments match windows, so that they look at all that end together.
+    has_window_readers: bool,
     overlaps: bool,
     ids: Vec<u32>,
     /// For each event of the batch, up to when windows were closed when it came.
@@ -161,6 +167,7 @@ impl Partition {
             derived_open: OpenGroups::default(),
             stale: BTreeSet::new(),
             has_member_readers: false,
+            has_window_readers: false,
             facts: vec![],
             routes: vec![],
             classes: vec![],
@@ -196,6 +203,7 @@ impl Partition {
         self.classes = self.program.matched.iter().map(|_| Classes::default()).collect();
         self.facts = self.program.segments.iter().map(Facts::of).collect();
         self.has_member_readers = self.facts.iter().any(|f| f.members_are_read);
+        self.has_window_readers = self.facts.iter().any(|f| f.is_read);
         self.membership.hide(self.facts.iter().map(|f| f.hidden).collect());
     }
 
@@ -254,7 +262,7 @@ impl Partition {
     ///
     /// # Errors
     /// When an expression fails, or state outgrows the memory limit.
-    pub fn process(&mut self, events: &EventBatch, out: &mut Vec<ResultRow>, late: &mut Late) -> Result<(), EngineError> {
+    pub fn process(&mut self, events: &EventBatch, out: &mut impl Results, late: &mut Late) -> Result<(), EngineError> {
         let started = Instant::now();
         late.events.clear();
         self.users.intern_all(&events.users, &mut self.ids);
@@ -357,7 +365,7 @@ impl Partition {
     }
 
     /// Ends a micro-batch: brings general slots up to date and emits what changed.
-    fn flush(&mut self, context: &BatchContext, out: &mut Vec<ResultRow>) -> Result<(), EngineError> {
+    fn flush(&mut self, context: &BatchContext, out: &mut impl Results) -> Result<(), EngineError> {
         let mut changes = std::mem::take(&mut self.changes);
         let program = Arc::clone(&self.program);
         self.stirred.sort_unstable();
@@ -381,7 +389,7 @@ impl Partition {
     }
 
     /// Emits transitions, and empties `changes`.
-    fn emit_changes(&mut self, changes: &mut Changes, out: &mut Vec<ResultRow>) -> Result<(), EngineError> {
+    fn emit_changes(&mut self, changes: &mut Changes, out: &mut impl Results) -> Result<(), EngineError> {
         let Changes { rows, opened, tracked } = changes;
         out.extend(rows.drain(..).filter(|r| !self.facts[r.segment as usize].hidden));
         for some in opened.chunks(Membership::TOGETHER) {
@@ -434,7 +442,7 @@ impl Partition {
     ///
     /// # Errors
     /// When an expression fails.
-    pub fn advance(&mut self, time: i64, out: &mut Vec<ResultRow>) -> Result<(), EngineError> {
+    pub fn advance(&mut self, time: i64, out: &mut impl Results) -> Result<(), EngineError> {
         let horizon = time.saturating_sub(self.settings.allowed_lateness);
         if horizon > self.closed {
             self.close(horizon, None, out)?;
@@ -448,7 +456,7 @@ impl Partition {
     ///
     /// # Errors
     /// When an expression fails.
-    pub fn pass(&mut self, time: i64, out: &mut Vec<ResultRow>) -> Result<(), EngineError> {
+    pub fn pass(&mut self, time: i64, out: &mut impl Results) -> Result<(), EngineError> {
         self.passed = self.passed.max(time);
         self.advance(time, out)
     }
@@ -468,7 +476,7 @@ impl Partition {
     ///
     /// # Errors
     /// When an expression fails.
-    pub fn finish(&mut self, newest: i64, out: &mut Vec<ResultRow>) -> Result<(), EngineError> {
+    pub fn finish(&mut self, newest: i64, out: &mut impl Results) -> Result<(), EngineError> {
         let mut limits: Vec<i64> = vec![];
         for segment in &self.program.segments {
             limits.push(match &segment.kind {
@@ -479,49 +487,104 @@ impl Partition {
         self.close(i64::MAX / 2, Some(&limits), out)
     }
 
-    fn close(&mut self, horizon: i64, limits: Option<&[i64]>, out: &mut Vec<ResultRow>) -> Result<(), EngineError> {
+    fn close(&mut self, horizon: i64, limits: Option<&[i64]>, out: &mut impl Results) -> Result<(), EngineError> {
         self.closed = horizon;
         let due = self.families().any(|f| f.next_close().is_some_and(|end| end <= horizon));
         if !due && self.membership.next_due().is_none_or(|t| t > horizon) {
             return Ok(());
         }
-        let (mut all, mut changes) = (std::mem::take(&mut self.finals), Changes::default());
-        for bank in &mut self.banks {
-            bank.close(&self.users, horizon, &mut all, &mut changes)?;
-        }
-        out.append(&mut changes.rows);
-        if !all.is_sorted_by_key(|f| f.end) {
-            all.sort_by_key(|f| f.end);
-        }
-        let mut finals = all.as_slice();
-        loop {
-            let next = finals.first().map(|f| f.end).into_iter().chain(self.membership.next_due()).min();
-            let Some(time) = next.filter(|t| *t <= horizon) else { break };
-            let (now, later) = finals.split_at(finals.partition_point(|f| f.end <= time));
-            self.instant(time, now, limits, out)?;
-            finals = later;
-        }
-        all.clear();
-        self.finals = all;
+        let (mut banks, mut finals) = (std::mem::take(&mut self.banks), std::mem::take(&mut self.finals));
+        let outcome = self.close_banks(&mut banks, &mut finals, (horizon, limits), out);
+        finals.clear();
+        (self.banks, self.finals) = (banks, finals);
+        outcome?;
         self.member_changes(Some(horizon), out)
     }
 
-    /// Everything that happens at one instant: windows that end, memberships that end, and derived
-    /// segments over both.
-    fn instant(&mut self, time: i64, base: &[Final], limits: Option<&[i64]>, out: &mut Vec<ResultRow>) -> Result<(), EngineError> {
-        let mut touched: BTreeSet<(u32, u32)> = BTreeSet::new();
-        let derived = self.derived_finals(base, out)?;
-        for finals in [base, &derived] {
-            for some in finals.chunks(Membership::TOGETHER) {
-                self.membership.warm(some.iter().map(|f| (f.segment, f.user)));
-                some.iter().for_each(|f| self.emit_final(f, &mut touched, out));
-            }
+    /// Closes windows instant by instant. Tumbling windows are decided at their instant, others beforehand.
+    fn close_banks(
+        &mut self,
+        banks: &mut [Bank],
+        finals: &mut Vec<Final>,
+        (horizon, limits): (i64, Option<&[i64]>),
+        out: &mut impl Results,
+    ) -> Result<(), EngineError> {
+        let (mut early, mut changes) = (vec![], Changes::default());
+        for bank in &mut *banks {
+            bank.close_others(&self.users, horizon, &mut early, &mut changes)?;
         }
-        for some in self.membership.take_due(time).chunks(Membership::TOGETHER) {
-            self.membership.warm(some.iter().copied());
-            for &(segment, user) in some.iter().filter(|(segment, _)| limits.is_none_or(|l| time <= l[*segment as usize])) {
-                self.expire(time, segment, user, &mut touched, out);
+        out.extend(changes.rows.drain(..));
+        if !early.is_sorted_by_key(|f| f.end) {
+            early.sort_by_key(|f| f.end);
+        }
+        let mut early = early.as_slice();
+        // When the next tumbling window of each bank ends.
+        let end_of = |at: usize, bank: &Bank| bank.next_tumbling_end().map(|end| Reverse((end, at)));
+        let mut ends: BinaryHeap<Reverse<(i64, usize)>> = banks.iter().enumerate().filter_map(|(at, bank)| end_of(at, bank)).collect();
+        loop {
+            let tumbling = ends.peek().map(|Reverse((end, _))| *end);
+            let next = early.first().map(|f| f.end).into_iter().chain(tumbling).chain(self.membership.next_due()).min();
+            let Some(time) = next.filter(|t| *t <= horizon) else { break };
+            let (now, later) = early.split_at(early.partition_point(|f| f.end <= time));
+            finals.extend_from_slice(now);
+            let mut touched = BTreeSet::new();
+            while let Some(Reverse((_, at))) = ends.peek().copied().filter(|Reverse((end, _))| *end == time) {
+                ends.pop();
+                self.close_tumbling(time, &mut banks[at], finals, &mut touched, out)?;
+                ends.extend(end_of(at, &banks[at]));
             }
+            self.instant(time, (finals, touched), limits, out)?;
+            early = later;
+        }
+        banks.iter_mut().for_each(|bank| bank.ladder.close(horizon));
+        Ok(())
+    }
+
+    /// Decides the tumbling windows of a bank that end at `time`. Where derived segments match windows, `finals` wait for all others that end then.
+    fn close_tumbling(
+        &mut self,
+        time: i64,
+        bank: &mut Bank,
+        finals: &mut Vec<Final>,
+        touched: &mut BTreeSet<(u32, u32)>,
+        out: &mut impl Results,
+    ) -> Result<(), EngineError> {
+        while let Some(closing) = bank.next_closing(time) {
+            for records in bank.stretches(&closing) {
+                bank.decide(&self.users, &closing, records, finals)?;
+                if !self.has_window_readers {
+                    self.emit_finals(finals, touched, out);
+                    out.pause(self);
+                }
+            }
+            bank.closed(&closing);
+        }
+        Ok(())
+    }
+
+    /// Everything that happens at one instant: windows that end, whose `finals` are not emitted yet (afterwards it is empty), memberships that
+    /// end, and derived segments over both. Members that were touched by finals already are in `touched`.
+    fn instant(
+        &mut self,
+        time: i64,
+        (finals, mut touched): (&mut Vec<Final>, BTreeSet<(u32, u32)>),
+        limits: Option<&[i64]>,
+        out: &mut impl Results,
+    ) -> Result<(), EngineError> {
+        if self.has_window_readers {
+            let derived = self.derived_finals(finals, out)?;
+            finals.extend(derived);
+        }
+        self.emit_finals(finals, &mut touched, out);
+        out.pause(self);
+        for some in self.membership.take_due(time).chunks(EXPIRED_TOGETHER) {
+            for few in some.chunks(Membership::TOGETHER) {
+                self.membership.warm(few.iter().copied());
+                for &(segment, user) in few.iter().filter(|(segment, _)| limits.is_none_or(|l| time <= l[*segment as usize])) {
+                    self.expire(time, segment, user, &mut touched, out);
+                }
+            }
+            out.pause(self);
         }
         if self.has_member_readers && !touched.is_empty() {
             self.member_finals(time, touched, out)?;
@@ -529,10 +592,19 @@ impl Partition {
         self.member_changes(Some(time), out)
     }
 
-    fn emit_final(&mut self, f: &Final, touched: &mut BTreeSet<(u32, u32)>, out: &mut Vec<ResultRow>) {
+    /// Emits results of windows that closed, and empties them.
+    fn emit_finals(&mut self, finals: &mut Vec<Final>, touched: &mut BTreeSet<(u32, u32)>, out: &mut impl Results) {
+        for some in finals.chunks(Membership::TOGETHER) {
+            self.membership.warm(some.iter().map(|f| (f.segment, f.user)));
+            some.iter().for_each(|f| self.emit_final(f, touched, out));
+        }
+        finals.clear();
+    }
+
+    fn emit_final(&mut self, f: &Final, touched: &mut BTreeSet<(u32, u32)>, out: &mut impl Results) {
         let facts = self.facts[f.segment as usize];
         if !facts.hidden {
-            out.push(ResultRow {
+            out.extend(Some(ResultRow {
                 segment: f.segment,
                 user: f.user,
                 kind: ResultKind::Final,
@@ -541,7 +613,7 @@ impl Partition {
                 timestamp: f.end,
                 window_start: f.start,
                 window_end: f.end,
-            });
+            }));
         }
         let until = f.end.saturating_add(facts.held);
         self.membership.qualified(f.segment, f.user, (f.start, f.end), f.value, f.was_open, Some(until));
@@ -554,11 +626,11 @@ impl Partition {
         }
     }
 
-    fn expire(&mut self, time: i64, segment: u32, user: u32, touched: &mut BTreeSet<(u32, u32)>, out: &mut Vec<ResultRow>) {
+    fn expire(&mut self, time: i64, segment: u32, user: u32, touched: &mut BTreeSet<(u32, u32)>, out: &mut impl Results) {
         let Facts { held, hidden, members_are_read, .. } = self.facts[segment as usize];
         let Some(ended) = self.membership.end(segment, user, |closed_end| closed_end.saturating_add(held) == time) else { return };
         if let Some(member) = ended.filter(|_| !hidden) {
-            out.push(exit(segment, user, time, &member));
+            out.extend(Some(exit(segment, user, time, &member)));
         }
         if members_are_read {
             touched.insert((segment, user));

@@ -1,5 +1,16 @@
 //! What the engine emits: transitions of membership and results of windows.
 
+use crate::partition::Partition;
+
+/// Takes the results of a partition as they come, in order.
+pub trait Results: Extend<ResultRow> {
+    /// Called between results, so that those of a tumbling window that closes, of which there may be millions, can be handed on in parts. What was
+    /// told so far is in the partition's users and memberships; its groups are not to be asked for meanwhile.
+    fn pause(&mut self, _partition: &Partition) {}
+}
+
+impl Results for Vec<ResultRow> {}
+
 /// Why a result was emitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ResultKind {

@@ -103,6 +103,7 @@ impl Runtime {
                 status,
                 sent: 0,
                 stopped: false,
+                woken: None,
                 restored: (0, 0),
                 measures: Measures::default(),
                 scratch: Scratch::default(),

@@ -172,6 +172,12 @@ impl Users {
         std::str::from_utf8(self.names[id as usize].text(&self.bytes)).unwrap_or_default()
     }
 
+    /// Has the processor fetch the text of an id, for [`Users::name`] soon after.
+    #[inline]
+    pub fn prefetch(&self, id: u32) {
+        self.names.get(id as usize).into_iter().for_each(prefetch);
+    }
+
     /// One more than the greatest id.
     pub fn len(&self) -> usize {
         self.names.len()

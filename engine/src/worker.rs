@@ -34,7 +34,7 @@ pub struct WorkerSettings {
     pub state: Settings,
     /// The most records of a micro-batch.
     pub batch_rows: usize,
-    /// How long a micro-batch waits for more records.
+    /// The longest that a micro-batch waits for more records.
     pub linger: Duration,
     /// How long a partition without records holds time back, ms.
     pub idle_timeout: i64,
@@ -137,6 +137,8 @@ pub struct Worker {
     pub sent: u64,
     /// Whether it was told to stop.
     pub stopped: bool,
+    /// When the first records of this turn came, if any did.
+    pub woken: Option<Instant>,
     /// Partitions restored so far, and how long that took at most, ms.
     pub restored: (u64, u64),
     /// Records and seconds of batches.
@@ -171,6 +173,9 @@ pub struct Scratch {
 
 /// How long a worker that ends waits for what it hands over to be written.
 const LAST_WORD: Duration = Duration::from_secs(7);
+/// The least time from the records of a turn to those of the next, unless `linger` is less: what a turn takes beside its records is paid no more
+/// often than that.
+const SHORTEST_TURN: Duration = Duration::from_millis(10);
 /// How long the source rests after it could not be read.
 const SOURCE_RETRY: Duration = Duration::from_millis(500);
 /// How often a worker says how it stands, at most.
@@ -214,11 +219,20 @@ impl Worker {
                 self.now_and_then()?;
                 told = Instant::now();
             }
-            let rest = if full { Duration::ZERO } else { self.settings.linger.saturating_sub(started.elapsed()) };
+            let rest = if full { Duration::ZERO } else { self.rest(started) };
             if self.stopped || !self.commands(rest)? {
                 return self.end();
             }
         }
+    }
+
+    /// How long more records are waited for after a turn that began at `started`: the shorter the less the turn had to do, so that events wait long
+    /// only where larger batches are what makes the worker keep up.
+    fn rest(&self, started: Instant) -> Duration {
+        let linger = self.settings.linger;
+        let Some(woken) = self.woken else { return linger.saturating_sub(started.elapsed()) };
+        let busy = woken.elapsed();
+        (busy + busy / 4).clamp(SHORTEST_TURN.min(linger), linger).saturating_sub(busy)
     }
 
     /// What is not to be done for every batch.
@@ -376,6 +390,7 @@ impl Worker {
 
     /// Takes what the source has, up to a batch; returns whether it may have more.
     fn micro_batch(&mut self) -> Result<bool, WorkerError> {
+        self.woken = None;
         if !self.take_held()? {
             return Ok(false);
         }
@@ -387,6 +402,7 @@ impl Worker {
                 self.scratch.batch = batch;
                 return self.without_records(polled);
             }
+            self.woken.get_or_insert_with(Instant::now);
             // What was asked before these records came is done before them.
             if !self.commands(Duration::ZERO)? {
                 self.stopped = true;

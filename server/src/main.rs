@@ -67,6 +67,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    memory::use_small_pages();
     let cli = Cli::parse();
     // The service says in its configuration where traces go.
     if !matches!(cli.command, Command::Serve(_) | Command::Demo(_)) {

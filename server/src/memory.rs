@@ -1,5 +1,16 @@
 //! What the operating system says of this process.
 
+/// Has the system give memory in pages of 4 KiB, where it gives more at once to those who ask for it, as the allocator does: with pages
+/// of 2 MiB a short run has a third more memory resident, all of which the system clears first.
+pub fn use_small_pages() {
+    // SAFETY: the call takes numbers only, and changes nothing but how memory is given from now on.
+    #[cfg(target_os = "linux")]
+    unsafe {
+        let [no, yes]: [libc::c_ulong; 2] = [0, 1];
+        libc::prctl(libc::PR_SET_THP_DISABLE, yes, no, no, no)
+    };
+}
+
 /// The most memory that the process has had resident, in bytes; 0 where the system does not say.
 pub fn peak_bytes() -> u64 {
     status("VmHWM:")

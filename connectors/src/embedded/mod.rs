@@ -8,7 +8,10 @@ pub mod profiles;
 pub mod retained;
 pub mod source;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use fjall::config::CompressionPolicy;
 use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
@@ -18,7 +21,15 @@ use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistM
 pub struct Store {
     database: Database,
     folder: PathBuf,
+    synced: Arc<Mutex<Synced>>,
 }
+
+/// For each journal, when it was last changed, and when it was last written through to the disk.
+type Synced = HashMap<PathBuf, (SystemTime, SystemTime)>;
+
+/// More than by which a file may say that it was changed before it was: clocks of file systems are coarse, and a write that takes long counts from
+/// its beginning.
+const CLOCK_STEP: Duration = Duration::from_secs(5);
 
 /// An embedded database that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +90,7 @@ impl Store {
         };
         let opened = std::thread::scope(|scope| scope.spawn(open).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         match opened {
-            Ok(database) => Ok(Store { database, folder }),
+            Ok(database) => Ok(Store { database, folder, synced: Arc::default() }),
             Err(problem) => Err(EmbeddedError::Open { folder, problem }),
         }
     }
@@ -91,23 +102,41 @@ impl Store {
     /// When the disk fails.
     pub fn sync(&self) -> Result<(), EmbeddedError> {
         self.database.persist(PersistMode::Buffer)?;
-        self.sync_journals().map_err(|error| EmbeddedError::Database(error.into()))
+        self.sync_journals(CLOCK_STEP).map_err(|error| EmbeddedError::Database(error.into()))
     }
 
-    /// Has the system write what the journals hold so far, and which journals there are. One that goes meanwhile held
-    /// only what is in tables.
-    fn sync_journals(&self) -> std::io::Result<()> {
+    /// Has the system write what the journals hold so far, and which journals there are, unless it has since they were changed. One that goes
+    /// meanwhile held only what is in tables.
+    fn sync_journals(&self, clock_step: Duration) -> std::io::Result<()> {
+        let mut synced = self.synced.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whatever fails, all is synced the next time.
+        let (before, mut after, mut changes) = (std::mem::take(&mut *synced), Synced::new(), false);
         for entry in std::fs::read_dir(&self.folder)? {
-            let journal = entry?.path();
+            let entry = entry?;
+            let journal = entry.path();
             if journal.extension().is_none_or(|e| e != "jnl") {
                 continue;
             }
-            match std::fs::File::open(&journal).and_then(|file| file.sync_data()) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-                _ => {}
+            let outcome = entry.metadata().and_then(|about| about.modified()).and_then(|changed| {
+                let known = before.get(&journal).filter(|(was, at)| *was == changed && at.duration_since(changed).is_ok_and(|age| age > clock_step));
+                if let Some(known) = known {
+                    return Ok(*known);
+                }
+                changes = true;
+                let now = SystemTime::now();
+                std::fs::File::open(&journal)?.sync_data().map(|()| (changed, now))
+            });
+            match outcome {
+                Ok(known) => drop(after.insert(journal, known)),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
             }
         }
-        std::fs::File::open(&self.folder)?.sync_all()
+        if changes {
+            std::fs::File::open(&self.folder)?.sync_all()?;
+        }
+        *synced = after;
+        Ok(())
     }
 
     /// Removes what is no longer used, if it is there.
@@ -140,4 +169,29 @@ fn joined(first: &[u8], second: &[u8]) -> Vec<u8> {
     key.extend_from_slice(&first[..usize::from(length)]);
     key.extend_from_slice(second);
     key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn journals_are_synced_when_they_were_changed_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, clock_step) = (Store::open(folder.path()).unwrap(), Duration::from_millis(100));
+        let keyspace = store.keyspace("some").unwrap();
+        let newest = || store.synced.lock().unwrap().values().map(|(_, at)| *at).max();
+        let settled = || {
+            std::thread::sleep(2 * clock_step);
+            store.database.persist(PersistMode::Buffer).unwrap();
+            store.sync_journals(clock_step).unwrap();
+            newest()
+        };
+        keyspace.insert("a", "1").unwrap();
+        let first = settled();
+        assert!(first.is_some());
+        assert_eq!(settled(), first, "nothing was written since");
+        keyspace.insert("a", "2").unwrap();
+        assert!(settled() > first);
+    }
 }

@@ -1,7 +1,7 @@
 //! The event log as a [`Source`].
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cohort_engine::source::{Polled, Positions, RawBatch, Source, SourceError};
 
@@ -45,14 +45,18 @@ fn failed(error: EmbeddedError) -> SourceError {
 impl Source for EmbeddedSource {
     fn poll(&mut self, max_rows: usize, timeout: Duration, into: &mut RawBatch) -> Result<Polled, SourceError> {
         into.clear();
-        let seen = self.log.version();
-        if self.next(max_rows, into)? {
-            return Ok(Polled::Records);
+        let until = Instant::now() + timeout;
+        loop {
+            let seen = self.log.version();
+            if self.next(max_rows, into)? {
+                return Ok(Polled::Records);
+            }
+            // What was appended meanwhile may be of other partitions.
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.log.wait(seen, left) == seen {
+                return Ok(Polled::Nothing);
+            }
         }
-        if timeout.is_zero() || self.log.wait(seen, timeout) == seen {
-            return Ok(Polled::Nothing);
-        }
-        Ok(if self.next(max_rows, into)? { Polled::Records } else { Polled::Nothing })
     }
 
     fn partitions(&self) -> Vec<u32> {

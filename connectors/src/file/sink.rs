@@ -40,8 +40,8 @@ pub enum Encoded {
 
 /// Names that results carry, prepared once.
 pub struct Names {
-    /// For each segment, what a line of JSON has between the user and whether they qualify.
-    json: Vec<String>,
+    /// For each segment, what a line of JSON has between the user and the value: of one who does not qualify, and of one who does.
+    json: Vec<[String; 2]>,
     /// Segment and rule ids.
     plain: Vec<(String, String)>,
 }
@@ -51,7 +51,14 @@ impl Names {
     pub fn new(program: &Program) -> Self {
         let quoted = |s: &str| serde_json::Value::from(s).to_string();
         Names {
-            json: program.segments.iter().map(|s| format!(",\"segmentId\":{},\"ruleId\":{},\"qualified\":", quoted(&s.name), quoted(&s.rule_id))).collect(),
+            json: program
+                .segments
+                .iter()
+                .map(|s| {
+                    let ids = format!(",\"segmentId\":{},\"ruleId\":{}", quoted(&s.name), quoted(&s.rule_id));
+                    [false, true].map(|qualified| format!("{ids},\"qualified\":{qualified},\"value\":"))
+                })
+                .collect(),
             plain: program.segments.iter().map(|s| (s.name.clone(), s.rule_id.clone())).collect(),
         }
     }
@@ -84,20 +91,38 @@ pub fn write_number(out: &mut Vec<u8>, value: Option<f64>) {
     }
 }
 
+/// How many results ahead names are fetched from memory.
+const AHEAD: usize = 8;
+
 /// Adds a line of JSON for each result.
 fn write_lines(out: &mut Vec<u8>, names: &Names, users: &Users, rows: &[ResultRow]) {
-    for row in rows {
+    let (mut times, mut end) = (None, vec![]);
+    for (i, row) in rows.iter().enumerate() {
+        if let Some(later) = rows.get(i + AHEAD) {
+            users.prefetch(later.user);
+        }
         out.extend_from_slice(b"{\"userId\":");
         write_text(out, users.name(row.user));
-        out.extend_from_slice(names.json[row.segment as usize].as_bytes());
-        out.extend_from_slice(if row.qualified { b"true,\"value\":" } else { b"false,\"value\":" });
+        out.extend_from_slice(names.json[row.segment as usize][usize::from(row.qualified)].as_bytes());
         write_number(out, row.value);
-        for (name, time) in [(",\"timestamp\":", row.timestamp), (",\"windowStart\":", row.window_start), (",\"windowEnd\":", row.window_end)] {
-            out.extend_from_slice(name.as_bytes());
-            out.extend_from_slice(itoa::Buffer::new().format(time).as_bytes());
+        // Most results are of the same window as the one before.
+        let of_row = Some((row.timestamp, row.window_start, row.window_end));
+        if of_row != times {
+            times = of_row;
+            end.clear();
+            write_end(&mut end, row);
         }
-        out.extend_from_slice(b"}\n");
+        out.extend_from_slice(&end);
     }
+}
+
+/// The times of a result, and the end of its line.
+fn write_end(out: &mut Vec<u8>, row: &ResultRow) {
+    for (name, time) in [(",\"timestamp\":", row.timestamp), (",\"windowStart\":", row.window_start), (",\"windowEnd\":", row.window_end)] {
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(itoa::Buffer::new().format(time).as_bytes());
+    }
+    out.extend_from_slice(b"}\n");
 }
 
 /// A JSON string; most texts need no escapes.

@@ -338,20 +338,23 @@ fn open(path: &Path) -> Result<Input, ConnectorError> {
             .map(|r| Input::Parquet(Box::new(r.map(|batch| batch.map_err(|e| e.to_string())))))
             .map_err(|e| ConnectorError::Parquet { what: name, message: e.to_string() });
     }
-    by_its_first_bytes(&name, Box::new(BufReader::with_capacity(1 << 18, file)))
+    // What is asked for at a time is more than that, so text comes without another copy.
+    by_its_first_bytes(&name, Box::new(BufReader::with_capacity(1 << 13, file)))
 }
 
 /// What is not known by its name.
 fn by_its_first_bytes(name: &str, mut reader: Box<dyn BufRead + Send>) -> Result<Input, ConnectorError> {
     let failed = || ConnectorError::io(name);
     let magic = reader.fill_buf().map_err(failed())?;
+    let large = |reader| BufReader::with_capacity(1 << 18, reader);
     if magic.starts_with(&[0x1f, 0x8b]) {
-        return Ok(Input::Text(Box::new(flate2::bufread::MultiGzDecoder::new(reader))));
+        return Ok(Input::Text(Box::new(flate2::bufread::MultiGzDecoder::new(large(reader)))));
     }
     if magic.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-        return Ok(Input::Text(Box::new(zstd::Decoder::with_buffer(reader).map_err(failed())?)));
+        return Ok(Input::Text(Box::new(zstd::Decoder::with_buffer(large(reader)).map_err(failed())?)));
     }
     if magic.starts_with(MAGIC) {
+        let reader: Box<dyn BufRead + Send> = Box::new(large(reader));
         return Container::open(reader).map(|c| Input::Avro(Box::new(c))).map_err(|message| ConnectorError::Avro { what: name.into(), message });
     }
     Ok(Input::Text(Box::new(reader)))

@@ -12,12 +12,12 @@ use super::{OpenWindow, Partition, exit};
 use crate::derived::{self, Key};
 use crate::error::EngineError;
 use crate::membership::NEVER;
-use crate::result::{ResultKind, ResultRow};
+use crate::result::{ResultKind, ResultRow, Results};
 use crate::window::{Final, Tracked};
 
 impl Partition {
     /// Brings derived segments that emit changes and match windows up to date for the groups that changed.
-    pub(super) fn derived_changes(&mut self, mut changed: Vec<Tracked>, out: &mut Vec<ResultRow>) -> Result<(), EngineError> {
+    pub(super) fn derived_changes(&mut self, mut changed: Vec<Tracked>, out: &mut impl Results) -> Result<(), EngineError> {
         if changed.is_empty() {
             return Ok(());
         }
@@ -67,7 +67,7 @@ impl Partition {
     }
 
     /// Final results of derived segments that match windows, over windows that end at one instant.
-    pub(super) fn derived_finals(&mut self, base: &[Final], out: &mut Vec<ResultRow>) -> Result<Vec<Final>, EngineError> {
+    pub(super) fn derived_finals(&mut self, base: &[Final], out: &mut impl Results) -> Result<Vec<Final>, EngineError> {
         let program = Arc::clone(&self.program);
         let mut read: FxHashMap<u32, BTreeMap<Key, Option<f64>>> = FxHashMap::default();
         for f in base.iter().filter(|f| self.facts[f.segment as usize].is_read) {
@@ -128,7 +128,7 @@ impl Partition {
 
     /// Final results of derived segments that match current membership, for users whose membership
     /// through closed windows changed at an instant.
-    pub(super) fn member_finals(&mut self, time: i64, mut touched: BTreeSet<(u32, u32)>, out: &mut Vec<ResultRow>) -> Result<(), EngineError> {
+    pub(super) fn member_finals(&mut self, time: i64, mut touched: BTreeSet<(u32, u32)>, out: &mut impl Results) -> Result<(), EngineError> {
         let program = Arc::clone(&self.program);
         for (id, segment) in program.segments.iter().enumerate() {
             let SegmentKind::Derived(derived) = &segment.kind else { continue };
@@ -155,7 +155,7 @@ impl Partition {
     }
 
     /// Applies the outcome of one user; returns whether their membership changed.
-    fn member_final(&mut self, id: u32, (user, start, time): Key, outcome: Option<Option<f64>>, out: &mut Vec<ResultRow>) -> bool {
+    fn member_final(&mut self, id: u32, (user, start, time): Key, outcome: Option<Option<f64>>, out: &mut impl Results) -> bool {
         let segment = &self.program.segments[id as usize];
         let (hidden, retain) = (segment.hidden, segment.retain_ms);
         if let Some(value) = outcome {
@@ -178,7 +178,7 @@ impl Partition {
 
     /// Brings derived segments that emit changes and match current membership up to date, at the end of a
     /// batch or at the instant `at`.
-    pub(super) fn member_changes(&mut self, at: Option<i64>, out: &mut Vec<ResultRow>) -> Result<(), EngineError> {
+    pub(super) fn member_changes(&mut self, at: Option<i64>, out: &mut impl Results) -> Result<(), EngineError> {
         if self.stale.is_empty() {
             return Ok(());
         }

@@ -195,6 +195,7 @@ impl Runs {
             status: Arc::clone(&status),
             sent: 0,
             stopped: false,
+            woken: None,
             restored: (0, 0),
             measures: Measures::default(),
             scratch: Scratch::default(),

@@ -31,6 +31,13 @@ pub(super) struct Deed {
     pub ops: Vec<Op>,
 }
 
+/// A tumbling window that closes: its family, its start, and the records of groups that may qualify.
+pub struct Closing {
+    rung: usize,
+    start: i64,
+    records: Vec<u32>,
+}
+
 /// The state of families that take in the same events.
 #[derive(Clone)]
 pub struct Bank {
@@ -285,15 +292,43 @@ impl Bank {
         }
     }
 
-    /// Final results of all windows that end at or before `horizon`, family by family.
+    /// Final results of all windows that end at or before `horizon`, unless they are tumbling.
     ///
     /// # Errors
     /// When an expression fails.
-    pub fn close(&mut self, users: &Users, horizon: i64, finals: &mut Vec<Final>, changes: &mut Changes) -> Result<(), EngineError> {
-        let Bank { families, ladder, .. } = self;
-        families.iter_mut().try_for_each(|family| family.close(ladder, users, horizon, finals, changes))?;
-        ladder.close(horizon);
-        Ok(())
+    pub fn close_others(&mut self, users: &Users, horizon: i64, finals: &mut Vec<Final>, changes: &mut Changes) -> Result<(), EngineError> {
+        self.families.iter_mut().try_for_each(|family| family.close(users, horizon, finals, changes))
+    }
+
+    /// When the next tumbling window ends.
+    pub fn next_tumbling_end(&self) -> Option<i64> {
+        self.families.iter().filter(|family| is_tumbling(family.spec)).filter_map(FamilyState::next_close).min()
+    }
+
+    /// Takes a tumbling window that ends at or before `end`.
+    pub fn next_closing(&mut self, end: i64) -> Option<Closing> {
+        self.families.iter_mut().enumerate().find_map(|(rung, family)| {
+            let (start, records) = family.next_closing(end)?;
+            Some(Closing { rung, start, records })
+        })
+    }
+
+    /// The groups of a window that closes, as they are to be decided together.
+    pub fn stretches<'a>(&self, closing: &'a Closing) -> std::slice::Chunks<'a, u32> {
+        closing.records.chunks(self.families[closing.rung].stretch(closing.records.len()))
+    }
+
+    /// Final results of some groups of a window that closes.
+    ///
+    /// # Errors
+    /// When an expression fails.
+    pub fn decide(&mut self, users: &Users, closing: &Closing, records: &[u32], finals: &mut Vec<Final>) -> Result<(), EngineError> {
+        self.families[closing.rung].finish_tumble(&self.ladder, users, records, closing.start, finals)
+    }
+
+    /// Forgets the groups of a window that closed.
+    pub fn closed(&mut self, closing: &Closing) {
+        self.families[closing.rung].end_tumble(&mut self.ladder, &closing.records, closing.start);
     }
 
     /// Marks the users that have groups.

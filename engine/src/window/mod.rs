@@ -1,6 +1,6 @@
 //! The groups of one family over time. Events are queued at its [`bank::Bank`] and taken in ([`bank::Bank::take_queue`]); when a batch ends,
 //! [`FamilyState::changes`] says which open groups began or ceased to qualify; when time passes the end
-//! of windows, [`FamilyState::close`] gives their final results and frees what no window needs.
+//! of windows, [`FamilyState::close`] (of tumbling windows, [`bank::Bank::decide`]) gives their final results and frees what no window needs.
 //!
 //! [`tumble`], [`pane`] (hopping and cumulating windows) and [`session`] each hold one window kind.
 
@@ -408,11 +408,11 @@ impl FamilyState {
         Ok(())
     }
 
-    /// Final results of all windows that end at or before `horizon`.
-    pub fn close(&mut self, ladder: &mut Ladder, users: &Users, horizon: i64, finals: &mut Vec<Final>, changes: &mut Changes) -> Result<(), EngineError> {
+    /// Final results of all windows that end at or before `horizon`, unless they are tumbling.
+    pub fn close(&mut self, users: &Users, horizon: i64, finals: &mut Vec<Final>, changes: &mut Changes) -> Result<(), EngineError> {
         let started = Instant::now();
         match self.spec {
-            WindowSpec::Tumble { .. } => self.tumble_close(ladder, users, horizon, finals),
+            WindowSpec::Tumble { .. } => return Ok(()),
             WindowSpec::Session { gap } => self.session_close(users, gap, horizon, finals, changes),
             _ => self.pane_close(users, horizon, finals),
         }?;

@@ -1,6 +1,8 @@
 //! Tumbling windows: a group lies in its user's record of the bank's ladder, or, if it is older than the record's newest event, in a row of its
 //! family. Which of them may qualify when their window closes is listed as events come, so that a close looks at those alone.
 
+use std::time::Instant;
+
 use cohort_compiler::window::floor;
 
 use super::bank::{Deed, MOST_VIEWS};
@@ -388,19 +390,24 @@ impl FamilyState {
         Ok(())
     }
 
-    pub(super) fn tumble_close(&mut self, ladder: &mut Ladder, users: &Users, horizon: i64, finals: &mut Vec<Final>) -> Result<(), EngineError> {
-        while let Some((start, pane)) = self.tumbling.panes.take_until(horizon.saturating_sub(self.tumbling.size)) {
-            self.tumbling.listed -= pane.listed.len();
-            let stretch = if self.complex.is_empty() { STRETCH } else { pane.listed.len().max(1) };
-            for records in pane.listed.chunks(stretch) {
-                self.finish_tumble(ladder, users, records, start, finals)?;
-            }
-            self.free_numbers(ladder, &pane.listed, start);
-            while let Some((_, rows)) = self.tumbling.displaced.take_until(start) {
-                rows.into_iter().for_each(|row| self.rows.remove(row));
-            }
+    /// Takes a window that ends at or before `end`: its start, and the records of groups that may qualify.
+    pub(super) fn next_closing(&mut self, end: i64) -> Option<(i64, Vec<u32>)> {
+        let (start, pane) = self.tumbling.panes.take_until(end.saturating_sub(self.tumbling.size))?;
+        self.tumbling.listed -= pane.listed.len();
+        Some((start, pane.listed))
+    }
+
+    /// How many of so many groups of a window that closes are decided together.
+    pub(super) fn stretch(&self, groups: usize) -> usize {
+        if self.complex.is_empty() { STRETCH } else { groups.max(1) }
+    }
+
+    /// Forgets the groups of a window that closed.
+    pub(super) fn end_tumble(&mut self, ladder: &mut Ladder, records: &[u32], start: i64) {
+        self.free_numbers(ladder, records, start);
+        while let Some((_, rows)) = self.tumbling.displaced.take_until(start) {
+            rows.into_iter().for_each(|row| self.rows.remove(row));
         }
-        Ok(())
     }
 
     /// Frees what general slots know groups of a window by.
@@ -418,8 +425,9 @@ impl FamilyState {
         }
     }
 
-    fn finish_tumble(&mut self, ladder: &Ladder, users: &Users, records: &[u32], start: i64, finals: &mut Vec<Final>) -> Result<(), EngineError> {
-        let end = start + self.tumbling.size;
+    /// Final results of some groups of a window that closes.
+    pub(super) fn finish_tumble(&mut self, ladder: &Ladder, users: &Users, records: &[u32], start: i64, finals: &mut Vec<Final>) -> Result<(), EngineError> {
+        let (started, end) = (Instant::now(), start + self.tumbling.size);
         if !self.simple.is_empty() {
             for (i, &record) in records.iter().enumerate() {
                 if let Some(&later) = records.get(i + AHEAD) {
@@ -455,6 +463,7 @@ impl FamilyState {
                 self.open.set(self.segments[p].id, user, end, false);
             });
         }
+        self.stats.nanos += started.elapsed().as_nanos() as u64;
         Ok(())
     }
 }

@@ -12,7 +12,7 @@ use cohort_engine::events::projection;
 use cohort_engine::{Late, Partition, Settings};
 use serde_json::{Value, json};
 
-use super::run::compile;
+use super::run::{Counted, compile};
 use super::scenarios::Workload;
 use crate::generate::Generator;
 
@@ -25,8 +25,8 @@ pub fn run(workload: &Workload, batch_rows: usize, memory_limit: usize, spill: &
     let mut partition = Partition::new(program.clone(), settings);
     let (mut generator, mut decoder) = (Generator::new(workload.generator.clone()), JsonDecoder::new(projection(&program)));
     let (mut bytes, mut spans, mut events, mut rejected) = (vec![], vec![], EventBatch::default(), vec![]);
-    let (mut out, mut late, mut hours) = (vec![], Late::default(), vec![]);
-    let (mut read, mut results, mut busy, mut hour) = (0, 0, Duration::ZERO, None);
+    let (mut out, mut late, mut hours) = (Counted::default(), Late::default(), vec![]);
+    let (mut read, mut busy, mut hour) = (0u64, Duration::ZERO, None);
     loop {
         bytes.clear();
         let more = (0..batch_rows).all(|_| generator.write_event(&mut bytes));
@@ -38,7 +38,7 @@ pub fn run(workload: &Workload, batch_rows: usize, memory_limit: usize, spill: &
         partition.advance(time, &mut out)?;
         busy += started.elapsed();
         read += events.len() as u64;
-        results += std::mem::take(&mut out).len() as u64;
+        out.total();
         let now = time.div_euclid(HOUR);
         if hour.replace(now).is_some_and(|before| before != now) || !more {
             hours.push(standing(&partition, hours.len() + 1, read));
@@ -49,7 +49,7 @@ pub fn run(workload: &Workload, batch_rows: usize, memory_limit: usize, spill: &
     }
     let seconds = busy.as_secs_f64();
     Ok(json!({
-        "segments": workload.segments, "users": workload.generator.users, "events": read, "results": results, "seconds": seconds,
+        "segments": workload.segments, "users": workload.generator.users, "events": read, "results": out.total(), "seconds": seconds,
         "eventsPerSecond": read as f64 / seconds, "memoryLimit": memory_limit, "peakMemoryBytes": crate::memory::peak_bytes(),
         "growth": growth(&hours), "hours": hours,
     }))

@@ -11,7 +11,7 @@ use cohort_connectors::replay::partition_of;
 use cohort_engine::decode::json::{JsonDecoder, split_lines};
 use cohort_engine::decode::{EventBatch, Topics};
 use cohort_engine::events::projection;
-use cohort_engine::{Late, Partition, Settings};
+use cohort_engine::{Late, Partition, ResultRow, Results, Settings};
 use hdrhistogram::Histogram;
 use serde_json::json;
 
@@ -119,11 +119,44 @@ pub fn run(program: &Arc<Program>, streams: &[Vec<u8>], rows: usize) -> Result<O
     Ok(total)
 }
 
+/// Results, which are looked at and forgotten in parts, as those who write them down do.
+#[derive(Default)]
+pub struct Counted {
+    rows: Vec<ResultRow>,
+    count: u64,
+}
+
+impl Counted {
+    const PART: usize = 4_096;
+
+    /// How many there were.
+    pub fn total(&mut self) -> u64 {
+        self.count += std::hint::black_box(&self.rows).len() as u64;
+        self.rows.clear();
+        self.count
+    }
+}
+
+impl Extend<ResultRow> for Counted {
+    #[inline]
+    fn extend<T: IntoIterator<Item = ResultRow>>(&mut self, rows: T) {
+        self.rows.extend(rows);
+    }
+}
+
+impl Results for Counted {
+    fn pause(&mut self, _: &Partition) {
+        if self.rows.len() >= Self::PART {
+            self.total();
+        }
+    }
+}
+
 fn one(program: &Arc<Program>, batches: &[&[u8]]) -> Result<Outcome> {
     let mut partition = Partition::new(Arc::clone(program), Settings { memory_limit: usize::MAX, ..Settings::default() });
     let mut decoder = JsonDecoder::new(projection(program));
     let (mut spans, mut events, mut rejected) = (vec![], EventBatch::default(), vec![]);
-    let (mut out, mut late) = (vec![], Late::default());
+    let (mut out, mut late) = (Counted::default(), Late::default());
     let mut outcome = Outcome { seconds: 0.0, cpu: 0.0, events: 0, results: 0, latency: Histogram::new(3)?, groups: (0, 0) };
     for &batch in batches {
         let started = Instant::now();
@@ -135,13 +168,12 @@ fn one(program: &Arc<Program>, batches: &[&[u8]]) -> Result<Outcome> {
             partition.advance(time, &mut out)?;
         }
         outcome.events += events.len() as u64;
-        outcome.results += std::hint::black_box(&out).len() as u64;
-        out.clear();
+        outcome.results = out.total();
         outcome.latency.record(started.elapsed().as_micros() as u64)?;
     }
     if let Some(newest) = partition.newest() {
         partition.finish(newest, &mut out)?;
-        outcome.results += std::hint::black_box(&out).len() as u64;
+        outcome.results = out.total();
     }
     Ok(outcome)
 }

@@ -116,6 +116,9 @@ enum EmitMode {
     AsWritten,
 }
 
+/// The most members of a segment that the table names: the first of all.
+const EXAMPLES: usize = 3;
+
 /// Members at the end, by segment.
 struct Members {
     out: Option<Box<dyn Write + Send>>,
@@ -264,9 +267,11 @@ impl Members {
             let name = partition.users().name(user);
             self.counts[segment as usize] += 1;
             let examples = &mut self.examples[segment as usize];
-            examples.push(name.to_string());
-            examples.sort_unstable();
-            examples.truncate(3);
+            let place = examples.partition_point(|example| example.as_str() < name);
+            if place < EXAMPLES {
+                examples.insert(place, name.to_string());
+                examples.truncate(EXAMPLES);
+            }
             let Some(out) = self.out.as_mut().filter(|_| !s.hidden && !s.older) else { continue };
             line.clear();
             write_member(&mut line, name, &s.name, &member);

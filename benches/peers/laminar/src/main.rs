@@ -6,9 +6,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 use arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use laminar_db::{LaminarDB, UntypedSourceHandle};
+use mimalloc::MiMalloc;
 use peers_shared::{Blocks, Event, Rules, Task, lines};
 
 mod sink;
+
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// How far the watermark lies behind the newest event, as in Cohort.
 const OUT_OF_ORDERNESS_MILLIS: i64 = 30_000;
