@@ -32,6 +32,8 @@ pub struct Waiting {
     held: Vec<Held>,
     /// Whether the source cannot pass over them, so that nothing is read.
     pub(crate) all: bool,
+    /// Records that were polled and did not run yet, and their partition.
+    pub(crate) in_hand: (u32, usize),
 }
 
 impl Waiting {
@@ -121,7 +123,8 @@ impl Worker {
 
     /// Records of a partition that did not run yet.
     pub(crate) fn lag(&self, partition: u32) -> u64 {
-        self.source.lag(partition) + self.waiting.records(partition) as u64
+        let in_hand = if self.waiting.in_hand.0 == partition { self.waiting.in_hand.1 } else { 0 };
+        self.source.lag(partition) + (self.waiting.records(partition) + in_hand) as u64
     }
 }
 

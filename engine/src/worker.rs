@@ -403,6 +403,7 @@ impl Worker {
                 return self.without_records(polled);
             }
             self.woken.get_or_insert_with(Instant::now);
+            self.waiting.in_hand = (batch.partition, batch.len());
             // What was asked before these records came is done before them.
             if !self.commands(Duration::ZERO)? {
                 self.stopped = true;
@@ -437,8 +438,10 @@ impl Worker {
     /// Runs a batch from a record on; where a change of program was noted within it, in parts. What needs a schema that
     /// cannot be had is held.
     pub(crate) fn take(&mut self, batch: RawBatch, mut from: usize, waited: Option<Waited>) -> Result<(), WorkerError> {
+        self.waiting.in_hand = (batch.partition, 0);
         let Some(i) = self.partitions.iter().position(|p| p.number == batch.partition) else { return Ok(()) };
         while from < batch.len() {
+            self.waiting.in_hand.1 = batch.len() - from;
             while self.partitions[i].is_due(batch.log_of(from), batch.offsets[from]) {
                 self.repeat_change(i)?;
             }
@@ -446,6 +449,7 @@ impl Worker {
             let to = (from + 1..batch.len()).find(|&r| running.is_due(batch.log_of(r), batch.offsets[r])).unwrap_or(batch.len());
             if let Err(away) = self.process(i, &batch, from..to)? {
                 let now = Instant::now();
+                self.waiting.in_hand.1 = 0;
                 self.hold(Held { batch, from, away, since: now, asked: now }, waited);
                 return Ok(());
             }
@@ -477,6 +481,7 @@ impl Worker {
         running.last_record = now;
         running.evaluated_at = now;
         batch.advance(&mut running.positions, records.clone());
+        self.waiting.in_hand.1 = batch.len() - records.end;
         for letter in &letters {
             *running.counts.dead.entry((Arc::clone(&letter.topic), letter.reason)).or_default() += 1;
         }

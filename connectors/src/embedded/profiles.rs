@@ -107,6 +107,12 @@ fn difference(old: &Stored, new: &Stored, names: &Names, mut moved: impl FnMut(u
     old.rows.iter().filter(|row| !is_in(new, row)).for_each(|row| moved(names.segment_of(row.name), false));
 }
 
+/// Counts that a user entered a segment, or exited it.
+fn count(moved: &mut Moved, segment: u32, entered: bool) {
+    let (entries, exits) = moved.entry(segment).or_default();
+    *if entered { entries } else { exits } += 1;
+}
+
 fn activity_key(segment: &str, time: i64) -> Vec<u8> {
     joined(segment.as_bytes(), &(time.max(0) as u64).to_be_bytes())
 }
@@ -412,28 +418,40 @@ impl Profiles {
         rows.sort_by_key(|(user, ..)| *user);
         let (mut moves, now, names) = (Moves::default(), (self.clock)(), self.names());
         let users: Vec<&[UserRow<'_>]> = rows.chunk_by(|a, b| a.0 == b.0).collect();
+        // The segments that one user's results are of, each with whether the user was in it before.
+        let mut segments: Vec<(u32, bool)> = vec![];
         for some in users.chunks(TOGETHER) {
             let (mut behind, mut moved) = (self.behind(), Moved::new());
             for rows in some {
                 let (user, first, ..) = rows[0];
-                let old = self.current(&behind, user)?.unwrap_or_default();
-                let mut new = if old.expires_at > now { old.clone() } else { Stored::default() };
-                rows.iter().for_each(|&(_, batch, row, name)| change(&mut new, &names, batch, row, name));
-                new.partition = first.partition;
-                self.renew(&mut new, now);
+                segments.clear();
+                let in_database = || self.in_database(user);
+                let holds = behind.change(user, in_database, |profile| {
+                    if profile.expires_at <= now {
+                        segments.extend(profile.rows.drain(..).map(|row| (names.segment_of(row.name), true)));
+                    }
+                    for &(_, batch, row, name) in *rows {
+                        let segment = names.segment_of(name);
+                        if !segments.iter().any(|(known, _)| *known == segment) {
+                            segments.push((segment, profile.find(segment, &names).is_ok()));
+                        }
+                        change(profile, &names, batch, row, name);
+                    }
+                    // What is left are those whose outcome differs.
+                    segments.retain(|&(segment, was)| profile.find(segment, &names).is_ok() != was);
+                    profile.partition = first.partition;
+                    self.renew(profile, now);
+                    profile.rows.len()
+                })?;
                 let (_, last, row, _) = rows[rows.len() - 1];
-                if last.held.get(row).is_some_and(|held| *held as usize != new.rows.len()) {
+                if last.held.get(row).is_some_and(|held| *held as usize != holds) {
                     amiss.push(last.partition, user);
                 }
-                difference(&old, &new, &names, |segment, entered| {
-                    let place = place(names.segment(segment), user);
-                    if entered {
-                        moves.entered.insert(place)
-                    } else {
-                        moves.exited.insert(place)
-                    };
-                });
-                behind.put(user, &old, new, &names, &mut moved);
+                for &(segment, was) in &segments {
+                    count(&mut moved, segment, !was);
+                    let moves = if was { &mut moves.exited } else { &mut moves.entered };
+                    moves.insert(place(names.segment(segment), user));
+                }
             }
             self.count(&mut behind, moved, &names, now)?;
         }

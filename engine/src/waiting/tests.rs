@@ -37,6 +37,8 @@ struct World {
     /// Questions for schemas, and whether they are never answered but once.
     asked: usize,
     silent: bool,
+    /// What happens when records are polled next.
+    when_polled: Option<Box<dyn FnOnce() + Send>>,
 }
 
 #[derive(Clone, Default)]
@@ -77,6 +79,7 @@ impl Source for TwoPartitions {
             into.push(&Bytes::default().text("u").text("view").long(time).framed(schema), &"t".into(), *offset, 0);
             *offset += 1;
         }
+        world.when_polled.take().into_iter().for_each(|happens| happens());
         Ok(Polled::Records)
     }
 
@@ -157,9 +160,7 @@ struct Runs {
 
 impl Runs {
     fn start(can_pass_over: bool, shared: Shared) -> Runs {
-        let text = SourceText { name: "t".into(), kind: SourceKind::Sql, text: SEGMENT.into(), id: None };
-        let program = compile(&[text], &CompileOptions::default()).expect("compiles");
-        let newest = Deployment::new(1, Arc::new(program));
+        let newest = deployment(1);
         let writer = Writer::Registry(Arc::new(SchemaCache::new(Box::new(shared.clone()))));
         let encoding = Encoding::Avro { framing: Framing::Confluent, writer, reader: None };
         let formats = Arc::new(Formats { default: Format { encoding, mapping: None }, topics: BTreeMap::new() });
@@ -243,6 +244,31 @@ impl Runs {
         self.thread.take().expect("it was started").join().expect("it ended well");
         writer.join().expect("no panic");
     }
+}
+
+fn deployment(revision: i64) -> Deployment {
+    let text = SourceText { name: "t".into(), kind: SourceKind::Sql, text: SEGMENT.into(), id: None };
+    Deployment::new(revision, Arc::new(compile(&[text], &CompileOptions::default()).expect("compiles")))
+}
+
+#[test]
+fn what_was_polled_and_did_not_run_is_told_as_not_read() {
+    let shared = Shared::default();
+    shared.world().schemas.insert(1);
+    let runs = Runs::start(true, shared.clone());
+    let (tell, told) = channel();
+    let (commands, status) = (runs.commands.clone(), Arc::clone(&runs.status));
+    // A program that comes between the poll and the run is taken first, and the worker says how it stands then.
+    shared.world().when_polled = Some(Box::new(move || {
+        commands.send(Command::Deploy(deployment(2))).expect("it runs");
+        let ask = move |_: &mut [Running]| tell.send(status.lock().expect("no panic").partitions[0].clone()).expect("it is waited for");
+        commands.send(Command::Ask(Box::new(ask))).expect("it runs");
+    }));
+    shared.put(0, &[(1, minutes(1)); 3]);
+    let then = told.recv_timeout(LONG).expect("it is told");
+    assert_eq!((then.revision, then.lag, then.positions.is_empty()), (2, 3, true), "two in hand, and one that was not polled");
+    runs.until("all is read", |runs| runs.events() == [3, 0] && runs.status().partitions[0].lag == 0);
+    runs.stop();
 }
 
 fn minutes(n: i64) -> i64 {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use fjall::{Keyspace, OwnedWriteBatch};
 use rustc_hash::FxHashMap;
 
-use super::{Activity, MINUTE, Moved, Names, Profiles, Row, Stored, activity_key, difference};
+use super::{Activity, MINUTE, Moved, Names, Profiles, Row, Stored, activity_key, count, difference};
 use crate::embedded::{EmbeddedError, corrupt, joined};
 
 /// Bytes of changes beyond which they are written; at twice as many, who changes profiles waits for that.
@@ -83,12 +83,32 @@ impl Behind {
 
     /// Changes a profile, and counts whom that moves.
     pub(super) fn put(&mut self, user: &[u8], old: &Stored, new: Stored, names: &Names, moved: &mut Moved) {
-        difference(old, &new, names, |segment, entered| {
-            let (entries, exits) = moved.entry(segment).or_default();
-            *if entered { entries } else { exits } += 1;
-        });
+        difference(old, &new, names, |segment, entered| count(moved, segment, entered));
         self.fresh.put(user, new);
         self.since.get_or_insert_with(Instant::now);
+    }
+
+    /// Changes a profile where it is, or a copy of it if it does not wait already; one that is nowhere begins empty. Returns what `work` does.
+    pub(super) fn change<T>(
+        &mut self,
+        user: &[u8],
+        in_database: impl FnOnce() -> Result<Option<Stored>, EmbeddedError>,
+        work: impl FnOnce(&mut Stored) -> T,
+    ) -> Result<T, EmbeddedError> {
+        let done = if let Some(stored) = self.fresh.profiles.get_mut(user) {
+            let before = stored.rows.len();
+            let done = work(stored);
+            self.fresh.bytes = (self.fresh.bytes + stored.rows.len() * size_of::<Row>()).saturating_sub(before * size_of::<Row>());
+            done
+        } else {
+            let known = self.writing.profiles.get(user).or_else(|| self.written.profiles.get(user)).cloned();
+            let mut stored = known.map_or_else(|| Ok(in_database()?.unwrap_or_default()), Ok::<_, EmbeddedError>)?;
+            let done = work(&mut stored);
+            self.fresh.put(user, stored);
+            done
+        };
+        self.since.get_or_insert_with(Instant::now);
+        Ok(done)
     }
 
     /// What happened to a segment, as far as it is at hand.
@@ -232,8 +252,7 @@ impl Profiles {
     fn write_one(&self, user: &[u8], new: &Stored, names: &Names, batch: &mut OwnedWriteBatch, moved: &mut Moved) -> Result<(), EmbeddedError> {
         let old = self.in_database(user)?.unwrap_or_default();
         difference(&old, new, names, |segment, entered| {
-            let (entries, exits) = moved.entry(segment).or_default();
-            *if entered { entries } else { exits } += 1;
+            count(moved, segment, entered);
             let key = joined(names.segment(segment).as_bytes(), user);
             if entered {
                 batch.insert(&self.members, key, "");
