@@ -182,6 +182,7 @@ pub fn parse_duration(text: &str) -> Option<i64> {
 }
 
 /// The greatest multiple of `unit` that is not above `time`.
+#[inline]
 pub fn floor(time: i64, unit: i64) -> i64 {
     time.div_euclid(unit) * unit
 }

@@ -73,6 +73,8 @@ pub struct ViewIndex {
     widest: f64,
     /// Where what a value qualifies for changes, each with whether anything may qualify from there on.
     cuts: Ranked<bool>,
+    /// Whether anything may qualify that is less than all of these.
+    some_below: bool,
 }
 
 /// A number as an integer of the same place in IEEE total order.
@@ -91,6 +93,9 @@ fn unrank(rank: i64) -> f64 {
 /// each begins, so that a search looks at hardly more than one item, and has no branch that cannot be foretold.
 #[derive(Debug, Clone)]
 struct Ranked<T> {
+    /// The least and the greatest rank; the other way round if there is none.
+    first: i64,
+    last: i64,
     ranks: Vec<i64>,
     items: Vec<T>,
     /// For each bucket, the number of items in those before it; and for one after the last.
@@ -110,34 +115,49 @@ impl<T: Copy> Ranked<T> {
         let mut table = vec![0; (span >> shift) as usize + 2];
         ranks.iter().for_each(|rank| table[(rank.wrapping_sub(first) as u64 >> shift) as usize + 1] += 1);
         (1..table.len()).for_each(|i| table[i] += table[i - 1]);
-        Ranked { ranks, items, table, shift }
+        let (first, last) = if ranks.is_empty() { (i64::MAX, i64::MIN) } else { (first, last) };
+        Ranked { first, last, ranks, items, table, shift }
     }
 
     fn is_empty(&self) -> bool {
         self.ranks.is_empty()
     }
 
+    /// The bucket of a rank that is neither less than the first nor greater than the last.
+    #[inline]
+    fn bucket(&self, rank: i64) -> usize {
+        (rank.wrapping_sub(self.first) as u64 >> self.shift) as usize
+    }
+
     /// How many items have this rank or a lesser one.
     #[inline]
     fn cut(&self, rank: i64) -> usize {
-        let (Some(&first), Some(&last)) = (self.ranks.first(), self.ranks.last()) else { return 0 };
-        if rank < first {
-            return 0;
-        }
-        if rank >= last {
+        if rank >= self.last {
             return self.ranks.len();
         }
-        let bucket = (rank.wrapping_sub(first) as u64 >> self.shift) as usize;
+        if rank < self.first {
+            return 0;
+        }
+        let bucket = self.bucket(rank);
         let (from, to) = (self.table[bucket] as usize, self.table[bucket + 1] as usize);
         from + self.ranks[from..to].partition_point(|bound| *bound <= rank)
     }
 
     /// Whether two ranks have the same cut.
-    #[inline]
+    #[inline(always)]
     fn is_same_cut(&self, a: i64, b: i64) -> bool {
-        let cut = self.cut(a);
-        let begins = cut.checked_sub(1).is_none_or(|last| self.ranks[last] <= b);
-        begins && self.ranks.get(cut).is_none_or(|next| b < *next)
+        let (least, greatest) = (a.min(b), a.max(b));
+        greatest < self.first || least >= self.last || self.is_none_between(least, greatest)
+    }
+
+    /// Whether no item lies after one rank and at or before the other, which are not both on the same side of all items.
+    fn is_none_between(&self, least: i64, greatest: i64) -> bool {
+        if least < self.first || greatest >= self.last {
+            return false;
+        }
+        let (from, to) = (self.table[self.bucket(least)] as usize, self.table[self.bucket(greatest) + 1] as usize);
+        // Few items, mostly none, are in their buckets and those between.
+        self.ranks[from..to].iter().all(|rank| *rank <= least || greatest < *rank)
     }
 
     /// The items from a cut on, with their ranks.
@@ -217,6 +237,7 @@ impl Gathered {
         let cuts = self.cuts();
         ViewIndex {
             cuts,
+            some_below: !self.upper.is_empty() || !self.unequal.is_empty(),
             view: self.view,
             lower: Ranked::new(self.lower),
             upper: Ranked::new(self.upper),
@@ -259,7 +280,7 @@ impl ViewIndex {
 
     /// Whether a value, or one that rounding makes a little greater, passes the least lower bound.
     pub fn reaches(&self, value: Option<f64>) -> bool {
-        value.zip(self.lower.ranks.first()).is_some_and(|(x, least)| *least <= rank(x + x.abs() * 1e-9))
+        !self.lower.is_empty() && value.is_some_and(|x| self.lower.first <= rank(x + x.abs() * 1e-9))
     }
 
     /// Calls `f` for each segment that a value qualifies for.
@@ -278,17 +299,18 @@ impl ViewIndex {
     #[inline]
     pub fn some(&self, value: Option<f64>) -> bool {
         let Some(x) = value else { return false };
-        match self.cuts.cut(rank(x)) {
-            0 => !self.upper.is_empty() || !self.unequal.is_empty(),
-            cut => self.cuts.items[cut - 1],
+        let rank = rank(x);
+        if rank < self.cuts.first {
+            return self.some_below;
         }
+        self.cuts.cut(rank).checked_sub(1).is_some_and(|last| self.cuts.items[last])
     }
 
     /// Whether what two values qualify for may differ: false only if [`ViewIndex::flips`] has nothing to say.
-    #[inline]
+    #[inline(always)]
     pub fn crosses(&self, old: Option<f64>, new: Option<f64>) -> bool {
         match (old, new) {
-            (Some(a), Some(b)) => a.to_bits() != b.to_bits() && !self.cuts.is_same_cut(rank(a), rank(b)),
+            (Some(a), Some(b)) => !self.cuts.is_same_cut(rank(a), rank(b)),
             _ => self.some(old) || self.some(new),
         }
     }

@@ -32,6 +32,8 @@ const FREED: u64 = u64::MAX;
 #[derive(Debug, Clone)]
 struct Rung {
     size: i64,
+    /// Start of the window that was asked for last.
+    current: i64,
     /// Where its section begins and ends in a record.
     from: usize,
     to: usize,
@@ -50,6 +52,42 @@ pub struct Group {
     pub newest: i64,
 }
 
+/// All that is in a record.
+pub struct Sections<'a> {
+    bits: &'a mut u64,
+    /// The slots of all sections.
+    pub slots: &'a mut [u64],
+    initial: &'a [u64],
+}
+
+impl Sections<'_> {
+    /// Begins a group in a section of the windows that contain the record's newest event, unless there is one; whether there was none. Its slots are
+    /// to be set.
+    #[inline]
+    pub fn begin(&mut self, rung: usize) -> bool {
+        let bit = 1 << (OPEN + rung as u32);
+        let is_new = *self.bits & bit == 0;
+        *self.bits |= bit;
+        is_new
+    }
+
+    /// Sets slots as they are without events.
+    pub fn reset(&mut self, from: usize, to: usize) {
+        self.slots[from..to].copy_from_slice(&self.initial[from..to]);
+    }
+
+    /// The group in a section.
+    #[inline]
+    pub fn place(&mut self, rung: usize, from: usize, to: usize) -> Place<'_> {
+        place(self.bits, &mut self.slots[from..to], rung)
+    }
+}
+
+#[inline]
+fn place<'a>(bits: &'a mut u64, slots: &'a mut [u64], rung: usize) -> Place<'a> {
+    Place { bits, touched: 1 << (TOUCHED + rung as u32), listed: 1 << (LISTED + rung as u32), slots }
+}
+
 /// All records.
 #[derive(Debug, Clone)]
 pub struct Ladder {
@@ -60,6 +98,8 @@ pub struct Ladder {
     /// The widest stretch of time that no window of any size begins in the middle of, and where the newest of them began.
     common: i64,
     current: i64,
+    /// When the last window ends that contains any of that stretch.
+    current_end: i64,
     heads: Heads,
     /// Records by when the last of their windows ends, as far as that was known.
     leaving: Calendar<Vec<u32>>,
@@ -78,12 +118,13 @@ impl Ladder {
         for (size, slots) in sections {
             let from = HEADER + initial.len();
             initial.extend_from_slice(slots);
-            rungs.push(Rung { size, from, to: from + slots.len() });
+            rungs.push(Rung { size, current: 0, from, to: from + slots.len() });
         }
         Ladder {
             records: Records::new(HEADER + initial.len(), dense),
             common: rungs.iter().map(|rung| rung.size).fold(0, gcd).max(1),
             current: 0,
+            current_end: rungs.iter().map(|rung| rung.size).max().unwrap_or(0),
             rungs,
             initial,
             heads: Heads::new(dense),
@@ -120,9 +161,18 @@ impl Ladder {
         let words = self.record_mut(record);
         (words[BITS], words[NEWEST]) = (u64::from(user), time as u64);
         self.heads.set(user, record);
-        let end = self.last_end(time);
-        self.leaving.at(end).push(record);
+        self.turn_to(time);
+        self.leaving.at(self.current_end).push(record);
         record
+    }
+
+    /// Makes the current stretch of time the one that contains `time`.
+    #[inline]
+    fn turn_to(&mut self, time: i64) {
+        if time.wrapping_sub(self.current) as u64 >= self.common as u64 {
+            self.current = floor(time, self.common);
+            self.current_end = self.last_end(time);
+        }
     }
 
     /// The end of the last window that contains `time`.
@@ -142,6 +192,12 @@ impl Ladder {
         self.record(record)[NEWEST] as i64
     }
 
+    /// Whether there is a group in a section, though its window may have closed.
+    #[inline]
+    pub fn is_begun(&self, record: u32, rung: usize) -> bool {
+        self.record(record)[BITS] >> (OPEN + rung as u32) & 1 == 1
+    }
+
     /// Sets the newest event time of a record, all of whose groups contain it or have been taken out.
     #[inline]
     pub fn set_newest(&mut self, record: u32, time: i64) {
@@ -153,16 +209,30 @@ impl Ladder {
     #[inline]
     pub fn is_current(&mut self, record: u32, time: i64) -> bool {
         let newest = self.newest(record);
-        if time.wrapping_sub(self.current) as u64 >= self.common as u64 {
-            self.current = floor(time, self.common);
-        }
+        self.turn_to(time);
         (newest.wrapping_sub(self.current) as u64) < self.common as u64
     }
 
-    /// The size of a rung's windows.
+    /// The start of a rung's window that contains `time`.
     #[inline]
-    pub fn size_of(&self, rung: usize) -> i64 {
-        self.rungs[rung].size
+    pub fn start_of(&mut self, rung: usize, time: i64) -> i64 {
+        let Rung { size, current, .. } = &mut self.rungs[rung];
+        if time.wrapping_sub(*current) as u64 >= *size as u64 {
+            *current = floor(time, *size);
+        }
+        *current
+    }
+
+    /// Where a rung's slots begin and end in [`Sections::slots`].
+    pub fn section(&self, rung: usize) -> (usize, usize) {
+        (self.rungs[rung].from - HEADER, self.rungs[rung].to - HEADER)
+    }
+
+    /// All that is in a record, to change.
+    #[inline]
+    pub fn sections(&mut self, record: u32) -> Sections<'_> {
+        let (header, slots) = self.records.at_mut(record).split_at_mut(HEADER);
+        Sections { bits: &mut header[BITS], slots, initial: &self.initial }
     }
 
     /// Whether a record's section is of the window that starts at `start`, and whether there is a group in it.
@@ -189,25 +259,19 @@ impl Ladder {
     /// The group in a section, to change.
     #[inline]
     pub fn place(&mut self, record: u32, rung: usize) -> Place<'_> {
-        let Rung { from, to, .. } = self.rungs[rung];
-        let (header, sections) = self.record_mut(record).split_at_mut(HEADER);
-        Place {
-            bits: &mut header[BITS],
-            touched: 1 << (TOUCHED + rung as u32),
-            listed: 1 << (LISTED + rung as u32),
-            slots: &mut sections[from - HEADER..to - HEADER],
-        }
+        let (from, to) = self.section(rung);
+        let Sections { bits, slots, .. } = self.sections(record);
+        place(bits, &mut slots[from..to], rung)
     }
 
     /// Begins a group in a section that has none.
     #[inline]
     pub fn open(&mut self, record: u32, rung: usize) -> Place<'_> {
-        let Rung { from, to, .. } = self.rungs[rung];
-        let (header, sections) = self.records.at_mut(record).split_at_mut(HEADER);
-        let slots = &mut sections[from - HEADER..to - HEADER];
-        slots.copy_from_slice(&self.initial[from - HEADER..to - HEADER]);
-        header[BITS] |= 1 << (OPEN + rung as u32);
-        Place { bits: &mut header[BITS], touched: 1 << (TOUCHED + rung as u32), listed: 1 << (LISTED + rung as u32), slots }
+        let (from, to) = self.section(rung);
+        let mut sections = self.sections(record);
+        sections.begin(rung);
+        sections.reset(from, to);
+        place(sections.bits, &mut sections.slots[from..to], rung)
     }
 
     /// Empties a section; whether its group was touched, and whether it was listed.
@@ -227,6 +291,9 @@ impl Ladder {
             return None;
         }
         let (newest, size) = (words[NEWEST] as i64, self.rungs[rung].size);
+        if newest.saturating_add(size) <= self.closed {
+            return None;
+        }
         let start = floor(newest, size);
         (start.saturating_add(size) > self.closed).then_some(Group { user: words[BITS] as u32, record, start, newest })
     }

@@ -5,6 +5,7 @@ use rustc_hash::FxBuildHasher;
 use std::hash::BuildHasher;
 
 use crate::decode::TextBuffer;
+use crate::decode::columns::{SHORT, packed};
 use crate::pages::prefetch;
 use crate::probe::{Entry, Probed};
 
@@ -47,8 +48,6 @@ impl Entry for User {
 #[repr(align(16))]
 struct Name([u8; 16]);
 
-/// The most bytes of a short name.
-const SHORT: usize = 15;
 /// In place of the length of a short name.
 const LONG: u8 = u8::MAX;
 
@@ -56,16 +55,7 @@ impl Name {
     /// A name that fits.
     #[inline]
     fn short(text: &[u8]) -> Option<Name> {
-        // Two words that overlap in the middle, as the length is not known when this is compiled.
-        let packed = match (text.first_chunk::<8>(), text.last_chunk::<8>(), text.first_chunk::<4>(), text.last_chunk::<4>()) {
-            (Some(first), Some(last), ..) if text.len() <= SHORT => {
-                u128::from(u64::from_le_bytes(*first)) | u128::from(u64::from_le_bytes(*last)) << (8 * (text.len() - 8))
-            }
-            (Some(_), ..) => return None,
-            (None, _, Some(first), Some(last)) => u128::from(u32::from_le_bytes(*first)) | u128::from(u32::from_le_bytes(*last)) << (8 * (text.len() - 4)),
-            _ => text.iter().rev().fold(0, |packed, byte| packed << 8 | u128::from(*byte)),
-        };
-        Some(Name((packed | (text.len() as u128) << (8 * SHORT)).to_le_bytes()))
+        Some(Name(packed(text)?.to_le_bytes()))
     }
 
     /// A name of `len` bytes that stands at `start` of the other bytes.

@@ -178,24 +178,26 @@ impl FileSource {
                 }
             }
             if let Some(end) = end {
-                return Ok(Some(self.cut(end)));
+                return Ok(Some(self.cut(end, found)));
             }
             searched = self.rest.len();
             if !self.fill()? {
                 let end = self.rest.len();
-                return Ok((end > 0).then(|| self.cut(end)));
+                let lines = found + usize::from(!self.rest.ends_with(b"\n"));
+                return Ok((end > 0).then(|| self.cut(end, lines)));
             }
         }
     }
 
-    fn cut(&mut self, end: usize) -> Chunk {
+    /// Cuts what was read at the end of so many lines.
+    fn cut(&mut self, end: usize, lines: usize) -> Chunk {
         // The next chunk is about as large.
         let mut rest = self.spares.take(self.rest.capacity().min(MOST_AHEAD));
         rest.extend_from_slice(&self.rest[end..]);
         self.rest.truncate(end);
         let data = std::mem::replace(&mut self.rest, rest);
         let first_line = self.next_line;
-        self.next_line += memchr::memchr_iter(b'\n', &data).count() as u64 + u64::from(!data.ends_with(b"\n"));
+        self.next_line += lines as u64;
         self.bytes += data.len() as u64;
         Chunk { data, first_line, avro: None }
     }
@@ -203,7 +205,8 @@ impl FileSource {
     /// What is left of the files before comes before what is added next.
     fn cut_rest(&mut self) {
         if !self.rest.is_empty() {
-            let before = self.cut(self.rest.len());
+            let lines = memchr::memchr_iter(b'\n', &self.rest).count() + usize::from(!self.rest.ends_with(b"\n"));
+            let before = self.cut(self.rest.len(), lines);
             self.ready.push_back(before);
         }
     }

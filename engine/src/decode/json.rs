@@ -2,16 +2,19 @@
 //!
 //! The scanner checks the whole record against RFC 8259, whatever the projection, but builds only what is
 //! projected: texts without escapes are copied straight from the input, numbers are parsed in place, and
-//! nothing is allocated for an event. UTF-8 is checked once for the whole batch, and record by record only
+//! nothing is allocated for an event. UTF-8 is checked for some records at a time, which are then near, and record by record only
 //! where that fails. Before all that, `Layouts` tries whether the record looks like earlier ones.
 
 mod layout;
 pub(crate) mod scan;
 
-use super::columns::{Dictionary, clear, push_text};
+use super::columns::{Dictionary, clear, push_part, push_text};
 use super::{EventBatch, MAX_TIMESTAMP_MS, MAX_USER_ID_BYTES, Projection, Reason, Rejected, TextField, Topics};
-use layout::{Field, Found, Layouts, is_user_id};
+use layout::{Field, Fields, Layouts};
 use scan::{Fault, Scanner, Token};
+
+/// Records whose UTF-8 is checked together.
+const TOGETHER: usize = 64;
 
 /// Decodes JSON records under a projection. Keeps scratch memory from batch to batch.
 pub struct JsonDecoder {
@@ -24,6 +27,9 @@ pub struct JsonDecoder {
     dictionaries: Vec<Option<Dictionary>>,
     record: Record,
     layouts: Layouts,
+    foretold: Fields,
+    /// For each text column, which of the foretold texts it takes; none for the topic.
+    sources: Vec<Option<usize>>,
 }
 
 /// A text of the record: a span of the input, or of the scratch of unescaped texts.
@@ -80,6 +86,8 @@ impl JsonDecoder {
             dictionaries: projection.texts.iter().map(Dictionary::new).collect(),
             record: Record { picked: vec![Text::Null; keys.len()], ..Record::default() },
             layouts: Layouts::default(),
+            foretold: Fields::new(keys.len()),
+            sources: projection.texts.iter().enumerate().map(|(i, text)| source(&text.field, keys.iter().position(|(_, column)| *column == i))).collect(),
             keys,
             projection,
         }
@@ -90,10 +98,15 @@ impl JsonDecoder {
     pub fn decode(&mut self, data: &[u8], spans: &[(u32, u32)], topics: Topics<'_>, out: &mut EventBatch, rejected: &mut Vec<Rejected>) {
         clear(&self.projection, out);
         rejected.clear();
-        let all_utf8 = simdutf8::basic::from_utf8(data).is_ok();
-        for (i, &span) in spans.iter().enumerate() {
-            if let Err(reason) = self.add(data, span, (i as u32, topics), all_utf8, out) {
-                rejected.push(Rejected { record: i as u32, reason });
+        let mut index = 0;
+        for some in spans.chunks(TOGETHER) {
+            let (start, end) = (some.first().map_or(0, |span| span.0), some.last().map_or(0, |span| span.1));
+            let are_utf8 = data.get(start as usize..end as usize).is_some_and(|bytes| simdutf8::basic::from_utf8(bytes).is_ok());
+            for &span in some {
+                if let Err(reason) = self.add(data, span, (index, topics), are_utf8, out) {
+                    rejected.push(Rejected { record: index, reason });
+                }
+                index += 1;
             }
         }
     }
@@ -109,14 +122,14 @@ impl JsonDecoder {
         out: &mut EventBatch,
     ) -> Result<(), Reason> {
         let record = data.get(start as usize..end as usize).unwrap_or_default();
-        let outcome = if !is_utf8 && std::str::from_utf8(record).is_err() {
-            Err(Reason::NotUtf8)
-        } else if let Some(fields) = self.foretold(data, start as usize, end as usize) {
-            Ok(fields)
-        } else {
-            self.read(record).and_then(|()| self.check(record)).inspect(|_| self.learn(record))
-        };
-        match outcome {
+        if !is_utf8 && std::str::from_utf8(record).is_err() {
+            return Err(Reason::NotUtf8);
+        }
+        if self.foretell(data, start as usize, end as usize) {
+            self.append_foretold(data, topics, index, out);
+            return Ok(());
+        }
+        match self.read(record).and_then(|()| self.check(record)).inspect(|_| self.learn(record)) {
             Ok((user, event_type, time)) => {
                 self.append(record, user, event_type, time, topics, index, out);
                 Ok(())
@@ -126,35 +139,45 @@ impl JsonDecoder {
         }
     }
 
-    /// User, type and time of a record whose layout is known, with the other fields in `self.record`.
+    /// Whether the layout of a record is known and its fields, then in `self.foretold`, keep the rules.
     #[inline]
-    fn foretold(&mut self, data: &[u8], start: usize, end: usize) -> Option<(Text, Text, i64)> {
-        let record = &mut self.record;
-        (record.value, record.session_id) = (Member::Absent, Member::Absent);
-        record.picked.fill(Text::Null);
-        let (mut user, mut event_type, mut time, mut fits) = (Text::Null, Text::Null, i64::MAX, true);
-        let known = self.layouts.walk(data, start, end, |field, found| match (field, found) {
-            (Field::User, Found::Text(from, to)) if is_user_id((to - from) as usize) => user = Text::Input(from, to),
-            (Field::EventType, Found::Text(from, to)) if to > from => event_type = Text::Input(from, to),
-            (Field::Time, Found::Number(number)) => time = number.integer().unwrap_or(i64::MAX),
-            (Field::Value, Found::Number(number)) => match number.float(&data[start..end]) {
-                Some(value) => record.value = Member::Is(value),
-                None => fits = false,
-            },
-            (Field::Session, Found::Text(from, to)) => record.session_id = Member::Is(Text::Input(from, to)),
-            (Field::Key(key), Found::Text(from, to)) => record.picked[usize::from(key)] = Text::Input(from, to),
-            (Field::Key(key), Found::Number(number)) => record.picked[usize::from(key)] = Text::Input(number.span().0, number.span().1),
-            _ => fits = false,
-        });
-        let whole = known && fits && user != Text::Null && event_type != Text::Null && (-MAX_TIMESTAMP_MS..=MAX_TIMESTAMP_MS).contains(&time);
-        whole.then_some((user, event_type, time))
+    fn foretell(&mut self, data: &[u8], start: usize, end: usize) -> bool {
+        let fields = &mut self.foretold;
+        if !self.layouts.walk(data, start, end, fields) {
+            return false;
+        }
+        let length = |(from, to): (u32, u32)| (to - from) as usize;
+        (1..=MAX_USER_ID_BYTES).contains(&length(fields.texts[Fields::USER]))
+            && length(fields.texts[Fields::EVENT_TYPE]) > 0
+            && fields.time.is_some_and(|time| (-MAX_TIMESTAMP_MS..=MAX_TIMESTAMP_MS).contains(&time))
+    }
+
+    /// Appends the event that was foretold.
+    #[inline]
+    fn append_foretold(&self, data: &[u8], topics: Topics<'_>, index: u32, out: &mut EventBatch) {
+        let fields = &self.foretold;
+        out.users.push_part(data, fields.texts[Fields::USER]);
+        out.times.push(fields.time.unwrap_or_default());
+        out.records.push(index);
+        if self.projection.value {
+            out.values.push(fields.value.map_or(0.0, |value| value + 0.0));
+            out.values_valid.push(fields.value.is_some());
+        }
+        for (i, source) in self.sources.iter().enumerate() {
+            let (spec, dictionary, column) = (&self.projection.texts[i], &self.dictionaries[i], &mut out.texts[i]);
+            match source {
+                Some(text) => push_part(spec, dictionary, column, data, fields.texts[*text]),
+                None => push_text(spec, dictionary, column, topics.of(index as usize).map(str::as_bytes)),
+            }
+        }
     }
 
     /// Remembers the layout of a record that was accepted. Whole metadata have no layout.
     fn learn(&mut self, record: &[u8]) {
         if !self.projection.metadata {
             let keys = &self.keys;
-            self.layouts.learn(record, |name| keys.iter().position(|(k, _)| **k == *name).map_or(Field::None, |i| Field::Key(i as u16)));
+            let field = |name: &[u8]| keys.iter().position(|(k, _)| **k == *name).map_or(Field::None, |i| Field::Key(i as u16));
+            self.layouts.learn(record, field, self.foretold.texts.len());
         }
     }
 
@@ -309,6 +332,16 @@ impl JsonDecoder {
             map.offsets.push(map.keys.len() as u32);
             map.valid.push(record.metadata == Member::Is(()));
         }
+    }
+}
+
+/// Which of the foretold texts is a field's, of which `key` says which projected metadata key it is; none for the topic.
+fn source(field: &TextField, key: Option<usize>) -> Option<usize> {
+    match field {
+        TextField::EventType => Some(Fields::EVENT_TYPE),
+        TextField::SessionId => Some(Fields::SESSION),
+        TextField::Metadata(_) => key.map(|key| Fields::KEYS + key),
+        TextField::Topic => None,
     }
 }
 

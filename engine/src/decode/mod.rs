@@ -151,6 +151,9 @@ pub struct Projection {
     pub metadata: bool,
 }
 
+/// Bytes of a text that are worth copying at once.
+const SOME: usize = 16;
+
 /// Variable-length texts in one buffer: text `i` is `bytes[offsets[i]..offsets[i + 1]]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TextBuffer {
@@ -270,6 +273,22 @@ impl TextBuffer {
         self.offsets.push(self.bytes.len() as u32);
     }
 
+    /// Appends a text that lies within other data, from and to.
+    #[inline]
+    pub(crate) fn push_part(&mut self, data: &[u8], (from, to): (u32, u32)) {
+        let (from, to) = (from as usize, to as usize);
+        match data.get(from..).and_then(|rest| rest.first_chunk::<SOME>()) {
+            // Copied whole, as their number is then known when this is compiled, and cut.
+            Some(some) if to - from <= SOME && !self.offsets.is_empty() => {
+                let end = self.bytes.len() + to - from;
+                self.bytes.extend_from_slice(some);
+                self.bytes.truncate(end);
+                self.offsets.push(end as u32);
+            }
+            _ => self.push(&data[from..to]),
+        }
+    }
+
     /// Forgets all texts, keeps the memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
@@ -296,7 +315,11 @@ impl EventBatch {
         let texts = |from: &TextBuffer| {
             let mut to = TextBuffer::default();
             if !from.is_empty() {
-                rows.iter().for_each(|&r| to.push(from.get(r as usize)));
+                // As many bytes a row as in all rows; if these have more, it grows.
+                to.bytes.reserve(from.bytes.len() / from.len() * rows.len() + SOME);
+                to.offsets.reserve(rows.len() + 1);
+                to.offsets.push(0);
+                rows.iter().for_each(|&r| to.push_part(&from.bytes, (from.offsets[r as usize], from.offsets[r as usize + 1])));
             }
             to
         };

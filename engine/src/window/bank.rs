@@ -8,10 +8,11 @@
 use cohort_compiler::program::{Action, Op, Program};
 use cohort_compiler::window::WindowSpec;
 
+use super::tally::{Newest, Usual};
 use super::tumble::{Touched, Update};
 use super::{Arrival, Arrivals, Changes, FAR, FamilyState, Final, NEAR, Queued};
 use crate::error::EngineError;
-use crate::ladder::{Group, Ladder, MOST_RUNGS};
+use crate::ladder::{Ladder, MOST_RUNGS};
 use crate::state::NONE;
 use crate::users::Users;
 
@@ -31,6 +32,15 @@ pub(super) struct Deed {
     pub ops: Vec<Op>,
 }
 
+/// What an event does to the families of a bank.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Deeds {
+    /// To each.
+    pub each: Vec<Deed>,
+    /// The same of an event that is the newest of its user, if all of it is of the usual kind.
+    usual: Option<Usual>,
+}
+
 /// A tumbling window that closes: its family, its start, and the records of groups that may qualify.
 pub struct Closing {
     rung: usize,
@@ -48,7 +58,7 @@ pub struct Bank {
     /// Their newest groups, if their windows are tumbling.
     pub ladder: Ladder,
     /// What events do, by the number that [`Queued`] events say.
-    actions: Vec<Vec<Deed>>,
+    actions: Vec<Deeds>,
     /// Events of the batch that are not in the groups yet.
     queue: Vec<Queued>,
 }
@@ -90,7 +100,9 @@ impl Bank {
     pub fn note_actions(&mut self, actions: &[&Action]) -> u32 {
         let rung = |action: &Action| self.members.iter().position(|i| *i == action.family as usize);
         let deed = |action: &&Action| Some(Deed { rung: rung(action)?, creates: action.creates, ops: action.ops.clone() });
-        let deeds: Vec<Deed> = actions.iter().filter_map(deed).collect();
+        let each: Vec<Deed> = actions.iter().filter_map(deed).collect();
+        let usual = is_tumbling(self.families[0].spec).then(|| Usual::of(&each, &self.families, &self.ladder)).flatten();
+        let deeds = Deeds { each, usual };
         if self.actions.last() != Some(&deeds) {
             self.actions.push(deeds);
         }
@@ -128,13 +140,18 @@ impl Bank {
     }
 
     /// Takes events in; `N` is the most views that a family compares with each event.
-    fn tumble_events<const N: usize>(&mut self, queue: &[Queued], actions: &[Vec<Deed>], batch: &Arrivals<'_>, late: &mut Vec<u32>) {
+    fn tumble_events<const N: usize>(&mut self, queue: &[Queued], actions: &[Deeds], batch: &Arrivals<'_>, late: &mut Vec<u32>) {
         for (at, queued) in queue.iter().enumerate() {
             self.prefetch(queue, at, batch.users);
             let (i, deeds) = (queued.event as usize, &actions[queued.action as usize]);
             let arrival = Arrival { user: batch.users[i], time: batch.times[i], horizon: batch.horizons[i] };
             let record = self.record_of(&arrival);
-            for deed in deeds {
+            if let Some(usual) = deeds.usual.as_ref().filter(|_| self.is_newest(record, &arrival)) {
+                let mut newest = Newest { time: arrival.time, record, sections: self.ladder.sections(record) };
+                usual.add(&mut self.families, &mut newest, batch.arguments, i);
+                continue;
+            }
+            for deed in &deeds.each {
                 let family = &mut self.families[deed.rung];
                 family.stats.events += u64::from(deed.creates);
                 let start = family.tumbling.open_start(&arrival).filter(|_| record != NONE);
@@ -153,6 +170,15 @@ impl Bank {
                 }
             }
         }
+    }
+
+    /// Whether an event is the newest of its record, and every group that it goes to is in there or is yet to begin.
+    #[inline]
+    fn is_newest(&self, record: u32, arrival: &Arrival) -> bool {
+        // A record was found, as the event is of an open window.
+        arrival.time >= arrival.horizon
+            && arrival.time == self.ladder.newest(record)
+            && self.families.iter().all(|family| family.tumbling.hides_none(arrival.time))
     }
 
     /// The record of an event's user, brought up to the event's time; none if the event is too late for all windows.
@@ -191,10 +217,11 @@ impl Bank {
 
     /// Has the groups of a record make room that an event, newer than all of them, does not go to.
     fn move_on(&mut self, record: u32, arrival: &Arrival) {
+        let newest = self.ladder.newest(record);
         for rung in 0..self.families.len() {
-            let size = self.ladder.size_of(rung);
-            let goes_to = |group: Group| arrival.time - group.start < size && group.start + size > arrival.horizon;
-            if !self.ladder.group(record, rung).is_some_and(goes_to) {
+            let start = self.ladder.start_of(rung, arrival.time);
+            let goes_there = newest >= start && self.families[rung].tumbling.is_open(start, arrival);
+            if !goes_there && self.ladder.is_begun(record, rung) {
                 self.displace(record, rung);
             }
         }

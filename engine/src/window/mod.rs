@@ -8,6 +8,7 @@ pub mod bank;
 pub mod pane;
 pub mod saved;
 pub mod session;
+mod tally;
 pub mod tumble;
 pub mod why;
 
@@ -35,7 +36,7 @@ use crate::ladder::Ladder;
 use crate::result::{ResultKind, ResultRow};
 use crate::state::Rows;
 use crate::users::Users;
-use crate::window::bank::Deed;
+use crate::window::bank::{Deed, Deeds};
 
 /// How many events ahead groups are fetched from memory, and how many ahead of that where they are.
 const NEAR: usize = 6;
@@ -303,10 +304,10 @@ impl FamilyState {
     }
 
     /// Takes in the events of a queue, one by one, of windows that are not tumbling.
-    fn events(&mut self, queue: &[Queued], actions: &[Vec<Deed>], batch: &Arrivals<'_>, late: &mut Vec<u32>) -> Result<(), EngineError> {
+    fn events(&mut self, queue: &[Queued], actions: &[Deeds], batch: &Arrivals<'_>, late: &mut Vec<u32>) -> Result<(), EngineError> {
         for (at, queued) in queue.iter().enumerate() {
             self.prefetch(queue, at, batch.users);
-            for deed in &actions[queued.action as usize] {
+            for deed in &actions[queued.action as usize].each {
                 self.event(queued.event, deed, batch, late)?;
             }
         }

@@ -107,10 +107,33 @@ impl Tumbling {
     /// The start of an event's window, unless that is closed.
     #[inline]
     pub(super) fn open_start(&self, arrival: &Arrival) -> Option<i64> {
+        let start = self.start_of(arrival.time);
+        self.is_open(start, arrival).then_some(start)
+    }
+
+    /// Whether a window takes in an event.
+    #[inline]
+    pub(super) fn is_open(&self, start: i64, arrival: &Arrival) -> bool {
+        start + self.size > arrival.horizon
+    }
+
+    /// The start of the window that contains a time.
+    #[inline]
+    pub(super) fn start_of(&self, time: i64) -> i64 {
         // Most events are of the newest window.
         let newest = self.panes.current();
-        let start = if (arrival.time.wrapping_sub(newest) as u64) < self.size as u64 { newest } else { floor(arrival.time, self.size) };
-        (start + self.size > arrival.horizon).then_some(start)
+        if (time.wrapping_sub(newest) as u64) < self.size as u64 { newest } else { floor(time, self.size) }
+    }
+
+    /// Whether a group is listed for its close when its value crosses a threshold, and only then.
+    pub(super) fn lists_by_crossing(&self) -> bool {
+        self.by_crossing && !self.lists_all
+    }
+
+    /// Whether no group of a window is in a row where it might be in a record whose newest event is of `time`.
+    #[inline]
+    pub(super) fn hides_none(&self, time: i64) -> bool {
+        self.hidden_until < time.saturating_sub(self.size)
     }
 
     /// Notes a group that begins.
@@ -145,23 +168,38 @@ impl Tumbling {
             self.cross(&mut place, (record, start), simple, &before[..simple.len()]);
         }
         if self.lists_all && is_new {
-            place.list();
-            self.list(start, record);
+            self.list_once(&mut place, (record, start));
         }
     }
 
     /// Notes that what a group qualifies for may have changed.
-    fn cross(&mut self, place: &mut Place<'_>, (record, start): (u32, i64), simple: &[ViewIndex], before: &[Option<f64>]) {
+    fn cross(&mut self, place: &mut Place<'_>, at: (u32, i64), simple: &[ViewIndex], before: &[Option<f64>]) {
+        self.flip(place, at, before);
+        if !self.lists_all && !place.is_listed() && qualifies(simple, place.slots) {
+            self.list_once(place, at);
+        }
+    }
+
+    /// Notes that what is told of a group while its window is open may have changed.
+    pub(super) fn flip(&mut self, place: &mut Place<'_>, at: (u32, i64), before: &[Option<f64>]) {
         let flips = |(at, index): &(usize, ViewIndex)| index.crosses(before[*at], view(index.view, place.slots));
         if self.watches && self.quick.iter().any(flips) && place.touch() {
-            self.touched.push((record, start));
+            self.touched.push(at);
             self.was.extend_from_slice(before);
         }
-        if !self.lists_all && !place.is_listed() && simple.iter().any(|index| index.some(view(index.view, place.slots))) {
-            place.list();
+    }
+
+    /// Lists a group for the close of its window, unless it is.
+    pub(super) fn list_once(&mut self, place: &mut Place<'_>, (record, start): (u32, i64)) {
+        if place.list() {
             self.list(start, record);
         }
     }
+}
+
+/// Whether a group may qualify for anything.
+pub(super) fn qualifies(simple: &[ViewIndex], slots: &[u64]) -> bool {
+    simple.iter().any(|index| index.some(view(index.view, slots)))
 }
 
 /// A group that an event goes to.
@@ -270,7 +308,7 @@ impl FamilyState {
         self.tumbling.panes.iter_mut().for_each(|(_, pane)| pane.listed.clear());
         self.tumbling.listed = 0;
         let (lists_all, simple) = (self.tumbling.lists_all, &self.simple);
-        let lists = |slots: &[u64]| lists_all || simple.iter().any(|index| index.some(view(index.view, slots)));
+        let lists = |slots: &[u64]| lists_all || qualifies(simple, slots);
         let groups: Vec<_> = ladder.groups(self.rung).collect();
         for group in groups {
             let mut place = ladder.place(group.record, self.rung);

@@ -12,7 +12,6 @@
 use wide::u8x16;
 
 use super::scan::{Number, Scanner};
-use crate::decode::MAX_USER_ID_BYTES;
 
 /// Most nodes, values of a record and bytes between two values.
 const MAX_NODES: usize = 1_024;
@@ -36,12 +35,48 @@ pub enum Field {
     Key(u16),
 }
 
-/// A value of a record.
-#[derive(Debug, Clone, Copy)]
-pub enum Found {
-    /// From and to, in the record.
-    Text(u32, u32),
-    Number(Number),
+/// What was found of a record that ran along a layout.
+#[derive(Debug, Default)]
+pub struct Fields {
+    /// From and to, in the data, of the texts of [`Fields::USER`], [`Fields::EVENT_TYPE`], [`Fields::SESSION`] and then of each projected metadata
+    /// key; (0, 0) where there is none, as a text comes after a brace. The last is of any other text.
+    pub texts: Vec<(u32, u32)>,
+    /// The timestamp, if there was one.
+    pub time: Option<i64>,
+    /// The value, if there was one.
+    pub value: Option<f64>,
+}
+
+impl Fields {
+    /// Which of the texts are these.
+    pub const USER: usize = 0;
+    pub const EVENT_TYPE: usize = 1;
+    pub const SESSION: usize = 2;
+    /// Which is that of the first metadata key.
+    pub const KEYS: usize = 3;
+
+    /// For so many metadata keys.
+    pub fn new(keys: usize) -> Self {
+        Fields { texts: vec![(0, 0); Self::KEYS + keys + 1], time: None, value: None }
+    }
+
+    /// Forgets a record.
+    #[inline]
+    fn clear(&mut self) {
+        self.texts.fill((0, 0));
+        (self.time, self.value) = (None, None);
+    }
+
+    /// Which of so many texts is a field's.
+    fn place(field: Field, texts: usize) -> usize {
+        match field {
+            Field::User => Self::USER,
+            Field::EventType => Self::EVENT_TYPE,
+            Field::Session => Self::SESSION,
+            Field::Key(key) => Self::KEYS + usize::from(key),
+            Field::None | Field::Time | Field::Value => texts - 1,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,62 +88,73 @@ enum Kind {
     End,
 }
 
+/// No node.
+const NONE: u16 = u16::MAX;
+
 /// A text, and what follows it.
 struct Node {
-    /// The first 32 bytes of the text, and which of their bits count.
-    start: [(u128, u128); 2],
-    literal: Vec<u8>,
+    /// The first 32 bytes of the text, and which of their bytes count.
+    start: [u8x16; 2],
+    counts: [u32; 2],
+    length: usize,
     kind: Kind,
     field: Field,
-    next: Vec<u16>,
+    /// Where in [`Fields::texts`] the value is noted.
+    place: usize,
+    /// What may follow: the first, and in each what may stand in its place.
+    first: u16,
+    other: u16,
+    literal: Vec<u8>,
 }
 
 /// The layouts seen so far.
-#[derive(Default)]
 pub struct Layouts {
     nodes: Vec<Node>,
-    roots: Vec<u16>,
+    /// What a record may begin with.
+    first: u16,
     /// Records that ran along no layout.
     misses: u32,
 }
 
+impl Default for Layouts {
+    fn default() -> Self {
+        Layouts { nodes: vec![], first: NONE, misses: 0 }
+    }
+}
+
 impl Layouts {
-    /// Runs a record `data[start..end]` along the tree, with what it finds on the way. What is found of a record that is
+    /// Runs a record `data[start..end]` along the tree and notes what it finds on the way. What is found of a record that is
     /// not known (false) means nothing.
     #[inline]
-    pub fn walk(&self, data: &[u8], start: usize, end: usize, mut found: impl FnMut(Field, Found)) -> bool {
-        let (mut at, mut options) = (start, &self.roots);
-        'values: loop {
-            for &option in options {
-                let node = &self.nodes[usize::from(option)];
-                let Some(from) = node.after(data, at) else { continue };
-                match node.kind {
-                    Kind::End => return from == end,
-                    Kind::Text => {
-                        let Some(to) = text_end(data, from) else { continue };
-                        if node.field != Field::None {
-                            found(node.field, Found::Text((from - start) as u32, (to - start) as u32));
-                        }
-                        at = to;
-                    }
-                    Kind::Number => {
-                        let Some(number) = Number::at(data, from) else { continue };
-                        at = number.end();
-                        if node.field != Field::None {
-                            found(node.field, Found::Number(number.moved(start)));
-                        }
-                    }
+    pub fn walk(&self, data: &[u8], start: usize, end: usize, fields: &mut Fields) -> bool {
+        fields.clear();
+        let (mut at, mut option) = (start, self.first);
+        while let Some(node) = self.nodes.get(usize::from(option)) {
+            let next = node.after(data, at).and_then(|from| match node.kind {
+                Kind::Text => {
+                    let to = text_end(data, from)?;
+                    *fields.texts.get_mut(node.place)? = (from as u32, to as u32);
+                    Some(to)
                 }
-                options = &node.next;
-                continue 'values;
-            }
-            return false;
+                Kind::Number => number_end(node, data, from, fields),
+                Kind::End => (from == end).then_some(end),
+            });
+            option = match next {
+                Some(_) if node.kind == Kind::End => return true,
+                Some(next) => {
+                    at = next;
+                    node.first
+                }
+                None => node.other,
+            };
         }
+        false
     }
 
-    /// Takes note of the layout of a record that the full parser accepted. `key` tells the field of a metadata key.
+    /// Takes note of the layout of a record that the full parser accepted. `key` tells the field of a metadata key; `texts` is the number of
+    /// [`Fields::texts`].
     #[cold]
-    pub fn learn(&mut self, record: &[u8], key: impl Fn(&[u8]) -> Field) {
+    pub fn learn(&mut self, record: &[u8], key: impl Fn(&[u8]) -> Field, texts: usize) {
         self.misses = self.misses.wrapping_add(1);
         if self.misses > EAGER && !self.misses.is_multiple_of(RARELY) {
             return;
@@ -117,84 +163,106 @@ impl Layouts {
         if self.nodes.len() + steps.len() > MAX_NODES {
             *self = Layouts { misses: self.misses, ..Layouts::default() };
         }
-        let mut parent: Option<u16> = None;
+        let mut parent = NONE;
         for (literal, kind, field) in steps {
-            let options = parent.map_or(&self.roots, |p| &self.nodes[usize::from(p)].next);
-            let known = options.iter().copied().find(|&o| {
-                let node = &self.nodes[usize::from(o)];
-                node.literal == literal && node.kind == kind && node.field == field
-            });
-            parent = Some(known.unwrap_or_else(|| self.add(parent, Node::new(literal, kind, field))));
+            let mut last = NONE;
+            let mut option = self.nodes.get(usize::from(parent)).map_or(self.first, |node| node.first);
+            while let Some(node) = self.nodes.get(usize::from(option)) {
+                if node.literal == literal && node.kind == kind && node.field == field {
+                    break;
+                }
+                (last, option) = (option, node.other);
+            }
+            if option == NONE {
+                option = self.nodes.len() as u16;
+                self.nodes.push(Node::new(literal, kind, field, Fields::place(field, texts)));
+                self.link(parent, last, option);
+            }
+            parent = option;
         }
     }
 
-    fn add(&mut self, parent: Option<u16>, node: Node) -> u16 {
-        let index = self.nodes.len() as u16;
-        self.nodes.push(node);
-        match parent {
-            None => self.roots.push(index),
-            Some(parent) => self.nodes[usize::from(parent)].next.push(index),
+    /// Has a node stand after the last of those that may follow `parent`.
+    fn link(&mut self, parent: u16, last: u16, node: u16) {
+        let known = usize::from(if last == NONE { parent } else { last });
+        match self.nodes.get_mut(known) {
+            Some(known) if last == NONE => known.first = node,
+            Some(known) => known.other = node,
+            None => self.first = node,
         }
-        index
     }
 }
 
 impl Node {
-    fn new(literal: &[u8], kind: Kind, field: Field) -> Self {
+    fn new(literal: &[u8], kind: Kind, field: Field, place: usize) -> Self {
         let part = |from: usize| {
             let bytes = literal.get(from..).unwrap_or_default();
-            let (mut text, mut mask) = ([0; 16], [0; 16]);
-            for (i, byte) in bytes.iter().take(16).enumerate() {
-                (text[i], mask[i]) = (*byte, u8::MAX);
-            }
-            (u128::from_le_bytes(text), u128::from_le_bytes(mask))
+            let mut text = [0; 16];
+            text.iter_mut().zip(bytes).for_each(|(to, byte)| *to = *byte);
+            (u8x16::new(text), (1 << bytes.len().min(16)) - 1)
         };
-        Node { start: [part(0), part(16)], literal: literal.to_vec(), kind, field, next: vec![] }
+        let (first, second) = (part(0), part(16));
+        let (start, counts) = ([first.0, second.0], [first.1, second.1]);
+        Node { start, counts, length: literal.len(), kind, field, place, first: NONE, other: NONE, literal: literal.to_vec() }
     }
 
     /// Where the text ends, if it stands at `at`.
     #[inline]
     fn after(&self, data: &[u8], at: usize) -> Option<usize> {
-        let length = self.literal.len();
-        let differs = |part: usize| {
-            let from = at + part * 16;
-            sixteen(data, from).map(|bytes| (u128::from_le_bytes(bytes) ^ self.start[part].0) & self.start[part].1 != 0)
+        let same = match sixteen(data, at) {
+            None => data.get(at..at + self.length)? == &self.literal[..],
+            Some(bytes) => self.is_part(bytes, 0) && (self.length <= 16 || self.is_rest(data, at + 16)),
         };
-        let same = match differs(0) {
-            Some(true) => false,
-            Some(false) if length <= 16 => true,
-            Some(false) => match differs(1) {
-                Some(true) => false,
-                Some(false) if length <= 32 => true,
-                _ => data.get(at + 16..at + length)? == &self.literal[16..],
-            },
-            None => data.get(at..at + length)? == &self.literal[..],
-        };
-        same.then_some(at + length)
+        same.then_some(at + self.length)
+    }
+
+    #[inline]
+    fn is_part(&self, bytes: u8x16, part: usize) -> bool {
+        !bytes.simd_eq(self.start[part]).to_bitmask() & self.counts[part] == 0
+    }
+
+    /// Whether what comes after the first sixteen bytes stands at `at`.
+    #[inline]
+    fn is_rest(&self, data: &[u8], at: usize) -> bool {
+        match sixteen(data, at) {
+            Some(bytes) if self.length <= 32 => self.is_part(bytes, 1),
+            _ => data.get(at..at + self.length - 16) == self.literal.get(16..),
+        }
     }
 }
 
 #[inline]
-fn sixteen(data: &[u8], at: usize) -> Option<[u8; 16]> {
-    data.get(at..at + 16)?.try_into().ok()
+fn sixteen(data: &[u8], at: usize) -> Option<u8x16> {
+    Some(u8x16::new(*data.get(at..)?.first_chunk()?))
 }
 
 /// Where the string that began at `at` has its closing quote; none if there are escapes or control characters before.
 #[inline]
 fn text_end(data: &[u8], mut at: usize) -> Option<usize> {
-    while let Some(bytes) = sixteen(data, at) {
-        let block = u8x16::new(bytes);
-        let quotes = block.simd_eq(u8x16::splat(b'"')).to_bitmask();
-        let stops = quotes | (block.simd_eq(u8x16::splat(b'\\')) | block.simd_lt(u8x16::splat(0x20))).to_bitmask();
+    while let Some(block) = sixteen(data, at) {
+        let is_control = block.min(u8x16::splat(0x1f)).simd_eq(block);
+        let stops = (block.simd_eq(u8x16::splat(b'"')) | block.simd_eq(u8x16::splat(b'\\')) | is_control).to_bitmask();
         if stops != 0 {
-            let first = stops.trailing_zeros();
-            return (quotes >> first & 1 == 1).then_some(at + first as usize);
+            at += stops.trailing_zeros() as usize;
+            return (*data.get(at)? == b'"').then_some(at);
         }
         at += 16;
     }
     let rest = data.get(at..)?;
     let first = rest.iter().position(|b| matches!(b, b'"' | b'\\' | 0..0x20))?;
     (rest[first] == b'"').then_some(at + first)
+}
+
+/// Where the number ends that begins at `from`, noted as what the node says.
+#[inline]
+fn number_end(node: &Node, data: &[u8], from: usize, fields: &mut Fields) -> Option<usize> {
+    let number = Number::at(data, from)?;
+    match node.field {
+        Field::Time => fields.time = Some(number.integer()?),
+        Field::Value => fields.value = Some(number.float(data)?),
+        _ => *fields.texts.get_mut(node.place)? = (from as u32, number.end() as u32),
+    }
+    Some(number.end())
 }
 
 /// Cuts a record that is known to be valid into what lies between its values.
@@ -309,10 +377,4 @@ impl<'a, F: Fn(&[u8]) -> Field> Outline<'a, F> {
             self.scanner.skip_space();
         }
     }
-}
-
-/// Whether a text can be a user id.
-#[inline]
-pub fn is_user_id(length: usize) -> bool {
-    (1..=MAX_USER_ID_BYTES).contains(&length)
 }

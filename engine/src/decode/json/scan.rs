@@ -44,7 +44,7 @@ const POWERS: [f64; 23] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e1
 const TENS: [u64; 9] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
 
 /// Up to eight digits: their value, and how many they are. None near the end of the bytes.
-#[inline]
+#[inline(always)]
 fn eight_digits(bytes: &[u8], at: usize) -> Option<(u64, usize)> {
     let chunk: [u8; 8] = bytes.get(at..at + 8)?.try_into().ok()?;
     let word = u64::from_le_bytes(chunk) ^ (ONES * u64::from(b'0'));
@@ -63,7 +63,7 @@ fn eight_digits(bytes: &[u8], at: usize) -> Option<(u64, usize)> {
 impl Number {
     /// The number that starts here, if it is one of up to 15 digits, with up to seven of them after the point and no
     /// exponent. None says nothing about any other.
-    #[inline]
+    #[inline(always)]
     pub fn at(bytes: &[u8], start: usize) -> Option<Self> {
         let negative = *bytes.get(start)? == b'-';
         let first = start + usize::from(negative);
@@ -97,18 +97,6 @@ impl Number {
     #[inline]
     pub fn end(&self) -> usize {
         self.end
-    }
-
-    /// From and to.
-    #[inline]
-    pub fn span(&self) -> (u32, u32) {
-        (self.start as u32, self.end as u32)
-    }
-
-    /// The same, of bytes that begin at `start`.
-    #[inline]
-    pub fn moved(self, start: usize) -> Self {
-        Number { start: self.start - start, end: self.end - start, ..self }
     }
 
     /// The integer that it is, unless it has a fraction or exponent or does not fit.
