@@ -61,14 +61,17 @@ impl ChunkDecoder {
         }
     }
 
-    /// Decodes a chunk.
+    /// Decodes a chunk, of which it takes where lines are.
     ///
     /// # Errors
     /// When a schema cannot be had.
-    pub fn decode(&mut self, chunk: &Chunk) -> Result<(), Away> {
+    pub fn decode(&mut self, chunk: &mut Chunk) -> Result<(), Away> {
         let decoder = match &chunk.avro {
             None => {
-                split_lines(&chunk.data, &mut self.spans);
+                match chunk.lines.take() {
+                    Some(lines) => self.spans = lines,
+                    None => split_lines(&chunk.data, &mut self.spans),
+                }
                 &mut self.lines
             }
             Some(records) => {

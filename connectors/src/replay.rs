@@ -94,7 +94,7 @@ impl Raw {
     }
 
     fn line(&self, record: u32) -> u64 {
-        self.chunk.first_line + u64::from(record)
+        self.chunk.line(record)
     }
 }
 
@@ -253,8 +253,8 @@ fn decode_all(
 ) -> Result<Decoded, ConnectorError> {
     let mut decoder = ChunkDecoder::new(projection(program), &options.shape);
     let mut counts = Decoded::default();
-    for chunk in chunks {
-        decoder.decode(&chunk)?;
+    for mut chunk in chunks {
+        decoder.decode(&mut chunk)?;
         let ChunkDecoder { spans, events, rejected, .. } = &mut decoder;
         progress.records.fetch_add(spans.len() as u64, Ordering::Relaxed);
         for r in rejected.iter() {

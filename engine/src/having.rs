@@ -156,8 +156,8 @@ impl<T: Copy> Ranked<T> {
             return false;
         }
         let (from, to) = (self.table[self.bucket(least)] as usize, self.table[self.bucket(greatest) + 1] as usize);
-        // Few items, mostly none, are in their buckets and those between.
-        self.ranks[from..to].iter().all(|rank| *rank <= least || greatest < *rank)
+        let some = &self.ranks[from..to];
+        some.get(some.partition_point(|rank| *rank <= least)).is_none_or(|next| greatest < *next)
     }
 
     /// The items from a cut on, with their ranks.

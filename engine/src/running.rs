@@ -284,7 +284,7 @@ impl Running {
         let names = Arc::clone(&self.deployment.names);
         let mut batch = MemberBatch { partition: self.number, names, lease: self.lease.clone(), ..MemberBatch::default() };
         for pairs in users {
-            batch.users.push(self.state.users().name(pairs[0].0).as_bytes());
+            batch.users.push(self.state.users().text(pairs[0].0));
             batch.rows.extend(pairs.iter().filter_map(|&(user, segment)| self.state.member_row(segment?, user)));
             batch.ends.push(batch.rows.len() as u32);
         }
@@ -308,7 +308,7 @@ impl Running {
         let mut touch = Touch { partition: self.number, lease: self.lease.clone(), ..Touch::default() };
         // Some may have left every segment since they were noted, and may be forgotten.
         for (user, held) in some.into_iter().map(|user| (user, self.state.membership().told(user))).filter(|(_, held)| *held > 0) {
-            touch.users.push(self.state.users().name(user).as_bytes());
+            touch.users.push(self.state.users().text(user));
             touch.held.push(held);
         }
         Some(touch)
@@ -358,7 +358,7 @@ impl Running {
         for row in rows {
             let still = || self.state.membership().get(row.segment, row.user).is_some();
             batch.member.push(row.qualified || (row.kind == ResultKind::Change && still()));
-            batch.users.push(self.state.users().name(row.user).as_bytes());
+            batch.users.push(self.state.users().text(row.user));
             batch.held.push(self.state.membership().told(row.user));
             batch.rows.push(*row);
         }

@@ -159,7 +159,13 @@ impl Users {
 
     /// The text of an id that is in use.
     pub fn name(&self, id: u32) -> &str {
-        std::str::from_utf8(self.names[id as usize].text(&self.bytes)).unwrap_or_default()
+        std::str::from_utf8(self.text(id)).unwrap_or_default()
+    }
+
+    /// The bytes of the text of an id that is in use, which are valid UTF-8.
+    #[inline]
+    pub fn text(&self, id: u32) -> &[u8] {
+        self.names[id as usize].text(&self.bytes)
     }
 
     /// Has the processor fetch the text of an id, for [`Users::name`] soon after.

@@ -102,7 +102,7 @@ fn write_lines(out: &mut Vec<u8>, names: &Names, users: &Users, rows: &[ResultRo
             users.prefetch(later.user);
         }
         out.extend_from_slice(b"{\"userId\":");
-        write_text(out, users.name(row.user));
+        write_utf8(out, users.text(row.user));
         out.extend_from_slice(names.json[row.segment as usize][usize::from(row.qualified)].as_bytes());
         write_number(out, row.value);
         // Most results are of the same window as the one before.
@@ -125,15 +125,20 @@ fn write_end(out: &mut Vec<u8>, row: &ResultRow) {
     out.extend_from_slice(b"}\n");
 }
 
-/// A JSON string; most texts need no escapes.
+/// A JSON string.
 pub fn write_text(out: &mut Vec<u8>, text: &str) {
-    if text.bytes().all(|b| b >= 0x20 && b != b'"' && b != b'\\') {
-        out.push(b'"');
-        out.extend_from_slice(text.as_bytes());
-        out.push(b'"');
-    } else {
-        let _ = write!(out, "{}", serde_json::Value::from(text));
+    write_utf8(out, text.as_bytes());
+}
+
+/// A JSON string of a text that is valid UTF-8; most need no escapes.
+fn write_utf8(out: &mut Vec<u8>, text: &[u8]) {
+    if text.iter().any(|b| *b < 0x20 || matches!(b, b'"' | b'\\')) {
+        let _ = write!(out, "{}", serde_json::Value::from(String::from_utf8_lossy(text)));
+        return;
     }
+    out.push(b'"');
+    out.extend_from_slice(text);
+    out.push(b'"');
 }
 
 /// The Parquet schema of results.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use cohort_engine::decode::json::is_blank;
 use cohort_engine::formats::avro::Schema;
 use datafusion::arrow::array::RecordBatch;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -26,6 +27,8 @@ const PARQUET: &[u8] = b"PAR1";
 const MOST_AHEAD: usize = 32 << 20;
 /// Bytes that are read at a time.
 const READ_BYTES: usize = 1 << 20;
+/// The most lines of a chunk that room is made for beforehand.
+const MOST_SPANS: usize = 1 << 16;
 /// The most chunks of which memory is kept for the next ones.
 const SPARES: usize = 8;
 
@@ -34,10 +37,21 @@ const SPARES: usize = 8;
 pub struct Chunk {
     /// The lines, each but perhaps the last with its newline.
     pub data: Vec<u8>,
+    /// Where each line that is not blank begins and ends, if that is known.
+    pub lines: Option<Vec<(u32, u32)>>,
+    /// For each line that is blank, how many before it are not.
+    pub blanks: Vec<u32>,
     /// Number of the first line within all input, from 0; records of Avro count as lines.
     pub first_line: u64,
     /// For records of Avro, what they are.
     pub avro: Option<AvroRecords>,
+}
+
+impl Chunk {
+    /// The number within all input, from 0, of the line of a record.
+    pub fn line(&self, record: u32) -> u64 {
+        self.first_line + u64::from(record) + self.blanks.partition_point(|before| *before <= record) as u64
+    }
 }
 
 /// What the bytes of Avro records are.
@@ -96,6 +110,54 @@ enum Begun {
     Body(Object, Reading, Body),
     Columns(String, Columns),
     Together(Merge),
+}
+
+/// Lines that were found in what was read.
+#[derive(Default)]
+struct Lines {
+    /// Up to where newlines were searched for, and where the line begins that has none yet.
+    searched: usize,
+    begins: usize,
+    count: usize,
+    /// Those that are not blank.
+    spans: Vec<(u32, u32)>,
+    /// For each that is, how many before it are not.
+    blanks: Vec<u32>,
+}
+
+impl Lines {
+    /// Goes on until there are `most` lines; whether there are.
+    fn search(&mut self, data: &[u8], most: usize) -> bool {
+        let from = self.searched;
+        for at in memchr::memchr_iter(b'\n', &data[from..]) {
+            if self.count >= most {
+                break;
+            }
+            self.add(data, from + at);
+            (self.begins, self.searched) = (from + at + 1, from + at + 1);
+        }
+        if self.count < most {
+            self.searched = data.len();
+        }
+        self.count >= most
+    }
+
+    /// The last line needs no newline.
+    fn end(&mut self, data: &[u8], most: usize) {
+        if self.count < most && self.begins < data.len() {
+            self.add(data, data.len());
+            self.begins = data.len();
+        }
+    }
+
+    fn add(&mut self, data: &[u8], end: usize) {
+        self.count += 1;
+        if is_blank(&data[self.begins..end]) {
+            self.blanks.push(self.spans.len() as u32);
+        } else {
+            self.spans.push((self.begins as u32, end as u32));
+        }
+    }
 }
 
 impl FileSource {
@@ -162,51 +224,42 @@ impl FileSource {
             self.cut_short = true;
             return Ok(None);
         }
-        let mut searched = 0;
-        let mut found = 0;
+        let mut found = Lines::default();
         loop {
             if let Some(chunk) = self.ready.pop_front() {
                 return Ok(Some(chunk));
             }
-            // Where the chunk's last line ends, once there are enough.
-            let mut end = None;
-            for at in memchr::memchr_iter(b'\n', &self.rest[searched..]) {
-                found += 1;
-                if found == self.lines {
-                    end = Some(searched + at + 1);
-                    break;
-                }
-            }
-            if let Some(end) = end {
-                return Ok(Some(self.cut(end, found)));
-            }
-            searched = self.rest.len();
-            if !self.fill()? {
-                let end = self.rest.len();
-                let lines = found + usize::from(!self.rest.ends_with(b"\n"));
-                return Ok((end > 0).then(|| self.cut(end, lines)));
+            found.spans.reserve(self.lines.min(MOST_SPANS));
+            if found.search(&self.rest, self.lines) || !self.fill()? {
+                // The last line may have been ended just now.
+                found.search(&self.rest, self.lines);
+                found.end(&self.rest, self.lines);
+                return Ok((found.begins > 0).then(|| self.cut(found)));
             }
         }
     }
 
-    /// Cuts what was read at the end of so many lines.
-    fn cut(&mut self, end: usize, lines: usize) -> Chunk {
+    /// Cuts what was read at the end of the lines that were found.
+    fn cut(&mut self, found: Lines) -> Chunk {
+        let end = found.begins;
         // The next chunk is about as large.
         let mut rest = self.spares.take(self.rest.capacity().min(MOST_AHEAD));
         rest.extend_from_slice(&self.rest[end..]);
         self.rest.truncate(end);
         let data = std::mem::replace(&mut self.rest, rest);
         let first_line = self.next_line;
-        self.next_line += lines as u64;
+        self.next_line += found.count as u64;
         self.bytes += data.len() as u64;
-        Chunk { data, first_line, avro: None }
+        Chunk { data, lines: Some(found.spans), blanks: found.blanks, first_line, avro: None }
     }
 
     /// What is left of the files before comes before what is added next.
     fn cut_rest(&mut self) {
         if !self.rest.is_empty() {
-            let lines = memchr::memchr_iter(b'\n', &self.rest).count() + usize::from(!self.rest.ends_with(b"\n"));
-            let before = self.cut(self.rest.len(), lines);
+            let mut found = Lines::default();
+            found.search(&self.rest, usize::MAX);
+            found.end(&self.rest, usize::MAX);
+            let before = self.cut(found);
             self.ready.push_back(before);
         }
     }
@@ -233,7 +286,7 @@ impl FileSource {
             let first_line = self.next_line;
             self.next_line += spans.len() as u64;
             let spans = spans.iter().map(|(start, end)| (start - from, end - from)).collect();
-            self.ready.push_back(Chunk { data, first_line, avro: Some(AvroRecords { schema: Arc::clone(schema), spans }) });
+            self.ready.push_back(Chunk { data, first_line, avro: Some(AvroRecords { schema: Arc::clone(schema), spans }), ..Chunk::default() });
         }
     }
 

@@ -49,7 +49,7 @@ impl Lane {
             if let Some(avro) = &mut chunk.avro {
                 avro.schema = known(schemas, &avro.schema);
             }
-            self.decoder.decode(&chunk)?;
+            self.decoder.decode(&mut chunk)?;
             let (events, mut next) = (&self.decoder.events, 0);
             for (i, span) in self.decoder.spans.iter().enumerate() {
                 if events.records.get(next).is_some_and(|record| *record as usize == i) {

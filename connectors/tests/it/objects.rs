@@ -63,13 +63,42 @@ fn lines(times: impl Iterator<Item = i64>) -> Vec<u8> {
     times.map(|t| format!("{{\"userId\":\"u\",\"eventType\":\"view\",\"timestamp\":{t}}}\n")).collect::<String>().into_bytes()
 }
 
+/// Lines are found where they are, and counted, whatever files end with and wherever chunks are cut.
+#[test]
+fn lines_are_found_wherever_chunks_are_cut() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let texts = ["", "{}", "{}\n", "\n", " \r\n{\"a\":1}\r\n\n{}", "{}\n{}\n{}\n", "x\n\n\n y"];
+    let path = |i: usize| folder.path().join(i.to_string());
+    texts.iter().enumerate().for_each(|(i, text)| std::fs::write(path(i), text).expect("a file"));
+    for (a, b, c) in (0..7).flat_map(|a| (0..7).flat_map(move |b| (0..7).map(move |c| (a, b, c)))) {
+        // A file that does not end with a newline is one that does.
+        let ended = |text: &str| if text.is_empty() || text.ends_with('\n') { text.to_string() } else { format!("{text}\n") };
+        let whole = [a, b, c].map(|i| ended(texts[i])).concat();
+        let wanted: Vec<(u64, &str)> = (0..).zip(whole.split_terminator('\n')).filter(|(_, line)| !line.trim_ascii().is_empty()).collect();
+        for most in 1..6 {
+            let (mut source, mut found, mut next) = (FileSource::new(vec![path(a), path(b), path(c)], most), vec![], 0);
+            while let Some(chunk) = source.next_chunk().expect("readable") {
+                let (text, mut spans) = (String::from_utf8(chunk.data.clone()).expect("UTF-8"), vec![]);
+                assert_eq!(chunk.first_line, next);
+                next += text.lines().count() as u64;
+                assert!(text.lines().count() <= most);
+                cohort_engine::decode::json::split_lines(&chunk.data, &mut spans);
+                assert_eq!(chunk.lines.as_ref(), Some(&spans));
+                found.extend((0..).zip(&spans).map(|(i, &(from, to))| (chunk.line(i), text[from as usize..to as usize].trim_end_matches('\r').to_string())));
+            }
+            let wanted: Vec<(u64, String)> = wanted.iter().map(|(at, line)| (*at, line.trim_end_matches('\r').to_string())).collect();
+            assert_eq!(found, wanted, "{a} {b} {c}, {most} lines");
+        }
+    }
+}
+
 /// All times in the order in which they are read, and the number of chunks.
 fn read(source: &mut FileSource) -> (Vec<i64>, usize) {
     let (mut times, mut chunks, mut line) = (vec![], 0, 0);
     let mut decoder = ChunkDecoder::new(Default::default(), &Arc::default());
-    while let Some(chunk) = source.next_chunk().expect("readable") {
+    while let Some(mut chunk) = source.next_chunk().expect("readable") {
         assert_eq!(chunk.first_line, line, "lines are counted over all chunks");
-        decoder.decode(&chunk).expect("decodable");
+        decoder.decode(&mut chunk).expect("decodable");
         assert!(decoder.rejected.is_empty());
         times.extend(&decoder.events.times);
         line += decoder.spans.len() as u64;

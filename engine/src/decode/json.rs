@@ -93,7 +93,7 @@ impl JsonDecoder {
         }
     }
 
-    /// Decodes the records `data[start..end]` of `spans` into `out`; those that break a rule go to
+    /// Decodes the records `data[start..end]` of `spans`, which come in the order of the data, into `out`; those that break a rule go to
     /// `rejected`. Both are cleared first.
     pub fn decode(&mut self, data: &[u8], spans: &[(u32, u32)], topics: Topics<'_>, out: &mut EventBatch, rejected: &mut Vec<Rejected>) {
         clear(&self.projection, out);
@@ -421,13 +421,18 @@ fn number_member(scanner: &mut Scanner<'_>) -> Result<Member<f64>, Fault> {
     Ok(scanner.number()?.float(scanner.bytes()).map_or(Member::Wrong, Member::Is))
 }
 
+/// Whether a line is no record.
+#[inline]
+pub fn is_blank(line: &[u8]) -> bool {
+    line.first().is_none_or(|b| *b != b'{') && line.iter().all(|b| matches!(b, b' ' | b'\t' | b'\r'))
+}
+
 /// Finds the records of newline-separated text; blank lines are none.
 pub fn split_lines(data: &[u8], spans: &mut Vec<(u32, u32)>) {
     spans.clear();
     let mut start = 0;
     for end in memchr::memchr_iter(b'\n', data).chain((!data.ends_with(b"\n")).then_some(data.len())) {
-        let line = &data[start..end];
-        if line.first().is_some_and(|b| *b == b'{') || line.iter().any(|b| !matches!(b, b' ' | b'\t' | b'\r')) {
+        if !is_blank(&data[start..end]) {
             spans.push((start as u32, end as u32));
         }
         start = end + 1;

@@ -314,7 +314,7 @@ impl EventBatch {
         }
         let texts = |from: &TextBuffer| {
             let mut to = TextBuffer::default();
-            if !from.is_empty() {
+            if !from.is_empty() && !rows.is_empty() {
                 // As many bytes a row as in all rows; if these have more, it grows.
                 to.bytes.reserve(from.bytes.len() / from.len() * rows.len() + SOME);
                 to.offsets.reserve(rows.len() + 1);

@@ -217,6 +217,8 @@ impl Bank {
 
     /// Has the groups of a record make room that an event, newer than all of them, does not go to.
     fn move_on(&mut self, record: u32, arrival: &Arrival) {
+        // Windows that contain the event were not closed, so that no group of theirs is one that is to begin anew.
+        debug_assert!(arrival.horizon >= self.ladder.closed());
         let newest = self.ladder.newest(record);
         for rung in 0..self.families.len() {
             let start = self.ladder.start_of(rung, arrival.time);
@@ -391,4 +393,42 @@ impl Bank {
 
 fn is_tumbling(window: WindowSpec) -> bool {
     matches!(window, WindowSpec::Tumble { .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use cohort_compiler::{CompileOptions, SourceKind, SourceText, compile};
+
+    use super::*;
+
+    /// For each step of a program with one family, whether it is of the usual kind.
+    fn usual(having: &str) -> Vec<bool> {
+        let sql = format!(
+            "CREATE SEGMENT a AS SELECT user_id, sum(value) AS value FROM TUMBLE(events, event_time, INTERVAL '5 minutes') WHERE event_type = 'view' \
+             GROUP BY user_id, window_start, window_end HAVING count(*) > 3;\n\
+             CREATE SEGMENT b AS SELECT user_id FROM TUMBLE(events, event_time, INTERVAL '5 minutes') WHERE event_type = 'view' \
+             GROUP BY user_id, window_start, window_end HAVING {having};"
+        );
+        let text = SourceText { name: "sql".into(), kind: SourceKind::Sql, text: sql, id: None };
+        let program = compile(&[text], &CompileOptions::default()).unwrap_or_else(|e| panic!("{e}"));
+        let mut bank = Bank::all(&program).remove(0);
+        for actions in program.routers.iter().flat_map(|router| &router.lists).filter(|actions| !actions.is_empty()) {
+            bank.note_actions(&actions.iter().collect::<Vec<_>>());
+        }
+        bank.actions.iter().map(|deeds| deeds.usual.is_some()).collect()
+    }
+
+    #[test]
+    fn counts_and_sums_go_the_usual_way() {
+        assert_eq!(usual("sum(value) > 10"), [true]);
+        let of_two_sizes = usual(
+            "sum(value) > 10;\n\
+             CREATE SEGMENT c AS SELECT user_id FROM TUMBLE(events, event_time, INTERVAL '10 minutes') WHERE event_type = 'view' \
+             GROUP BY user_id, window_start, window_end HAVING count(*) > 3",
+        );
+        assert_eq!(of_two_sizes, [true]);
+        assert_eq!(usual("count(*) < 10 OR count(*) > 20"), [false]);
+        assert_eq!(usual("max(value) > 10"), [false]);
+        assert_eq!(usual("count(DISTINCT metadata['k']) > 1"), [false]);
+    }
 }

@@ -38,6 +38,11 @@ fn run(sql: &str, events: &[Event], batch: usize, passes: &[bool], restarts: &[b
     lines
 }
 
+/// A segment that nobody is in, of a kind that has its family's groups looked at the general way.
+fn general(size: i64) -> String {
+    segment(size, 0).replace(&format!("s{size}_0"), &format!("general{size}")).replace("count(*) >= 2", "min(value) > 1000000")
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 150, max_shrink_iters: 4_000, ..ProptestConfig::default() })]
     #[test]
@@ -52,6 +57,41 @@ proptest! {
         let mut alone: Vec<Line> = chosen.iter().flat_map(|&(size, shape)| run(&segment(size, shape), &events, batch, &passes, &[false])).collect();
         alone.sort();
         prop_assert_eq!(run(&together, &events, batch, &passes, &restarts), alone);
+    }
+
+    #[test]
+    fn counts_and_sums_are_what_they_are_the_general_way(
+        chosen in prop::collection::btree_set((prop::sample::select(vec![1i64, 5, 10, 30]), 0usize..8), 1..12),
+        events in events(false),
+        below in 0i32..400,
+        batch in 1usize..60,
+        passes in prop::collection::vec(prop::bool::weighted(0.4), 1..8),
+        restarts in prop::collection::vec(prop::bool::weighted(0.2), 1..8),
+    ) {
+        // Some sums fall.
+        let events: Vec<Event> = events.into_iter().map(|(user, kind, time, value, key)| (user, kind, time, value.map(|v| v - below), key)).collect();
+        let shapes = [
+            ("count(*) >= 2", ""),
+            ("count(*) < 3", "EMIT CHANGES"),
+            ("count(*) = 2", "EMIT CHANGES"),
+            ("sum(value) > 25", "EMIT CHANGES"),
+            ("sum(value) <= 10", "EMIT CHANGES"),
+            ("sum(value) < -5", "EMIT FINAL"),
+            ("count(*) <> 2", "EMIT FINAL"),
+            ("sum(value) > 0", ""),
+        ];
+        let segment = |&(size, shape): &(i64, usize)| {
+            let (having, emit) = shapes[shape];
+            format!(
+                "CREATE SEGMENT t{size}_{shape} AS SELECT user_id, sum(value) AS value FROM TUMBLE(events, event_time, INTERVAL '{size} seconds') \
+                 WHERE event_type <> 'install' GROUP BY user_id, window_start, window_end HAVING {having} {emit};\n"
+            )
+        };
+        let usual: String = chosen.iter().map(segment).collect();
+        let sizes: std::collections::BTreeSet<i64> = chosen.iter().map(|(size, _)| *size).collect();
+        let general: String = usual.clone() + &sizes.iter().map(|size| general(*size)).collect::<String>();
+        let lines = run(&usual, &events, batch, &passes, &restarts);
+        prop_assert_eq!(lines, run(&general, &events, batch, &passes, &[false]));
     }
 
     #[test]

@@ -158,8 +158,8 @@ impl Run<'_> {
         let mut decoder = ChunkDecoder::new(projection(self.program), &shape);
         let mut state = Partition::new(Arc::clone(self.program), settings);
         let (mut rows, mut late, mut inside, mut lead_in) = (vec![], Late::default(), HashSet::new(), 0);
-        while let Some(chunk) = source.next_chunk()? {
-            decoder.decode(&chunk).map_err(ConnectorError::from)?;
+        while let Some(mut chunk) = source.next_chunk()? {
+            decoder.decode(&mut chunk).map_err(ConnectorError::from)?;
             let events = &mut decoder.events;
             self.between.keep(events);
             lead_in += events.times.iter().filter(|time| self.between.is_lead_in(**time)).count() as u64;

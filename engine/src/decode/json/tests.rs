@@ -258,6 +258,55 @@ proptest! {
     }
 }
 
+/// Many records of one layout, some of them with bytes that are no UTF-8.
+#[test]
+fn records_that_are_no_utf8_are_told_by_their_place() {
+    let (mut data, mut spans, mut bad) = (vec![], vec![], vec![]);
+    for i in 0..500u32 {
+        let start = data.len() as u32;
+        let user = if i % 97 == 70 { &b"\xff\xfe"[..] } else { "\u{fc}ser".as_bytes() };
+        bad.extend((i % 97 == 70).then_some(i));
+        data.extend_from_slice(&[b"{\"userId\":\"", user, b"\",\"eventType\":\"view\",\"timestamp\":", i.to_string().as_bytes(), b"}"].concat());
+        spans.push((start, data.len() as u32));
+    }
+    let (mut out, mut rejected) = (EventBatch::default(), vec![]);
+    JsonDecoder::new(Projection { metadata: false, ..projection() }).decode(&data, &spans, Topics::None, &mut out, &mut rejected);
+    assert_eq!(rejected.iter().map(|r| (r.record, r.reason)).collect::<Vec<_>>(), bad.iter().map(|i| (*i, Reason::NotUtf8)).collect::<Vec<_>>());
+    assert_eq!(out.records, (0..500).filter(|i| !bad.contains(i)).collect::<Vec<u32>>());
+    assert!(out.records.iter().zip(&out.times).all(|(record, time)| i64::from(*record) == *time));
+}
+
+/// Topics are of the record, not of its text, and texts of all lengths are found in a dictionary of whatever size.
+#[test]
+fn what_is_foretold_has_its_topic_and_its_dictionary_ids() {
+    for count in [1, 5, 8, 9, 40] {
+        let text = |i: usize| "abcdefghijklmnopqrst"[..i % 20].to_string() + &"x".repeat(i / 20);
+        let ids: rustc_hash::FxHashMap<Box<[u8]>, u32> = (0..count).map(|i| (text(i * 4 % 37).into_bytes().into(), i as u32 + 2)).collect();
+        let column = |field: TextField, dictionary| TextColumnSpec { field, dictionary, text: true };
+        let texts = vec![column(TextField::Topic, None), column(TextField::Metadata("k".into()), Some(std::sync::Arc::new(ids.clone())))];
+        let mut decoder = JsonDecoder::new(Projection { texts, ..Projection::default() });
+        let (mut data, mut spans) = (vec![], vec![]);
+        for i in 0..200 {
+            let start = data.len() as u32;
+            data.extend_from_slice(
+                format!("{{\"userId\":\"u{i}\",\"eventType\":\"view\",\"timestamp\":{i},\"metadata\":{{\"k\":\"{}\"}}}}", text(i % 41)).as_bytes(),
+            );
+            spans.push((start, data.len() as u32));
+        }
+        let topics: Vec<std::sync::Arc<str>> = vec!["first".into(), "second".into()];
+        let of: Vec<u16> = (0..200).map(|i| i % 3 % 2).collect();
+        let (mut out, mut rejected) = (EventBatch::default(), vec![]);
+        decoder.decode(&data, &spans, Topics::Each(&of, &topics), &mut out, &mut rejected);
+        assert_eq!((out.len(), rejected.len()), (200, 0));
+        for i in 0..200 {
+            assert_eq!(out.texts[0].text.get(i), topics[usize::from(of[i])].as_bytes());
+            assert_eq!(out.texts[1].text.get(i), text(i % 41).as_bytes());
+            assert_eq!(out.texts[1].ids[i], ids.get(text(i % 41).as_bytes()).copied().unwrap_or(crate::decode::TEXT_OTHER), "{}", text(i % 41));
+            assert_eq!(out.users.get(i), format!("u{i}").as_bytes());
+        }
+    }
+}
+
 #[test]
 fn layouts_are_forgotten_before_they_are_too_many() {
     let mut data = vec![];
