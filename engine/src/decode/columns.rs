@@ -17,8 +17,8 @@ impl Dictionary {
     /// That of a column that has one.
     pub fn new(spec: &TextColumnSpec) -> Option<Self> {
         let ids = spec.dictionary.clone()?;
-        let short = |(text, id): (&Box<[u8]>, &u32)| Some((packed(text)?, *id));
-        let small = if ids.len() <= SMALL_DICTIONARY { ids.iter().map(short).collect::<Option<_>>() } else { None };
+        let short = |text: &[u8], id: u32| Some((packed(text)?, id));
+        let small = if ids.len() <= SMALL_DICTIONARY { ids.iter().map(|(text, id)| short(text, *id)).collect::<Option<_>>() } else { None };
         Some(Dictionary { ids, small: small.unwrap_or_default() })
     }
 
