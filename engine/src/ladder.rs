@@ -207,8 +207,7 @@ impl Ladder {
     /// Whether the windows that contain a record's newest event are those that contain `time`, of all sizes; `false` may also mean
     /// that it would take longer to tell.
     #[inline]
-    pub fn is_current(&mut self, record: u32, time: i64) -> bool {
-        let newest = self.newest(record);
+    pub fn is_current(&mut self, newest: i64, time: i64) -> bool {
         self.turn_to(time);
         (newest.wrapping_sub(self.current) as u64) < self.common as u64
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use cohort_engine::decode::json::is_blank;
+use cohort_engine::decode::json::{Newlines, is_blank};
 use cohort_engine::formats::avro::Schema;
 use datafusion::arrow::array::RecordBatch;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -129,7 +129,7 @@ impl Lines {
     /// Goes on until there are `most` lines; whether there are.
     fn search(&mut self, data: &[u8], most: usize) -> bool {
         let from = self.searched;
-        for at in memchr::memchr_iter(b'\n', &data[from..]) {
+        for at in Newlines::new(&data[from..]) {
             if self.count >= most {
                 break;
             }

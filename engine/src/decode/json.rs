@@ -6,11 +6,13 @@
 //! where that fails. Before all that, `Layouts` tries whether the record looks like earlier ones.
 
 mod layout;
+mod lines;
 pub(crate) mod scan;
 
 use super::columns::{Dictionary, clear, push_part, push_text};
 use super::{EventBatch, MAX_TIMESTAMP_MS, MAX_USER_ID_BYTES, Projection, Reason, Rejected, TextField, Topics};
 use layout::{Field, Fields, Layouts};
+pub use lines::{Newlines, is_blank, split_lines};
 use scan::{Fault, Scanner, Token};
 
 /// Records whose UTF-8 is checked together.
@@ -419,24 +421,6 @@ fn number_member(scanner: &mut Scanner<'_>) -> Result<Member<f64>, Fault> {
         return if scanner.null()? { Ok(Member::Null) } else { scanner.skip_value(1).map(|()| Member::Wrong) };
     }
     Ok(scanner.number()?.float(scanner.bytes()).map_or(Member::Wrong, Member::Is))
-}
-
-/// Whether a line is no record.
-#[inline]
-pub fn is_blank(line: &[u8]) -> bool {
-    line.first().is_none_or(|b| *b != b'{') && line.iter().all(|b| matches!(b, b' ' | b'\t' | b'\r'))
-}
-
-/// Finds the records of newline-separated text; blank lines are none.
-pub fn split_lines(data: &[u8], spans: &mut Vec<(u32, u32)>) {
-    spans.clear();
-    let mut start = 0;
-    for end in memchr::memchr_iter(b'\n', data).chain((!data.ends_with(b"\n")).then_some(data.len())) {
-        if !is_blank(&data[start..end]) {
-            spans.push((start as u32, end as u32));
-        }
-        start = end + 1;
-    }
 }
 
 #[cfg(test)]

@@ -141,12 +141,13 @@ impl Bank {
 
     /// Takes events in; `N` is the most views that a family compares with each event.
     fn tumble_events<const N: usize>(&mut self, queue: &[Queued], actions: &[Deeds], batch: &Arrivals<'_>, late: &mut Vec<u32>) {
+        let hidden_until = self.hidden_until();
         for (at, queued) in queue.iter().enumerate() {
             self.prefetch(queue, at, batch.users);
             let (i, deeds) = (queued.event as usize, &actions[queued.action as usize]);
             let arrival = Arrival { user: batch.users[i], time: batch.times[i], horizon: batch.horizons[i] };
-            let record = self.record_of(&arrival);
-            if let Some(usual) = deeds.usual.as_ref().filter(|_| self.is_newest(record, &arrival)) {
+            let (record, is_newest) = self.record_of(&arrival);
+            if let Some(usual) = deeds.usual.as_ref().filter(|_| is_newest && arrival.time > hidden_until) {
                 let mut newest = Newest { time: arrival.time, record, sections: self.ladder.sections(record) };
                 usual.add(&mut self.families, &mut newest, batch.arguments, i);
                 continue;
@@ -172,32 +173,30 @@ impl Bank {
         }
     }
 
-    /// Whether an event is the newest of its record, and every group that it goes to is in there or is yet to begin.
-    #[inline]
-    fn is_newest(&self, record: u32, arrival: &Arrival) -> bool {
-        // A record was found, as the event is of an open window.
-        arrival.time >= arrival.horizon
-            && arrival.time == self.ladder.newest(record)
-            && self.families.iter().all(|family| family.tumbling.hides_none(arrival.time))
+    /// The time after which no group of an event's window is in a row where it might be in a record whose newest event that is.
+    fn hidden_until(&self) -> i64 {
+        self.families.iter().map(|family| family.tumbling.hidden_until()).max().unwrap_or(i64::MIN)
     }
 
-    /// The record of an event's user, brought up to the event's time; none if the event is too late for all windows.
+    /// The record of an event's user, brought up to the event's time; none if the event is too late for all windows. And whether the event is of an
+    /// open window of each size, and the newest of its user.
     #[inline]
-    fn record_of(&mut self, arrival: &Arrival) -> u32 {
+    fn record_of(&mut self, arrival: &Arrival) -> (u32, bool) {
         let record = self.ladder.find(arrival.user);
         if arrival.time < arrival.horizon {
-            return self.record_of_late(record, arrival);
+            return (self.record_of_late(record, arrival), false);
         }
         if record == NONE {
-            return self.ladder.create(arrival.user, arrival.time);
+            return (self.ladder.create(arrival.user, arrival.time), true);
         }
-        if arrival.time > self.ladder.newest(record) {
-            if !self.ladder.is_current(record, arrival.time) {
+        let newest = self.ladder.newest(record);
+        if arrival.time > newest {
+            if !self.ladder.is_current(newest, arrival.time) {
                 self.move_on(record, arrival);
             }
             self.ladder.set_newest(record, arrival.time);
         }
-        record
+        (record, arrival.time >= newest)
     }
 
     #[cold]

@@ -130,10 +130,9 @@ impl Tumbling {
         self.by_crossing && !self.lists_all
     }
 
-    /// Whether no group of a window is in a row where it might be in a record whose newest event is of `time`.
-    #[inline]
-    pub(super) fn hides_none(&self, time: i64) -> bool {
-        self.hidden_until < time.saturating_sub(self.size)
+    /// The time after which no group of an event's window is in a row where it might be in a record whose newest event that is.
+    pub(super) fn hidden_until(&self) -> i64 {
+        self.hidden_until.saturating_add(self.size)
     }
 
     /// Notes a group that begins.
