@@ -153,13 +153,16 @@ impl Store {
     }
 
     fn keyspace(&self, name: &str) -> Result<Keyspace, EmbeddedError> {
-        Ok(self.database.keyspace(name, KeyspaceCreateOptions::default)?)
+        self.keyspace_with(name, |options| options)
+    }
+
+    fn keyspace_with(&self, name: &str, choose: impl Fn(KeyspaceCreateOptions) -> KeyspaceCreateOptions) -> Result<Keyspace, EmbeddedError> {
+        Ok(self.database.keyspace(name, || choose(KeyspaceCreateOptions::default()))?)
     }
 
     /// A keyspace for values that are compressed already.
     fn compressed_keyspace(&self, name: &str) -> Result<Keyspace, EmbeddedError> {
-        let options = || KeyspaceCreateOptions::default().max_memtable_size(MOST_IN_MEMORY);
-        Ok(self.database.keyspace(name, || options().data_block_compression_policy(CompressionPolicy::disabled()))?)
+        self.keyspace_with(name, |options| options.max_memtable_size(MOST_IN_MEMORY).data_block_compression_policy(CompressionPolicy::disabled()))
     }
 }
 

@@ -4,9 +4,10 @@
 //! Beside the profiles stand an index of each segment's members, their number, and what happened minute by minute.
 //! What is stored of a profile are numbers only (`Names`). Changes wait in memory (`behind`) and are written together,
 //! each profile once: before a checkpoint is published, when they have waited for some seconds, when they are many, and
-//! before members are listed.
+//! before members are listed. Few are written as transactions, many as tables of their own (`tables`).
 
 mod behind;
+mod tables;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher;
@@ -16,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use cohort_engine::sink::{Amiss, MemberBatch, Persist, ResultBatch, SegmentName, Sink, SinkError, Touch};
 use cohort_engine::{ResultKind, ResultRow};
 use fjall::Keyspace;
+use fjall::config::FilterPolicy;
 use rustc_hash::{FxBuildHasher, FxHashSet};
 use serde::{Deserialize, Serialize};
 
@@ -100,6 +102,11 @@ fn head(key: &[u8], value: &[u8]) -> Result<Head, EmbeddedError> {
     postcard::take_from_bytes(value).map(|(head, _)| head).map_err(|e| corrupt("profiles", key, e))
 }
 
+/// A profile as the database has it.
+fn encoded(key: &[u8], stored: &Stored) -> Result<Vec<u8>, EmbeddedError> {
+    postcard::to_stdvec(stored).map_err(|e| corrupt("profiles", key, e))
+}
+
 /// Calls `moved(number of a segment, whether the user entered it)` for what differs between two profiles of a user.
 fn difference(old: &Stored, new: &Stored, names: &Names, mut moved: impl FnMut(u32, bool)) {
     let is_in = |stored: &Stored, row: &Row| stored.find(names.segment_of(row.name), names).is_ok();
@@ -158,6 +165,10 @@ pub struct Activity {
     pub size: u64,
 }
 
+fn hashed(user: &[u8]) -> (u64, &[u8]) {
+    (FxBuildHasher.hash_one(user), user)
+}
+
 /// Who entered and exited by a write of results.
 #[derive(Debug, Default)]
 pub struct Moves {
@@ -177,10 +188,28 @@ pub fn place(segment: &str, user: &[u8]) -> u64 {
     FxBuildHasher.hash_one((segment, user))
 }
 
+/// How profiles are kept.
+#[derive(Debug, Clone, Copy)]
+pub struct ProfileOptions {
+    /// How long after its last write a profile expires, ms.
+    pub ttl_ms: i64,
+    /// Bytes of changes from which on they are written as tables.
+    pub tables_from: usize,
+}
+
+impl ProfileOptions {
+    /// Profiles that expire so long after their last write.
+    pub fn new(ttl_ms: i64) -> Self {
+        ProfileOptions { ttl_ms, tables_from: 16 << 20 }
+    }
+}
+
 /// The profile store; clones share it. Only one of them writes.
 #[derive(Clone)]
 pub struct Profiles {
     store: Store,
+    /// What is known of the others.
+    about: Keyspace,
     profiles: Keyspace,
     /// Segment and user → nothing.
     members: Keyspace,
@@ -203,46 +232,60 @@ pub struct Profiles {
     is_asked: Arc<AtomicBool>,
     /// How many wait until they are written.
     hurry: Arc<AtomicUsize>,
-    ttl_ms: i64,
+    options: ProfileOptions,
     clock: Clock,
 }
 
 /// The names of a batch, and the number of each.
 type Numbered = (Arc<Vec<SegmentName>>, Arc<[u32]>);
 
-/// A result: its user, its batch, its row there, and the number of its name.
-type UserRow<'a> = (&'a [u8], &'a ResultBatch, usize, u32);
+/// A result: its user with a hash, its batch, its row there, and the number of its name.
+type UserRow<'a> = ((u64, &'a [u8]), &'a ResultBatch, usize, u32);
 
 /// Number of a segment → users entered and exited.
 type Moved = BTreeMap<u32, (u64, u64)>;
 
 impl Profiles {
-    /// The profiles of a store; they expire `ttl_ms` after their last write.
+    /// The profiles of a store, which has nothing else in it: whoever writes to it may have to wait for the disk.
     ///
     /// # Errors
     /// When the store fails.
-    pub fn open(store: &Store, ttl_ms: i64, clock: Clock) -> Result<Self, EmbeddedError> {
-        // What older versions wrote is told anew by the engine as it starts.
-        ["profiles.2", "members.2", "sizes.2", "activity.2"].into_iter().try_for_each(|name| store.forget(name))?;
-        let (named, sizes) = (store.keyspace("names")?, store.keyspace("sizes.3")?);
-        let behind = Behind::new(behind::sizes(&sizes)?);
-        Ok(Profiles {
+    pub fn open(store: &Store, options: ProfileOptions, clock: Clock) -> Result<Self, EmbeddedError> {
+        let (named, sizes) = (store.keyspace("names")?, store.keyspace("sizes")?);
+        let profiles = Profiles {
             store: store.clone(),
-            profiles: store.keyspace("profiles.3")?,
-            members: store.keyspace("members.3")?,
+            about: store.keyspace("about")?,
+            profiles: store.keyspace("profiles")?,
+            // Nobody asks for one member.
+            members: store.keyspace_with("members", |options| options.filter_policy(FilterPolicy::disabled()))?,
             sizes,
-            activity: store.keyspace("activity.3")?,
+            activity: store.keyspace("activity")?,
             names: Arc::new(RwLock::new(Arc::new(Names::open(&named)?))),
             named,
             numbered: Arc::default(),
             moves: Arc::default(),
-            behind: Arc::new(Mutex::new(behind)),
+            behind: Arc::default(),
             writing: Arc::default(),
             is_asked: Arc::default(),
             hurry: Arc::default(),
-            ttl_ms,
+            options,
             clock,
-        })
+        };
+        profiles.finish_tables()?;
+        profiles.behind().sizes = behind::sizes(&profiles.sizes)?;
+        Ok(profiles)
+    }
+
+    /// Removes what older versions kept beside the log. The engine tells everybody's memberships anew as it starts.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn forget_older_stores(log: &Store) -> Result<(), EmbeddedError> {
+        ["profiles", "members", "sizes", "activity"]
+            .iter()
+            .flat_map(|name| [2, 3].map(|version| format!("{name}.{version}")))
+            .try_for_each(|name| log.forget(&name))?;
+        log.forget("names")
     }
 
     /// A user's profile; none when it has expired.
@@ -336,8 +379,10 @@ impl Profiles {
             let key = guard.key()?;
             let user = key.strip_prefix(prefix.as_slice()).filter(|user| user.starts_with(start.as_bytes()));
             let Some(user) = user.filter(|_| found.len() < limit) else { break };
-            if let Some(profile) = self.stored(user)?.filter(|p| p.expires_at > now) {
-                found.push((String::from_utf8_lossy(user).into_owned(), profile.profile(&self.names())));
+            // Members may have been noted before their profiles, and profiles may have changed since.
+            let profile = self.stored(user)?.filter(|p| p.expires_at > now).map(|p| p.profile(&self.names()));
+            if let Some(profile) = profile.filter(|p| p.segments.contains(segment)) {
+                found.push((String::from_utf8_lossy(user).into_owned(), profile));
             }
         }
         Ok(found)
@@ -413,8 +458,10 @@ impl Profiles {
         let mut rows: Vec<UserRow<'_>> = Vec::with_capacity(batches.iter().map(|b| b.rows.len()).sum());
         for batch in batches {
             let numbers = self.numbers(&batch.names)?;
-            rows.extend((0..batch.rows.len()).map(|row| (batch.users.get(row), batch, row, numbers[batch.rows[row].segment as usize])));
+            let of = |row| (hashed(batch.users.get(row)), batch, row, numbers[batch.rows[row].segment as usize]);
+            rows.extend((0..batch.rows.len()).map(of));
         }
+        // By hash, as it does not matter which user comes first, and numbers are compared faster than texts.
         rows.sort_by_key(|(user, ..)| *user);
         let (mut moves, now, names) = (Moves::default(), (self.clock)(), self.names());
         let users: Vec<&[UserRow<'_>]> = rows.chunk_by(|a, b| a.0 == b.0).collect();
@@ -423,7 +470,7 @@ impl Profiles {
         for some in users.chunks(TOGETHER) {
             let (mut behind, mut moved) = (self.behind(), Moved::new());
             for rows in some {
-                let (user, first, ..) = rows[0];
+                let ((_, user), first, ..) = rows[0];
                 segments.clear();
                 let in_database = || self.in_database(user);
                 let holds = behind.change(user, in_database, |profile| {
@@ -465,7 +512,7 @@ impl Profiles {
     }
 
     fn renew(&self, profile: &mut Stored, now: i64) {
-        (profile.last_updated, profile.expires_at) = (now, now.saturating_add(self.ttl_ms));
+        (profile.last_updated, profile.expires_at) = (now, now.saturating_add(self.options.ttl_ms));
     }
 
     /// Makes these the memberships of their users. Results that are there already are kept.
@@ -516,7 +563,7 @@ impl Profiles {
                     amiss.push(touch.partition, user);
                 }
                 let Some(old) = old else { continue };
-                let kept = Stored { expires_at: now.saturating_add(self.ttl_ms), ..old.clone() };
+                let kept = Stored { expires_at: now.saturating_add(self.options.ttl_ms), ..old.clone() };
                 behind.put(user, &old, kept, &names, &mut Moved::new());
             }
         }

@@ -19,9 +19,26 @@ fn of(lines: &[Line], segments: &BTreeSet<String>) -> Vec<Line> {
 }
 
 /// What windows came to. What is said early may differ: where overlapping windows close within a batch, changes of
-/// all segments are found before and after.
+/// all segments are found before and after. So may the last bits of a standard deviation, to which the parts of such
+/// a batch are added one after the other.
 fn finals(lines: &[Line], segments: &BTreeSet<String>) -> Vec<Line> {
     of(lines, segments).into_iter().filter(|l| l.kind == "Final").collect()
+}
+
+/// The finals that one of two runs has and the other has not.
+fn other_finals(plain: &[Line], changed: &[Line], segments: &BTreeSet<String>) -> Vec<String> {
+    let (plain, mut changed) = (finals(plain, segments), finals(changed, segments));
+    for line in &mut changed {
+        if let Some(like) = plain.iter().find(|l| l.segment == "odd" && is_but_for_rounding(l, line)) {
+            line.value = like.value;
+        }
+    }
+    differences(&plain, &changed)
+}
+
+fn is_but_for_rounding(a: &Line, b: &Line) -> bool {
+    let (Some(x), Some(y)) = (a.value.map(f64::from_bits), b.value.map(f64::from_bits)) else { return false };
+    (x - y).abs() <= 1e-12 * x.abs() && Line { value: None, ..a.clone() } == Line { value: None, ..b.clone() }
 }
 
 /// Without what is taken back of sessions: it names the window by which the session was reported, and a new
@@ -149,11 +166,11 @@ proptest! {
             let of_kept = |members: BTreeSet<(String, String)>| members.into_iter().filter(|(s, _)| kept.contains(s)).collect::<Vec<_>>();
             prop_assert_eq!(of_kept(plain.members()), of_kept(changed.members()));
             let (plain_lines, changed_lines) = (plain.batch(batch), changed.batch(batch));
-            prop_assert_eq!(differences(&finals(&plain_lines, &kept), &finals(&changed_lines, &kept)), Vec::<String>::new());
+            prop_assert_eq!(other_finals(&plain_lines, &changed_lines, &kept), Vec::<String>::new());
             prop_assert_eq!(&changed.sink, &changed.members());
         }
         let (plain_lines, changed_lines) = (plain.finish(), changed.finish());
-        prop_assert_eq!(differences(&finals(&plain_lines, &kept), &finals(&changed_lines, &kept)), Vec::<String>::new());
+        prop_assert_eq!(other_finals(&plain_lines, &changed_lines, &kept), Vec::<String>::new());
     }
 
     #[test]

@@ -22,7 +22,7 @@ CREATE SEGMENT curious AS SELECT user_id FROM HOP(events, event_time, INTERVAL '
 CREATE SEGMENT rising AS SELECT user_id, max(value) AS value FROM CUMULATE(events, event_time, INTERVAL '3 seconds', INTERVAL '12 seconds') GROUP BY user_id, window_start, window_end HAVING max(value) > 45;
 CREATE SEGMENT visit AS SELECT user_id, avg(value) AS value FROM SESSION(events, event_time, INTERVAL '4 seconds') GROUP BY user_id, window_start, window_end HAVING count(*) >= 3;
 CREATE SEGMENT short_visit AS SELECT user_id FROM SESSION(events, event_time, INTERVAL '4 seconds') WHERE event_type = 'view' GROUP BY user_id, window_start, window_end HAVING count(*) <= 1;
-CREATE SEGMENT odd AS SELECT user_id, stddev(value) AS value FROM TUMBLE(events, event_time, INTERVAL '10 seconds') WHERE metadata['k'] <> 'b' GROUP BY user_id, window_start, window_end HAVING stddev(value) > 9 OR approx_distinct(metadata['k']) > 2;
+CREATE SEGMENT odd AS SELECT user_id, stddev(value) AS value FROM TUMBLE(events, event_time, INTERVAL '10 seconds') WHERE metadata['k'] <> 'b' GROUP BY user_id, window_start, window_end HAVING stddev(value) > 9.0123 OR approx_distinct(metadata['k']) > 2;
 CREATE SEGMENT both AS SELECT a.user_id, a.value + b.value AS value FROM buyers a JOIN spenders b USING (user_id, window_start, window_end);
 CREATE SEGMENT not_frugal AS SELECT a.user_id, a.value FROM buyers a LEFT ANTI JOIN frugal b USING (user_id, window_start, window_end);
 CREATE SEGMENT loyal_and_busy AS SELECT a.user_id FROM loyal a JOIN busy b USING (user_id);

@@ -26,10 +26,10 @@ use arc_swap::ArcSwap;
 use cohort_compiler::{CompileCache, CompileOptions, compile_cached};
 use cohort_connectors::aerospike::Aerospike;
 use cohort_connectors::aerospike::sink::AerospikeStatus;
-use cohort_connectors::embedded::Store;
 use cohort_connectors::embedded::dead_letters::DeadLetters;
 use cohort_connectors::embedded::log::{EventLog, LogOptions};
-use cohort_connectors::embedded::profiles::Profiles;
+use cohort_connectors::embedded::profiles::{ProfileOptions, Profiles};
+use cohort_connectors::embedded::{EmbeddedError, Store};
 use cohort_connectors::kafka::rekey::{RekeyStatus, Rekeyer};
 use cohort_connectors::retained::Retained;
 use cohort_engine::Settings;
@@ -88,7 +88,8 @@ pub struct Service {
     pub samples: samples::Samples,
     /// Records that came over HTTP and were not accepted, by reason, since the start.
     pub rejected: Mutex<BTreeMap<&'static str, u64>>,
-    store: Store,
+    /// What is kept in the folder of data.
+    stores: [Store; 2],
     /// Whether it was told to stop, so that nobody looks after the stores any more.
     stopped: Arc<AtomicBool>,
     rekeyer: Mutex<Option<Rekeyer>>,
@@ -129,7 +130,10 @@ impl Service {
         let options =
             LogOptions { partitions: config.source.partitions, retention_ms: config.source.retention.0, retention_bytes: config.source.retention_bytes.0 };
         let log = EventLog::open(&store, options)?;
-        let profiles = Profiles::open(&store, config.sink.ttl.0, Arc::clone(&clock))?;
+        Profiles::forget_older_stores(&store)?;
+        // Apart from the log, which takes events while profiles are written through to the disk.
+        let profile_store = Store::open(&config.data.join("profiles"))?;
+        let profiles = Profiles::open(&profile_store, ProfileOptions::new(config.sink.ttl.0), Arc::clone(&clock))?;
         let dead_letters = DeadLetters::open(&store, config.dead_letters.keep)?;
         let catalog = Catalog::open(&config.catalog.url).await?;
         let results = Results::default();
@@ -176,7 +180,7 @@ impl Service {
             catalog_state: Mutex::new(CatalogState { error: None, read_at: started_at }),
             samples: samples::Samples::default(),
             rejected: Mutex::default(),
-            store,
+            stores: [store, profile_store],
             stopped: Arc::default(),
             editing: tokio::sync::Mutex::new(()),
             backtesting: tokio::sync::Mutex::new(()),
@@ -198,8 +202,8 @@ impl Service {
         let (log, clock) = (self.log.clone(), Arc::clone(&self.clock));
         let chore = |period, what, work: Chore| every(period, what, Arc::clone(&self.stopped), work);
         chore(Duration::from_secs(10), "retention", Box::new(move || log.enforce_retention(clock()).map_err(|e| e.to_string())));
-        let store = self.store.clone();
-        chore(SYNC_INTERVAL, "sync", Box::new(move || store.sync().map_err(|e| e.to_string())));
+        let stores = self.stores.clone();
+        chore(SYNC_INTERVAL, "sync", Box::new(move || sync(&stores).map_err(|e| e.to_string())));
         let profiles = self.profiles.clone();
         let mut after: Option<String> = None;
         let expire = move || {
@@ -244,12 +248,17 @@ impl Service {
         let stopped = tokio::task::spawn_blocking(move || {
             drop(service.rekeyer.lock().unwrap_or_else(PoisonError::into_inner).take());
             service.runtime.stop();
-            service.store.sync()
+            sync(&service.stores)
         });
         if let Ok(Err(error)) = stopped.await {
             tracing::error!(%error, "stop");
         }
     }
+}
+
+/// Has all be on the disk.
+fn sync(stores: &[Store]) -> Result<(), EmbeddedError> {
+    stores.iter().try_for_each(Store::sync)
 }
 
 /// What has to be done now and then.

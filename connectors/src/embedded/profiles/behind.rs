@@ -4,6 +4,7 @@
 //!
 //! What waits is lost with the process; the engine tells everybody's memberships anew when it starts.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 use fjall::{Keyspace, OwnedWriteBatch};
 use rustc_hash::FxHashMap;
 
-use super::{Activity, MINUTE, Moved, Names, Profiles, Row, Stored, activity_key, count, difference};
+use super::{Activity, MINUTE, Moved, Names, Profiles, Row, Stored, activity_key, count, difference, encoded};
 use crate::embedded::{EmbeddedError, corrupt, joined};
 
 /// Bytes of changes beyond which they are written; at twice as many, who changes profiles waits for that.
@@ -20,11 +21,11 @@ const FULL: usize = 128 << 20;
 /// How long changes wait at most, about.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Profiles that the database takes at a time.
-const CHUNK: usize = 256;
+pub(super) const CHUNK: usize = 256;
 
 /// Users with their profiles; one without rows is no more.
 #[derive(Default)]
-struct Generation {
+pub(super) struct Generation {
     profiles: FxHashMap<Box<[u8]>, Stored>,
     bytes: usize,
 }
@@ -44,6 +45,7 @@ impl Generation {
 }
 
 /// What is not in the database yet, and what was put there last.
+#[derive(Default)]
 pub(super) struct Behind {
     fresh: Generation,
     writing: Arc<Generation>,
@@ -70,11 +72,6 @@ pub(super) fn sizes(stored: &Keyspace) -> Result<BTreeMap<Arc<str>, u64>, Embedd
 }
 
 impl Behind {
-    /// Nothing waits.
-    pub(super) fn new(sizes: BTreeMap<Arc<str>, u64>) -> Self {
-        Behind { fresh: Generation::default(), writing: Arc::default(), written: Arc::default(), since: None, sizes, activity: BTreeMap::new(), failed: None }
-    }
-
     /// A user's profile, if it is known without the database.
     pub(super) fn get(&self, user: &[u8]) -> Option<&Stored> {
         let known = self.fresh.profiles.get(user).or_else(|| self.writing.profiles.get(user));
@@ -225,20 +222,14 @@ impl Profiles {
     }
 
     fn write(&self, generation: &Generation, activity: &[((Arc<str>, i64), Activity)]) -> Result<(), EmbeddedError> {
-        let names = self.names();
+        let (names, written) = (self.names(), Arc::clone(&self.behind().written));
         let mut profiles: Vec<(&[u8], &Stored)> = generation.profiles.iter().map(|(user, stored)| (&**user, stored)).collect();
         profiles.sort_unstable_by_key(|(user, _)| *user);
-        for some in profiles.chunks(CHUNK) {
-            let started = Instant::now();
-            let (mut batch, mut moved) = (self.store.database.batch(), Moved::new());
-            for (user, stored) in some {
-                self.write_one(user, stored, &names, &mut batch, &mut moved)?;
-            }
-            self.write_sizes(moved, &names, &mut batch)?;
-            batch.commit()?;
-            if self.hurry.load(Ordering::Acquire) == 0 {
-                std::thread::sleep(started.elapsed());
-            }
+        self.finish_tables()?;
+        if generation.bytes >= self.options.tables_from {
+            self.write_tables(&profiles, &written, &names)?;
+        } else {
+            self.write_batches(&profiles, &written, &names)?;
         }
         let mut batch = self.store.database.batch();
         for ((segment, minute), activity) in activity {
@@ -248,9 +239,46 @@ impl Profiles {
         Ok(batch.commit()?)
     }
 
+    fn write_batches(&self, profiles: &[(&[u8], &Stored)], written: &Generation, names: &Names) -> Result<(), EmbeddedError> {
+        for some in profiles.chunks(CHUNK) {
+            let started = Instant::now();
+            let (mut batch, mut moved) = (self.store.database.batch(), Moved::new());
+            for (user, stored) in some {
+                self.write_one(user, stored, written, names, &mut batch, &mut moved)?;
+            }
+            self.write_sizes(moved, names, &mut batch)?;
+            batch.commit()?;
+            self.rest(started);
+        }
+        Ok(())
+    }
+
+    /// Rests for as long as was worked since, unless somebody waits.
+    pub(super) fn rest(&self, since: Instant) {
+        if self.hurry.load(Ordering::Acquire) == 0 {
+            std::thread::sleep(since.elapsed());
+        }
+    }
+
+    /// What the database has of a user.
+    pub(super) fn in_tables<'a>(&self, user: &[u8], written: &'a Generation) -> Result<Cow<'a, Stored>, EmbeddedError> {
+        match written.profiles.get(user) {
+            Some(stored) => Ok(Cow::Borrowed(stored)),
+            None => Ok(Cow::Owned(self.in_database(user)?.unwrap_or_default())),
+        }
+    }
+
     /// A profile, and what it changes of the members of segments.
-    fn write_one(&self, user: &[u8], new: &Stored, names: &Names, batch: &mut OwnedWriteBatch, moved: &mut Moved) -> Result<(), EmbeddedError> {
-        let old = self.in_database(user)?.unwrap_or_default();
+    fn write_one(
+        &self,
+        user: &[u8],
+        new: &Stored,
+        written: &Generation,
+        names: &Names,
+        batch: &mut OwnedWriteBatch,
+        moved: &mut Moved,
+    ) -> Result<(), EmbeddedError> {
+        let old = self.in_tables(user, written)?;
         difference(&old, new, names, |segment, entered| {
             count(moved, segment, entered);
             let key = joined(names.segment(segment).as_bytes(), user);
@@ -261,8 +289,7 @@ impl Profiles {
             }
         });
         if !new.rows.is_empty() {
-            let value = postcard::to_stdvec(new).map_err(|e| corrupt("profiles", user, e))?;
-            batch.insert(&self.profiles, user, value);
+            batch.insert(&self.profiles, user, encoded(user, new)?);
         } else if !old.rows.is_empty() {
             batch.remove(&self.profiles, user);
         }
@@ -270,7 +297,7 @@ impl Profiles {
     }
 
     /// The sizes of segments, as the database has their members.
-    fn write_sizes(&self, moved: Moved, names: &Names, batch: &mut OwnedWriteBatch) -> Result<(), EmbeddedError> {
+    pub(super) fn write_sizes(&self, moved: Moved, names: &Names, batch: &mut OwnedWriteBatch) -> Result<(), EmbeddedError> {
         for (number, (entered, exited)) in moved {
             let segment = &**names.segment(number);
             let failed = |e| corrupt("sizes", segment.as_bytes(), e);
@@ -293,9 +320,10 @@ impl Behind {
         if written.profiles.is_empty() { written } else { std::mem::replace(&mut self.written, written) }
     }
 
-    /// What could not be written waits again, unless it changed since. Returns what is not needed any more.
+    /// What could not be written waits again, unless it changed since; what the database has of it nobody knows. Returns what is not needed any more.
     fn take_back(&mut self, activity: &[((Arc<str>, i64), Activity)]) -> Arc<Generation> {
         let failed = std::mem::take(&mut self.writing);
+        self.written = Arc::default();
         for (user, stored) in &failed.profiles {
             if !self.fresh.profiles.contains_key(user) {
                 self.fresh.put(user, stored.clone());
