@@ -68,16 +68,27 @@ impl RawBatch {
 
     /// Adds a record.
     pub fn push(&mut self, payload: &[u8], topic: &Arc<str>, offset: i64, arrived: i64) {
-        let start = self.data.len() as u32;
+        let (start, topic) = (self.data.len() as u32, self.topic_number(topic));
         self.data.extend_from_slice(payload);
-        self.spans.push((start, self.data.len() as u32));
+        self.note((start, self.data.len() as u32), topic, offset, arrived);
+    }
+
+    /// Adds a record whose payload is in `data` already; its topic is given by [`RawBatch::topic_number`].
+    #[inline]
+    pub fn note(&mut self, span: (u32, u32), topic: u16, offset: i64, arrived: i64) {
+        self.spans.push(span);
+        self.topic_of.push(topic);
+        self.offsets.push(offset);
+        self.arrived.push(arrived);
+    }
+
+    /// The index of a topic in `topics`, which it is added to if it is new.
+    pub fn topic_number(&mut self, topic: &Arc<str>) -> u16 {
         let known = self.topics.iter().rposition(|t| t == topic);
-        self.topic_of.push(known.unwrap_or(self.topics.len()) as u16);
         if known.is_none() {
             self.topics.push(Arc::clone(topic));
         }
-        self.offsets.push(offset);
-        self.arrived.push(arrived);
+        known.unwrap_or(self.topics.len() - 1) as u16
     }
 
     /// The payload of a record.

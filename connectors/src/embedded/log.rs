@@ -129,17 +129,19 @@ impl<'a> Kept<'a> {
         self.header.records.iter().map(|r| u64::from(r.1)).sum()
     }
 
-    /// The payloads, one after the other; `room` is for those that were compressed.
-    fn payloads<'b>(&'b self, room: &'b mut Vec<u8>) -> Result<&'b [u8], EmbeddedError> {
+    /// Adds the payloads, one after the other.
+    fn unpack(&self, into: &mut Vec<u8>) -> Result<(), EmbeddedError> {
         if !self.is_compressed {
-            return Ok(self.payloads);
+            into.extend_from_slice(self.payloads);
+            return Ok(());
         }
         // A header that claims more than LZ4 can have made of them is wrong, and takes no memory.
         let length = usize::try_from(self.length()).ok().filter(|length| *length <= self.payloads.len().saturating_mul(MOST_COMPRESSED));
         let length = length.ok_or_else(|| corrupt("log", self.key, "lengths do not add up"))?;
-        room.resize(length, 0);
-        match lz4_flex::block::decompress_into(self.payloads, room) {
-            Ok(found) if found == length => Ok(room),
+        let start = into.len();
+        into.resize(start + length, 0);
+        match lz4_flex::block::decompress_into(self.payloads, &mut into[start..]) {
+            Ok(found) if found == length => Ok(()),
             Ok(_) => Err(corrupt("log", self.key, "lengths do not add up")),
             Err(error) => Err(corrupt("log", self.key, error)),
         }
@@ -204,13 +206,17 @@ impl EventLog {
     /// # Errors
     /// When the store fails.
     pub fn append(&self, records: &[Record<'_>], now: i64) -> Result<Vec<(u32, i64)>, EmbeddedError> {
-        let mut builders: Vec<Vec<Block>> = (0..self.options.partitions).map(|_| vec![]).collect();
+        let mut builders: Vec<Builder> = (0..self.options.partitions).map(|_| Builder::default()).collect();
         let partitions: Vec<u32> = records.iter().map(|r| partition_of(r.user, self.options.partitions)).collect();
         for (record, &partition) in records.iter().zip(&partitions) {
-            push(&mut builders[partition as usize], record);
+            builders[partition as usize].bytes += record.payload.len();
+        }
+        for (record, &partition) in records.iter().zip(&partitions) {
+            builders[partition as usize].push(record);
         }
         // What takes long is done before others have to wait.
-        builders.iter_mut().flatten().for_each(Block::compress);
+        let mut room = vec![];
+        builders.iter_mut().flat_map(|builder| &mut builder.blocks).for_each(|block| block.compress(&mut room));
         let turn = self.shared.appending.lock().unwrap_or_else(PoisonError::into_inner);
         let mut grown = self.ends().partitions.clone();
         let mut places = Vec::with_capacity(records.len());
@@ -220,9 +226,9 @@ impl EventLog {
             next[partition as usize] += 1;
         }
         let mut batch = self.store.database.batch();
-        for (p, blocks) in (0u32..).zip(builders) {
+        for (p, builder) in (0u32..).zip(builders) {
             let end = &mut grown[p as usize];
-            for mut block in blocks {
+            for mut block in builder.blocks {
                 end.arrived = end.arrived.max(now);
                 (block.header.arrived, block.header.before) = (end.arrived, end.bytes);
                 let value = pack(&block).map_err(|e| corrupt("log", b"new", e))?;
@@ -272,26 +278,30 @@ impl EventLog {
         (into.partition, into.log) = (partition, Some(LOG.into()));
         let (first, end) = self.range(partition);
         let from = from.max(first);
-        let (mut next, mut room) = (from, vec![]);
+        let mut next = from;
         let Some(start) = self.block_at(partition, from)?.filter(|_| from < end) else { return Ok(from) };
         for guard in self.blocks.range(key(partition, start)..key(partition, i64::MAX)) {
             let (k, value) = entry(guard)?;
             let block = Kept::parse(&k, &value)?;
-            let (payloads, mut at) = (block.payloads(&mut room)?, 0);
-            let topics: Vec<Arc<str>> = block.header.topics.iter().map(|t| t.as_str().into()).collect();
-            for (offset, &(topic, length)) in (offset_of(&k)?..).zip(&block.header.records) {
-                let payload = &payloads[at..at + length as usize];
-                at += length as usize;
-                if offset < next {
-                    continue;
-                }
-                if into.len() == max_rows || into.data.len() + payload.len() > u32::MAX as usize {
-                    return Ok(next);
-                }
-                into.push(payload, &topics[usize::from(topic)], offset, block.header.arrived);
-                next = offset + 1;
+            let (first, records) = (offset_of(&k)?, &block.header.records);
+            let passed = usize::try_from(next - first).unwrap_or(0).min(records.len());
+            let (left, room) = (records.len() - passed, max_rows - into.len());
+            // A block that does not fit as a whole is unpacked once, by the next read.
+            if !into.is_empty() && (left > room || into.data.len() as u64 + block.length() > u64::from(u32::MAX)) {
+                return Ok(next);
             }
-            if next >= end {
+            let mut at = into.data.len();
+            block.unpack(&mut into.data)?;
+            let topics: Vec<u16> = block.header.topics.iter().map(|t| into.topic_number(&t.as_str().into())).collect();
+            for (offset, &(topic, length)) in (first..).zip(records).take(passed + room) {
+                let span = (at as u32, at as u32 + length);
+                at += length as usize;
+                if offset >= next {
+                    into.note(span, topics[usize::from(topic)], offset, block.header.arrived);
+                }
+            }
+            next = first + (passed + left.min(room)) as i64;
+            if next >= end || into.len() >= max_rows {
                 break;
             }
         }
@@ -379,32 +389,45 @@ struct Block {
 }
 
 impl Block {
-    /// Has the payloads take fewer bytes, if that is worth it.
-    fn compress(&mut self) {
+    /// Has the payloads take fewer bytes, if that is worth it. `room` is memory for that.
+    fn compress(&mut self, room: &mut Vec<u8>) {
         if self.payloads.len() < WORTH_IT {
             return;
         }
-        let mut fewer = vec![0; lz4_flex::block::get_maximum_output_size(self.payloads.len())];
-        if let Ok(length) = lz4_flex::block::compress_into(&self.payloads, &mut fewer) {
-            fewer.truncate(length);
-            (self.payloads, self.is_compressed) = (fewer, true);
+        let most = lz4_flex::block::get_maximum_output_size(self.payloads.len());
+        room.resize(room.len().max(most), 0);
+        if let Ok(length) = lz4_flex::block::compress_into(&self.payloads, room) {
+            self.payloads.clear();
+            self.payloads.extend_from_slice(&room[..length]);
+            self.is_compressed = true;
         }
     }
 }
 
-fn push(blocks: &mut Vec<Block>, record: &Record<'_>) {
-    let full = |b: &Block| b.header.records.len() >= MAX_BLOCK_RECORDS || b.payloads.len() + record.payload.len() > MAX_BLOCK_BYTES;
-    if blocks.last().is_none_or(full) {
-        blocks.push(Block::default());
+/// The new blocks of a partition.
+#[derive(Default)]
+struct Builder {
+    blocks: Vec<Block>,
+    /// Bytes of payloads that are still to come.
+    bytes: usize,
+}
+
+impl Builder {
+    fn push(&mut self, record: &Record<'_>) {
+        let full = |b: &Block| b.header.records.len() >= MAX_BLOCK_RECORDS || b.payloads.len() + record.payload.len() > MAX_BLOCK_BYTES;
+        if self.blocks.last().is_none_or(full) {
+            self.blocks.push(Block { payloads: Vec::with_capacity(self.bytes.min(MAX_BLOCK_BYTES)), ..Block::default() });
+        }
+        self.bytes -= record.payload.len();
+        let Some(block) = self.blocks.last_mut() else { return };
+        let topics = &mut block.header.topics;
+        let topic = topics.iter().position(|t| t == record.topic).unwrap_or_else(|| {
+            topics.push(record.topic.to_string());
+            topics.len() - 1
+        });
+        block.header.records.push((topic as u16, record.payload.len() as u32));
+        block.payloads.extend_from_slice(record.payload);
     }
-    let Some(block) = blocks.last_mut() else { return };
-    let topics = &mut block.header.topics;
-    let topic = topics.iter().position(|t| t == record.topic).unwrap_or_else(|| {
-        topics.push(record.topic.to_string());
-        topics.len() - 1
-    });
-    block.header.records.push((topic as u16, record.payload.len() as u32));
-    block.payloads.extend_from_slice(record.payload);
 }
 
 fn find_end(blocks: &Keyspace, partition: u32) -> Result<End, EmbeddedError> {
@@ -445,8 +468,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
         let mut wanted: Vec<Vec<u8>> = vec![b"of an older version".to_vec(), b"".to_vec()];
-        let mut old = vec![];
-        wanted.iter().for_each(|payload| push(&mut old, &Record { topic: "t", user: b"u", payload }));
+        let mut builder = Builder { bytes: wanted.iter().map(Vec::len).sum(), ..Builder::default() };
+        wanted.iter().for_each(|payload| builder.push(&Record { topic: "t", user: b"u", payload }));
+        let mut old = builder.blocks;
         old[0].header.arrived = 7;
         let value = [postcard::to_stdvec(&old[0].header).unwrap(), old[0].payloads.clone()].concat();
         store.compressed_keyspace("log").unwrap().insert(key(0, 0), value).unwrap();

@@ -165,10 +165,6 @@ pub struct Activity {
     pub size: u64,
 }
 
-fn hashed(user: &[u8]) -> (u64, &[u8]) {
-    (FxBuildHasher.hash_one(user), user)
-}
-
 /// Who entered and exited by a write of results.
 #[derive(Debug, Default)]
 pub struct Moves {
@@ -239,8 +235,21 @@ pub struct Profiles {
 /// The names of a batch, and the number of each.
 type Numbered = (Arc<Vec<SegmentName>>, Arc<[u32]>);
 
-/// A result: its user with a hash, its batch, its row there, and the number of its name.
-type UserRow<'a> = ((u64, &'a [u8]), &'a ResultBatch, usize, u32);
+/// A result: its user, its batch, its row there, and the number of its name.
+type UserRow<'a> = (&'a [u8], &'a ResultBatch, usize, u32);
+
+/// The results of some batches, those of a user one after the other in their order.
+fn by_user<'a>(batches: &'a [ResultBatch], numbers: impl Fn(&ResultBatch) -> Result<Arc<[u32]>, EmbeddedError>) -> Result<Vec<UserRow<'a>>, EmbeddedError> {
+    let mut rows: Vec<UserRow<'a>> = Vec::with_capacity(batches.iter().map(|b| b.rows.len()).sum());
+    for batch in batches {
+        let numbers = numbers(batch)?;
+        rows.extend((0..batch.rows.len()).map(|row| (batch.users.get(row), batch, row, numbers[batch.rows[row].segment as usize])));
+    }
+    // By hash, as it does not matter which user comes first, and numbers are compared faster than texts, and moved faster than rows.
+    let mut order: Vec<(u64, usize)> = rows.iter().enumerate().map(|(i, (user, ..))| (FxBuildHasher.hash_one(user), i)).collect();
+    order.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| rows[a.1].0.cmp(rows[b.1].0)).then(a.1.cmp(&b.1)));
+    Ok(order.into_iter().map(|(_, i)| rows[i]).collect())
+}
 
 /// Number of a segment → users entered and exited.
 type Moved = BTreeMap<u32, (u64, u64)>;
@@ -455,14 +464,7 @@ impl Profiles {
     /// # Errors
     /// When the store fails; then nothing was written.
     pub fn apply(&self, batches: &[ResultBatch], amiss: &mut Amiss) -> Result<(), EmbeddedError> {
-        let mut rows: Vec<UserRow<'_>> = Vec::with_capacity(batches.iter().map(|b| b.rows.len()).sum());
-        for batch in batches {
-            let numbers = self.numbers(&batch.names)?;
-            let of = |row| (hashed(batch.users.get(row)), batch, row, numbers[batch.rows[row].segment as usize]);
-            rows.extend((0..batch.rows.len()).map(of));
-        }
-        // By hash, as it does not matter which user comes first, and numbers are compared faster than texts.
-        rows.sort_by_key(|(user, ..)| *user);
+        let rows = by_user(batches, |batch| self.numbers(&batch.names))?;
         let (mut moves, now, names) = (Moves::default(), (self.clock)(), self.names());
         let users: Vec<&[UserRow<'_>]> = rows.chunk_by(|a, b| a.0 == b.0).collect();
         // The segments that one user's results are of, each with whether the user was in it before.
@@ -470,7 +472,7 @@ impl Profiles {
         for some in users.chunks(TOGETHER) {
             let (mut behind, mut moved) = (self.behind(), Moved::new());
             for rows in some {
-                let ((_, user), first, ..) = rows[0];
+                let (user, first, ..) = rows[0];
                 segments.clear();
                 let in_database = || self.in_database(user);
                 let holds = behind.change(user, in_database, |profile| {
