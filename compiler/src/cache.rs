@@ -50,6 +50,11 @@ impl CompileCache {
         read(text, &mut self.kept.statements, &mut self.used.statements, statement::parse)
     }
 
+    /// Whether a segment over a stream has been planned.
+    pub(crate) fn knows(&self, sql: &str) -> bool {
+        self.kept.bases.contains_key(sql) || self.used.bases.contains_key(sql)
+    }
+
     pub(crate) fn base(&mut self, sql: &str) -> Option<Arc<PlannedBase>> {
         if let Some((sql, base)) = self.kept.bases.remove_entry(sql) {
             self.used.bases.insert(sql, base);

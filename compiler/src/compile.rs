@@ -346,8 +346,9 @@ impl Compiler<'_> {
     fn program(&mut self, order: &[usize], options: &CompileOptions) -> Option<Program> {
         let mut built = Built { sharing: Sharing::default(), segments: vec![], bases: vec![], ids: FxHashMap::default() };
         let mut failed: FxHashSet<String> = FxHashSet::default();
+        let mut planned = self.plan_all(order);
         for &i in order {
-            let result = self.segment(i, &mut built, options);
+            let result = self.segment(i, planned.remove(&i), &mut built, options);
             if let Err(finding) = result {
                 failed.insert(self.pending[i].name.clone());
                 if let Some(finding) = finding {
@@ -373,18 +374,38 @@ impl Compiler<'_> {
         }
     }
 
-    /// Compiles one segment; `Err(None)` when one that it reads failed.
-    fn segment(&mut self, i: usize, built: &mut Built, options: &CompileOptions) -> Result<(), Option<Finding>> {
+    /// Plans the segments that are not known, on all cores: no plan depends on another.
+    fn plan_all(&self, order: &[usize]) -> FxHashMap<usize, PlanOutcome> {
+        let unknown = |i: &usize| !self.cache.knows(&self.pending[*i].sql);
+        let new: Vec<usize> = order.iter().copied().filter(unknown).collect();
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let share = new.len().div_ceil(cores).max(LEAST_PLANS);
+        if new.len() <= share {
+            return new.into_iter().map(|i| (i, self.plan(i))).collect();
+        }
+        std::thread::scope(|scope| {
+            let plan_some = |some: &[usize]| some.iter().map(|&i| (i, self.plan(i))).collect::<Vec<_>>();
+            let spawned: Vec<_> = new.chunks(share).map(|some| scope.spawn(move || plan_some(some))).collect();
+            spawned.into_iter().flat_map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        })
+    }
+
+    fn plan(&self, i: usize) -> PlanOutcome {
+        let mut catalog = Catalog::new(&self.functions, SegmentNames { names: &self.names, aliases: &self.aliases });
+        let mut query = (*self.pending[i].query).clone();
+        let logical = bind::plan(&mut query, &mut catalog, &self.functions)?;
+        let normal = normalize(&logical, &catalog)?;
+        Ok((normal, logical.display_indent().to_string().into()))
+    }
+
+    /// Compiles one segment, which may have been planned already; `Err(None)` when one that it reads failed.
+    fn segment(&mut self, i: usize, planned: Option<PlanOutcome>, built: &mut Built, options: &CompileOptions) -> Result<(), Option<Finding>> {
         let aliases = &self.aliases;
         let pending = &self.pending[i];
         let (planned, logical_plan) = match self.cache.base(&pending.sql) {
             Some(base) => (Planned::Base(Arc::clone(&base)), Arc::clone(&base.plan)),
             None => {
-                let mut catalog = Catalog::new(&self.functions, SegmentNames { names: &self.names, aliases });
-                let mut query = (*pending.query).clone();
-                let logical = bind::plan(&mut query, &mut catalog, &self.functions).map_err(Some)?;
-                let normal = normalize(&logical, &catalog).map_err(Some)?;
-                let plan: Arc<str> = logical.display_indent().to_string().into();
+                let (normal, plan) = planned.unwrap_or_else(|| self.plan(i)).map_err(Some)?;
                 let planned = match normal {
                     Normal::Derived(query) => Planned::Derived(query),
                     Normal::Base(query) => {
@@ -445,6 +466,12 @@ impl Compiler<'_> {
         Ok(())
     }
 }
+
+/// The fewest plans that a thread is worth.
+const LEAST_PLANS: usize = 16;
+
+/// What a query comes to, with its logical plan as text.
+type PlanOutcome = Result<(Normal, Arc<str>), Finding>;
 
 /// A query that has been planned, now or before.
 enum Planned {

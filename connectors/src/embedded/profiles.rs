@@ -102,9 +102,14 @@ fn head(key: &[u8], value: &[u8]) -> Result<Head, EmbeddedError> {
     postcard::take_from_bytes(value).map(|(head, _)| head).map_err(|e| corrupt("profiles", key, e))
 }
 
-/// A profile as the database has it.
-fn encoded(key: &[u8], stored: &Stored) -> Result<Vec<u8>, EmbeddedError> {
-    postcard::to_stdvec(stored).map_err(|e| corrupt("profiles", key, e))
+/// A profile as the database has it, in `room`.
+fn encode<'a>(key: &[u8], stored: &Stored, room: &'a mut Vec<u8>) -> Result<&'a [u8], EmbeddedError> {
+    // Numbers take at most ten bytes each.
+    const HEAD: usize = 40;
+    const ROW: usize = 60;
+    room.resize(room.len().max(HEAD + ROW * stored.rows.len()), 0);
+    let used = postcard::to_slice(stored, room).map_err(|e| corrupt("profiles", key, e))?;
+    Ok(used)
 }
 
 /// Calls `moved(number of a segment, whether the user entered it)` for what differs between two profiles of a user.

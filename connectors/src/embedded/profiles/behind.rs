@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use fjall::{Keyspace, OwnedWriteBatch};
 use rustc_hash::FxHashMap;
 
-use super::{Activity, MINUTE, Moved, Names, Profiles, Row, Stored, activity_key, count, difference, encoded};
+use super::{Activity, MINUTE, Moved, Names, Profiles, Row, Stored, activity_key, count, difference, encode};
 use crate::embedded::{EmbeddedError, corrupt, joined};
 
 /// Bytes of changes beyond which they are written; at twice as many, who changes profiles waits for that.
@@ -289,7 +289,7 @@ impl Profiles {
             }
         });
         if !new.rows.is_empty() {
-            batch.insert(&self.profiles, user, encoded(user, new)?);
+            batch.insert(&self.profiles, user, encode(user, new, &mut vec![])?);
         } else if !old.rows.is_empty() {
             batch.remove(&self.profiles, user);
         }

@@ -6,10 +6,11 @@
 
 use std::time::Instant;
 
+use cohort_engine::decode::TextBuffer;
 use fjall::PersistMode;
 
 use super::behind::{CHUNK, Generation};
-use super::{Moved, Names, Profiles, Stored, count, difference, encoded};
+use super::{Moved, Names, Profiles, Stored, count, difference, encode};
 use crate::embedded::{EmbeddedError, joined};
 
 /// The mark that not all steps are done.
@@ -39,14 +40,14 @@ impl Profiles {
     fn write_profiles(&self, profiles: &[(&[u8], &Stored)], written: &Generation, names: &Names) -> Result<Crossings, EmbeddedError> {
         let mut crossings = vec![vec![]; names.len()];
         let mut tables = self.profiles.start_ingestion()?;
-        let mut places = 0..;
+        let (mut places, mut room) = (0.., vec![]);
         for some in profiles.chunks(CHUNK) {
             let started = Instant::now();
             for ((user, new), place) in some.iter().zip(&mut places) {
                 let old = self.in_tables(user, written)?;
                 difference(&old, new, names, |segment, entered| crossings[segment as usize].push((place, entered)));
                 if !new.rows.is_empty() {
-                    tables.write(*user, encoded(user, new)?)?;
+                    tables.write(*user, encode(user, new, &mut room)?)?;
                 } else if !old.rows.is_empty() {
                     tables.write_tombstone(*user)?;
                 }
@@ -61,6 +62,9 @@ impl Profiles {
         let keys = (0..).zip(crossings).filter(|(_, users)| !users.is_empty());
         let mut segments: Vec<(Vec<u8>, &[(u32, bool)])> = keys.map(|(segment, users)| (joined(names.segment(segment).as_bytes(), b""), &users[..])).collect();
         segments.sort_unstable();
+        // Close together, as each segment goes through them anew.
+        let mut ids = TextBuffer::default();
+        profiles.iter().for_each(|(user, _)| ids.push(user));
         let mut tables = self.members.start_ingestion()?;
         for (mut key, users) in segments {
             let prefix = key.len();
@@ -68,7 +72,7 @@ impl Profiles {
                 let started = Instant::now();
                 for &(place, entered) in some {
                     key.truncate(prefix);
-                    key.extend_from_slice(profiles[place as usize].0);
+                    key.extend_from_slice(ids.get(place as usize));
                     if entered { tables.write(&*key, "")? } else { tables.write_tombstone(&*key)? }
                 }
                 self.rest(started);
