@@ -385,7 +385,9 @@ impl Compiler<'_> {
         }
         std::thread::scope(|scope| {
             let plan_some = |some: &[usize]| some.iter().map(|&i| (i, self.plan(i))).collect::<Vec<_>>();
-            let spawned: Vec<_> = new.chunks(share).map(|some| scope.spawn(move || plan_some(some))).collect();
+            // Where there is no thread to be had, they are planned one by one.
+            let spawn = |some| std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, move || plan_some(some)).ok();
+            let spawned: Vec<_> = new.chunks(share).filter_map(spawn).collect();
             spawned.into_iter().flat_map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
         })
     }
@@ -467,6 +469,8 @@ impl Compiler<'_> {
     }
 }
 
+/// Bytes of stack of a thread that plans: deeply nested statements take much of it. Only what is used is taken from memory.
+pub const STACK: usize = 256 << 20;
 /// The fewest plans that a thread is worth.
 const LEAST_PLANS: usize = 16;
 
@@ -585,5 +589,44 @@ impl Built {
             segment.kind = SegmentKind::Base { family: base.family, having, value };
         }
         Ok(Program { scan, event_schema, matched, masks, arguments, routers, families, filters, segments })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    /// A segment whose condition has so many terms, each a level of nesting.
+    fn segment(name: &str, terms: usize) -> String {
+        let condition: Vec<String> = (0..terms).map(|i| format!("value = {i}")).collect();
+        format!(
+            "CREATE SEGMENT {name} AS SELECT user_id FROM TUMBLE(events, event_time, INTERVAL '5 minutes') WHERE {} \
+             GROUP BY user_id, window_start, window_end HAVING count(*) > 1;\n",
+            condition.join(" OR ")
+        )
+    }
+
+    #[test]
+    fn what_is_nested_deeply_is_planned_beside_others() {
+        let text = (0..4 * LEAST_PLANS).map(|i| segment(&format!("s{i}"), 1)).collect::<String>() + &segment("deep", 4_500);
+        let source = SourceText { name: "sql".into(), kind: SourceKind::Sql, text, id: None };
+        // As the service compiles: with a stack for what is nested.
+        let compiling = std::thread::Builder::new().stack_size(STACK).spawn(move || {
+            let program = compile(&[source], &CompileOptions::default()).unwrap();
+            program.segments.len()
+        });
+        assert_eq!(compiling.unwrap().join().unwrap(), 4 * LEAST_PLANS + 1);
+    }
+
+    #[test]
+    fn findings_of_segments_planned_at_once_come_in_the_order_of_the_text() {
+        let text =
+            (0..4 * LEAST_PLANS).map(|i| segment(&format!("s{i}"), 1).replace("count(*)", if i % 7 == 3 { "count(nothing)" } else { "count(*)" })).collect();
+        let source = SourceText { name: "sql".into(), kind: SourceKind::Sql, text, id: None };
+        let Err(Diagnostics(found)) = compile(&[source], &CompileOptions::default()) else { panic!("the segments compile") };
+        let lines: Vec<_> = found.iter().map(|d| d.line).collect();
+        assert_eq!(lines, (0..4 * LEAST_PLANS as u64).filter(|i| i % 7 == 3).map(|i| i + 1).collect::<Vec<_>>());
     }
 }

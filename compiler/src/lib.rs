@@ -41,7 +41,7 @@ mod cache;
 mod compile;
 
 pub use cache::CompileCache;
-pub use compile::{CompileOptions, SourceKind, SourceText, compile, compile_cached, compile_versions};
+pub use compile::{CompileOptions, STACK, SourceKind, SourceText, compile, compile_cached, compile_versions};
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use program::Program;
 

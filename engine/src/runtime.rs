@@ -18,8 +18,8 @@ use crate::worker::{Clock, Command, Deployment, Measures, Programs, Running, Scr
 /// Batches of results that may wait for the sink.
 const QUEUE: usize = 64;
 
-/// Stack of threads that run or plan what users wrote: expressions may be deeply nested.
-pub const STACK: usize = 256 << 20;
+/// Threads that run what users wrote have as much stack as those that plan it.
+pub use cohort_compiler::STACK;
 
 /// What a runtime is made of.
 pub struct Parts {

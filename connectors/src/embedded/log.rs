@@ -287,7 +287,8 @@ impl EventLog {
             let passed = usize::try_from(next - first).unwrap_or(0).min(records.len());
             let (left, room) = (records.len() - passed, max_rows - into.len());
             // A block that does not fit as a whole is unpacked once, by the next read.
-            if !into.is_empty() && (left > room || into.data.len() as u64 + block.length() > u64::from(u32::MAX)) {
+            let is_too_much = into.data.len() as u64 + block.length() > u64::from(u32::MAX);
+            if !into.is_empty() && left > room || !into.data.is_empty() && is_too_much {
                 return Ok(next);
             }
             let mut at = into.data.len();
@@ -300,7 +301,7 @@ impl EventLog {
                     into.note(span, topics[usize::from(topic)], offset, block.header.arrived);
                 }
             }
-            next = first + (passed + left.min(room)) as i64;
+            next = next.max(first + (passed + left.min(room)) as i64);
             if next >= end || into.len() >= max_rows {
                 break;
             }

@@ -130,10 +130,10 @@ impl Service {
         let options =
             LogOptions { partitions: config.source.partitions, retention_ms: config.source.retention.0, retention_bytes: config.source.retention_bytes.0 };
         let log = EventLog::open(&store, options)?;
-        Profiles::forget_older_stores(&store)?;
         // Apart from the log, which takes events while profiles are written through to the disk.
         let profile_store = Store::open(&config.data.join("profiles"))?;
         let profiles = Profiles::open(&profile_store, ProfileOptions::new(config.sink.ttl.0), Arc::clone(&clock))?;
+        Profiles::forget_older_stores(&store)?;
         let dead_letters = DeadLetters::open(&store, config.dead_letters.keep)?;
         let catalog = Catalog::open(&config.catalog.url).await?;
         let results = Results::default();
@@ -258,7 +258,8 @@ impl Service {
 
 /// Has all be on the disk.
 fn sync(stores: &[Store]) -> Result<(), EmbeddedError> {
-    stores.iter().try_for_each(Store::sync)
+    let outcomes: Vec<_> = stores.iter().map(Store::sync).collect();
+    outcomes.into_iter().collect()
 }
 
 /// What has to be done now and then.
