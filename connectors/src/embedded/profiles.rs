@@ -587,6 +587,7 @@ impl Profiles {
         let mut after = None;
         loop {
             after = self.forget_some(after.as_deref(), STEP, |about| about.partition == partition && about.last_updated < before)?;
+            self.keep_up()?;
             if after.is_none() {
                 return Ok(());
             }

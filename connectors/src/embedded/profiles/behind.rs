@@ -226,10 +226,14 @@ impl Profiles {
         let mut profiles: Vec<(&[u8], &Stored)> = generation.profiles.iter().map(|(user, stored)| (&**user, stored)).collect();
         profiles.sort_unstable_by_key(|(user, _)| *user);
         self.finish_tables()?;
-        if generation.bytes >= self.options.tables_from && self.takes_tables() {
+        let are_many = generation.bytes >= self.options.tables_from;
+        if are_many && self.takes_tables() {
             self.write_tables(&profiles, &written, &names)?;
         } else {
             self.write_batches(&profiles, &written, &names)?;
+            if are_many {
+                self.turn_over()?;
+            }
         }
         let mut batch = self.store.database.batch();
         for ((segment, minute), activity) in activity {

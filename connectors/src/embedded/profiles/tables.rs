@@ -27,6 +27,8 @@ const MANY: usize = 16;
 
 /// For each segment, by its number, the places of users who entered or exited, in order, and which they did.
 type Crossings = Vec<Vec<(u32, bool)>>;
+/// How the keys of a segment's members begin, and who entered or exited.
+type OfSegment<'a> = (Vec<u8>, &'a [(u32, bool)]);
 
 impl Profiles {
     /// Whether the database keeps up with merging tables.
@@ -47,7 +49,15 @@ impl Profiles {
         }
         self.write_sizes(moved, names, &mut batch)?;
         batch.remove(&self.about, UNFINISHED);
-        Ok(batch.commit()?)
+        batch.commit()?;
+        self.turn_over()
+    }
+
+    /// Has the database make tables of what it has in memory. It begins a new journal, and looks whether tables wait to be merged, only then.
+    pub(super) fn turn_over(&self) -> Result<(), EmbeddedError> {
+        self.profiles.rotate_memtable()?;
+        self.members.rotate_memtable()?;
+        Ok(())
     }
 
     /// Who enters and exits by what is written.
@@ -83,7 +93,7 @@ impl Profiles {
 
     fn write_members(&self, profiles: &[(&[u8], &Stored)], crossings: &Crossings, names: &Names) -> Result<(), EmbeddedError> {
         let keys = (0..).zip(crossings).filter(|(_, users)| !users.is_empty());
-        let mut segments: Vec<(Vec<u8>, &[(u32, bool)])> = keys.map(|(segment, users)| (joined(names.segment(segment).as_bytes(), b""), &users[..])).collect();
+        let mut segments: Vec<OfSegment<'_>> = keys.map(|(segment, users)| (joined(names.segment(segment).as_bytes(), b""), &users[..])).collect();
         segments.sort_unstable();
         // Close together, as each segment goes through them anew.
         let mut ids = TextBuffer::default();
@@ -168,6 +178,8 @@ impl Profiles {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
     use std::path::Path;
     use std::sync::Arc;
 
