@@ -1,9 +1,9 @@
-//! A bounded run: one reader cuts the input into micro-batches, decoders turn them into columns and route
-//! the events to partitions by user, workers own the partitions, and one writer takes what they emit.
+//! A bounded run: decoders take turns to read a micro-batch, turn it into columns and route
+//! the events to partitions by user; workers own the partitions, and one writer takes what they emit.
 //!
-//! All queues are bounded, so a slow writer slows the reader. Decoder `d` takes every `d`-th batch and
-//! workers take the decoders' batches in turn, so that each partition sees its events in input order
-//! whatever the number of threads.
+//! The source goes round from decoder to decoder: who has it reads, hands it on, and decodes what it read while that is still
+//! in its core's cache. Workers take the decoders' batches in the same order, so that each partition sees its events in input order
+//! whatever the number of threads. All queues are bounded, so a slow writer slows the decoders.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -15,7 +15,7 @@ use std::thread;
 use cohort_compiler::Program;
 use cohort_engine::decode::{EventBatch, Reason, Rejected};
 use cohort_engine::events::projection;
-use cohort_engine::{Late, Partition, ResultRow, Results, Settings};
+use cohort_engine::{Late, Partition, ResultKind, ResultRow, Results, Settings};
 
 use crate::between::Between;
 use crate::error::ConnectorError;
@@ -42,6 +42,28 @@ pub struct ReplayOptions {
     pub told: Vec<bool>,
     /// Whether those who enter and exit are counted.
     pub moves: bool,
+    /// Whether results say who ceases to be a member.
+    pub exits: bool,
+    /// Whether it is asked who is a member at the end.
+    pub members: bool,
+}
+
+impl ReplayOptions {
+    fn partition(&self, program: &Arc<Program>) -> Partition {
+        let partition = Partition::new(Arc::clone(program), self.settings.clone());
+        if self.exits || self.members || self.moves { partition } else { partition.without_members() }
+    }
+
+    /// Whether a result is written and counted.
+    fn tells(&self, row: &ResultRow) -> bool {
+        let of_this_segment = self.told.get(row.segment as usize).is_none_or(|told| *told);
+        of_this_segment && (self.exits || row.kind != ResultKind::Exit) && !self.between.is_lead_in(row.timestamp)
+    }
+
+    /// Whether there are no results but those that are told.
+    fn tells_all(&self) -> bool {
+        self.told.is_empty() && self.exits && self.between.from.is_none()
+    }
 }
 
 /// What came of a replay.
@@ -127,6 +149,7 @@ struct Counts {
 /// What decoders count.
 #[derive(Default)]
 struct Decoded {
+    bytes: u64,
     rejected: BTreeMap<Reason, u64>,
     lead_in: u64,
     outside: u64,
@@ -163,7 +186,7 @@ fn murmur2(data: &[u8]) -> u32 {
 /// When reading, writing or evaluating fails; what was written until then stays.
 pub fn replay(
     program: &Arc<Program>,
-    mut source: FileSource,
+    source: FileSource,
     writer: (Format, ResultWriter),
     dead_letters: Option<Box<dyn Write + Send>>,
     options: &ReplayOptions,
@@ -178,20 +201,18 @@ pub fn replay(
     let memory = &Memory { chunks: source.spares(), lines: Spares::new(2 * WRITTEN_AHEAD, 4 * PART * LINE_BYTES) };
     thread::scope(|scope| {
         let writing = scope.spawn(move || write_all(writer, dead_letters, &to_write, &memory.lines));
-        let mut chunks: Vec<SyncSender<Chunk>> = vec![];
         let mut decoding = vec![];
         let mut routes: Vec<Vec<Receiver<Routed>>> = (0..workers).map(|_| vec![]).collect();
-        for _ in 0..workers {
-            let (to_decoder, from_reader) = sync_channel::<Chunk>(2);
+        for turns in Turns::of(source, workers.max(LEAST_DECODERS)) {
             let mut to_workers = vec![];
             for route in &mut routes {
-                let (send, receive) = sync_channel::<Routed>(2);
+                let (send, receive) = sync_channel::<Routed>(ROUTED_AHEAD);
                 to_workers.push(send);
                 route.push(receive);
             }
-            chunks.push(to_decoder);
             let written = keep_dead.then(|| written.clone());
-            decoding.push(scope.spawn(move || decode_all(program, options, &from_reader, &to_workers, written.as_ref(), progress, &memory.chunks)));
+            let decoding_all = DecodeAll { program, options, turns, workers: to_workers, dead: written, progress, spares: &memory.chunks };
+            decoding.push(scope.spawn(move || decoding_all.run()));
         }
         let to = To { options, names: &names, format: &format, spares: &memory.lines };
         let working: Vec<_> = routes
@@ -208,10 +229,12 @@ pub fn replay(
                 scope.spawn(move || worker.run(w, workers, &route))
             })
             .collect();
-        let read = read_all(&mut source, chunks, progress);
-        let mut summary = ReplaySummary { bytes: source.bytes(), ..ReplaySummary::default() };
+        let mut summary = ReplaySummary::default();
+        let mut read = Ok(());
         for decoder in decoding {
-            let decoded = decoder.join().map_err(|_| ConnectorError::Thread("a decoder"))??;
+            let (decoded, ended) = decoder.join().map_err(|_| ConnectorError::Thread("a decoder"))?;
+            read = read.and(ended);
+            summary.bytes += decoded.bytes;
             for (reason, n) in decoded.rejected {
                 *summary.dead_letters.entry(reason).or_default() += n;
             }
@@ -230,37 +253,75 @@ pub fn replay(
     })
 }
 
-fn read_all(source: &mut FileSource, decoders: Vec<SyncSender<Chunk>>, progress: &Progress) -> Result<(), ConnectorError> {
-    for turn in 0.. {
-        let Some(chunk) = source.next_chunk()? else { break };
-        progress.bytes.fetch_add(chunk.data.len() as u64, Ordering::Relaxed);
-        // A decoder is gone when a worker failed, which then says why.
-        if decoders[turn % decoders.len()].send(chunk).is_err() {
-            break;
-        }
-    }
-    Ok(())
+/// Decoders are at least as many, so that one can read while another decodes.
+const LEAST_DECODERS: usize = 2;
+/// The most batches that wait between a decoder and a worker: enough that a worker hardly ever waits while decoders wait for the source.
+const ROUTED_AHEAD: usize = 6;
+
+/// A decoder's turns to read: the source comes from the decoder before it, and goes to the one after it.
+struct Turns {
+    before: Receiver<FileSource>,
+    after: SyncSender<FileSource>,
 }
 
-fn decode_all(
-    program: &Program,
-    options: &ReplayOptions,
-    chunks: &Receiver<Chunk>,
-    workers: &[SyncSender<Routed>],
-    dead: Option<&SyncSender<Written>>,
-    progress: &Progress,
-    spares: &Spares,
-) -> Result<Decoded, ConnectorError> {
-    let mut decoder = ChunkDecoder::new(projection(program), &options.shape);
-    let mut counts = Decoded::default();
-    for mut chunk in chunks {
+impl Turns {
+    /// Those of so many decoders, of whom the first begins.
+    fn of(source: FileSource, decoders: usize) -> Vec<Turns> {
+        let (mut senders, receivers): (Vec<_>, Vec<_>) = (0..decoders).map(|_| sync_channel(1)).unzip();
+        // There is room for it.
+        let _ = senders[0].send(source);
+        senders.rotate_left(1);
+        receivers.into_iter().zip(senders).map(|(before, after)| Turns { before, after }).collect()
+    }
+
+    /// The next chunk of this decoder; none at the end, or when another decoder ended early.
+    fn next_chunk(&self) -> Result<Option<Chunk>, ConnectorError> {
+        let Ok(mut source) = self.before.recv() else { return Ok(None) };
+        let chunk = source.next_chunk()?;
+        if chunk.is_some() {
+            let _ = self.after.send(source);
+        }
+        Ok(chunk)
+    }
+}
+
+/// What a decoder works with.
+struct DecodeAll<'a> {
+    program: &'a Program,
+    options: &'a ReplayOptions,
+    turns: Turns,
+    workers: Vec<SyncSender<Routed>>,
+    dead: Option<SyncSender<Written>>,
+    progress: &'a Progress,
+    spares: &'a Spares,
+}
+
+impl DecodeAll<'_> {
+    /// Reads and decodes until the input ends; what was counted until then, and how it ended.
+    fn run(self) -> (Decoded, Result<(), ConnectorError>) {
+        let mut decoder = ChunkDecoder::new(projection(self.program), &self.options.shape);
+        let mut counts = Decoded::default();
+        loop {
+            match self.turns.next_chunk().and_then(|chunk| chunk.map_or(Ok(false), |chunk| self.decode(&mut decoder, chunk, &mut counts))) {
+                Ok(true) => {}
+                Ok(false) => return (counts, Ok(())),
+                Err(error) => return (counts, Err(error)),
+            }
+        }
+    }
+
+    /// Decodes a chunk and hands its events on; whether the workers go on.
+    fn decode(&self, decoder: &mut ChunkDecoder, mut chunk: Chunk, counts: &mut Decoded) -> Result<bool, ConnectorError> {
+        let options = self.options;
+        self.progress.bytes.fetch_add(chunk.data.len() as u64, Ordering::Relaxed);
+        counts.bytes += chunk.data.len() as u64;
         decoder.decode(&mut chunk)?;
-        let ChunkDecoder { spans, events, rejected, .. } = &mut decoder;
-        progress.records.fetch_add(spans.len() as u64, Ordering::Relaxed);
+        let ChunkDecoder { spans, events, rejected, .. } = decoder;
+        self.progress.records.fetch_add(spans.len() as u64, Ordering::Relaxed);
         for r in rejected.iter() {
             *counts.rejected.entry(r.reason).or_default() += 1;
         }
-        let raw = match dead {
+        let raw = match &self.dead {
             Some(dead) => {
                 let raw = Raw { chunk, spans: spans.clone() };
                 if !rejected.is_empty() {
@@ -269,20 +330,16 @@ fn decode_all(
                 Some(Arc::new(raw))
             }
             None => {
-                spares.give(chunk.data);
+                self.spares.give(chunk.data);
                 None
             }
         };
         counts.outside += options.between.keep(events);
         counts.lead_in += events.times.iter().filter(|time| options.between.is_lead_in(**time)).count() as u64;
-        let mut routed = route(events, options.partitions, workers.len());
-        for (worker, batches) in workers.iter().zip(routed.drain(..)) {
-            if worker.send(Routed { raw: raw.clone(), batches }).is_err() {
-                return Ok(counts);
-            }
-        }
+        let routed = route(events, options.partitions, self.workers.len());
+        // A worker is gone when it failed, which it then says.
+        Ok(self.workers.iter().zip(routed).all(|(worker, batches)| worker.send(Routed { raw: raw.clone(), batches }).is_ok()))
     }
-    Ok(counts)
 }
 
 fn rejected_letters(raw: &Raw, topic: Option<&str>, rejected: &[Rejected]) -> Vec<u8> {
@@ -319,7 +376,7 @@ struct Worker<'a> {
 impl Worker<'_> {
     fn run(mut self, worker: usize, workers: usize, decoders: &[Receiver<Routed>]) -> Result<WorkerState, ConnectorError> {
         let owned = (worker as u32..self.options.partitions.max(1)).step_by(workers);
-        let mut partitions: Vec<(u32, Partition)> = owned.map(|p| (p, Partition::new(Arc::clone(self.program), self.options.settings.clone()))).collect();
+        let mut partitions: Vec<(u32, Partition)> = owned.map(|p| (p, self.options.partition(self.program))).collect();
         let mut late = Late::default();
         for turn in 0.. {
             let Ok(routed) = decoders[turn % decoders.len()].recv() else { break };
@@ -422,9 +479,8 @@ impl<'a> Outlet<'a> {
         if let Some(moves) = &mut counts.moves {
             moves.note(self.number, partition, &self.rows);
         }
-        let (told, between) = (&options.told, &options.between);
-        if !told.is_empty() || between.from.is_some() {
-            self.rows.retain(|row| !between.is_lead_in(row.timestamp) && told.get(row.segment as usize).is_none_or(|told| *told));
+        if !options.tells_all() {
+            self.rows.retain(|row| options.tells(row));
         }
         for row in &self.rows {
             counts.results[row.segment as usize] += 1;

@@ -118,6 +118,8 @@ pub struct Partition {
     /// Users whose membership in a segment read by current membership may have changed.
     stale: BTreeSet<(u32, u32)>,
     has_member_readers: bool,
+    /// Whether somebody wants to know who is a member; otherwise memberships are kept only for segments that read them.
+    follows_members: bool,
     /// Whether derived segments match windows, so that they look at all that end together.
     has_window_readers: bool,
     overlaps: bool,
@@ -167,6 +169,7 @@ impl Partition {
             derived_open: OpenGroups::default(),
             stale: BTreeSet::new(),
             has_member_readers: false,
+            follows_members: true,
             has_window_readers: false,
             facts: vec![],
             routes: vec![],
@@ -186,6 +189,19 @@ impl Partition {
         };
         partition.note_program();
         partition
+    }
+
+    /// The same, where nobody asks who is a member and nothing is to be said of those who cease to be one: results are those of windows alone.
+    /// Memberships are kept only if segments of the program read them.
+    #[must_use]
+    pub fn without_members(mut self) -> Self {
+        self.follows_members = false;
+        self
+    }
+
+    /// Whether memberships are kept.
+    pub fn keeps_members(&self) -> bool {
+        self.follows_members || self.has_member_readers
     }
 
     /// Notes what events and results need to know of the program.
@@ -392,6 +408,9 @@ impl Partition {
     fn emit_changes(&mut self, changes: &mut Changes, out: &mut impl Results) -> Result<(), EngineError> {
         let Changes { rows, opened, tracked } = changes;
         out.extend(rows.drain(..).filter(|r| !self.facts[r.segment as usize].hidden));
+        if !self.keeps_members() {
+            opened.clear();
+        }
         for some in opened.chunks(Membership::TOGETHER) {
             self.membership.warm(some.iter().map(|&(segment, user, _)| (segment, user)));
             some.iter().for_each(|&(segment, user, more)| self.open(segment, user, more));
@@ -402,6 +421,9 @@ impl Partition {
     }
 
     fn open(&mut self, segment: u32, user: u32, more: i32) {
+        if !self.keeps_members() {
+            return;
+        }
         self.membership.open(segment, user, more);
         if self.has_member_readers {
             self.stale.insert((segment, user));
@@ -595,15 +617,16 @@ impl Partition {
     /// Emits results of windows that closed, and empties them.
     fn emit_finals(&mut self, finals: &mut Vec<Final>, touched: &mut BTreeSet<(u32, u32)>, out: &mut impl Results) {
         for some in finals.chunks(Membership::TOGETHER) {
-            self.membership.warm(some.iter().map(|f| (f.segment, f.user)));
+            if self.keeps_members() {
+                self.membership.warm(some.iter().map(|f| (f.segment, f.user)));
+            }
             some.iter().for_each(|f| self.emit_final(f, touched, out));
         }
         finals.clear();
     }
 
     fn emit_final(&mut self, f: &Final, touched: &mut BTreeSet<(u32, u32)>, out: &mut impl Results) {
-        let facts = self.facts[f.segment as usize];
-        if !facts.hidden {
+        if !self.facts[f.segment as usize].hidden {
             out.extend(Some(ResultRow {
                 segment: f.segment,
                 user: f.user,
@@ -615,14 +638,22 @@ impl Partition {
                 window_end: f.end,
             }));
         }
+        if let Some(ends) = self.tracked.get_mut(&(f.segment, f.user)) {
+            ends.retain(|end, _| *end > f.end);
+        }
+        if self.keeps_members() {
+            self.note_final(f, touched);
+        }
+    }
+
+    /// Notes who is a member by a window that closed.
+    fn note_final(&mut self, f: &Final, touched: &mut BTreeSet<(u32, u32)>) {
+        let facts = self.facts[f.segment as usize];
         let until = f.end.saturating_add(facts.held);
         self.membership.qualified(f.segment, f.user, (f.start, f.end), f.value, f.was_open, Some(until));
         if facts.members_are_read {
             touched.insert((f.segment, f.user));
             self.stale.insert((f.segment, f.user));
-        }
-        if let Some(ends) = self.tracked.get_mut(&(f.segment, f.user)) {
-            ends.retain(|end, _| *end > f.end);
         }
     }
 

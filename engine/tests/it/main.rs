@@ -4,6 +4,7 @@
 
 mod banks;
 mod evaluator;
+mod members;
 mod parts;
 mod restart;
 mod run;

@@ -30,7 +30,7 @@ use serde_json::json;
 use crate::comparison::{Compared, Comparison, Users, Version};
 
 /// Records in a micro-batch: as fast as more, in less memory.
-const BATCH_ROWS: u32 = 16_384;
+const BATCH_ROWS: u32 = 8_192;
 
 /// Flags of `cohort replay`.
 #[derive(clap::Args)]
@@ -71,6 +71,10 @@ pub struct Args {
     /// When segments emit.
     #[arg(long, value_enum, default_value = "as-written")]
     emit: EmitMode,
+    /// Writes what windows come to, but not who ceases to be a member. Unless --memberships, --table or --against asks who is one, that is not
+    /// followed either, which takes less time and memory.
+    #[arg(long)]
+    without_exits: bool,
     /// Number of partitions, by user hash.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
     partitions: u32,
@@ -122,6 +126,8 @@ const EXAMPLES: usize = 3;
 /// Members at the end, by segment.
 struct Members {
     out: Option<Box<dyn Write + Send>>,
+    /// Whether it is known who is a member.
+    followed: bool,
     counts: Vec<u64>,
     examples: Vec<Vec<String>>,
     differences: Option<Box<dyn Write + Send>>,
@@ -203,6 +209,8 @@ fn options(args: &Args, program: &Program, shape: Arc<Shape>, between: Between) 
         between,
         told: if compares { program.segments.iter().map(|s| !s.older).collect() } else { vec![] },
         moves: compares,
+        exits: !args.without_exits,
+        members: args.memberships.is_some() || args.table || compares,
     }
 }
 
@@ -252,6 +260,7 @@ impl Members {
     fn new(args: &Args, program: &Program) -> Result<Self> {
         Ok(Members {
             out: args.memberships.as_deref().map(create).transpose()?,
+            followed: true,
             differences: args.differences.as_deref().map(create).transpose()?,
             counts: vec![0; program.segments.len()],
             examples: vec![vec![]; program.segments.len()],
@@ -261,6 +270,7 @@ impl Members {
     }
 
     fn add(&mut self, program: &Program, partition: &Partition) {
+        self.followed &= partition.keeps_members();
         let mut line = vec![];
         for (segment, user, member) in partition.membership().iter() {
             let s = &program.segments[segment as usize];
@@ -430,8 +440,9 @@ impl Report<'_> {
         let results: u64 = summary.results.iter().sum();
         let by_reason: serde_json::Map<_, _> = summary.dead_letters.iter().map(|(r, n)| (r.as_str().to_string(), json!(n))).collect();
         let visible = program.segments.iter().enumerate().filter(|(_, s)| !s.hidden && !s.older);
+        let members = |i: usize| members.followed.then_some(members.counts[i]);
         let segments: Vec<_> =
-            visible.map(|(i, s)| json!({"segmentId": s.name, "emit": s.emit, "results": summary.results[i], "members": members.counts[i]})).collect();
+            visible.map(|(i, s)| json!({"segmentId": s.name, "emit": s.emit, "results": summary.results[i], "members": members(i)})).collect();
         let mut report = json!({
             "events": summary.events, "bytes": summary.bytes, "deadLetters": {"total": dead, "byReason": by_reason}, "late": self.late(),
             "results": results, "seconds": seconds, "eventsPerSecond": summary.events as f64 / seconds.max(1e-9), "stateBytes": summary.state_bytes,
@@ -483,6 +494,8 @@ pub fn measure(program: &Arc<Program>, input: &[PathBuf], graph: &mut Graph) -> 
         between: Between::default(),
         told: vec![],
         moves: false,
+        exits: true,
+        members: true,
     };
     let (progress, source) = (Progress::default(), FileSource::new(input.to_vec(), BATCH_ROWS as usize));
     let mut families = vec![Measured::default(); program.families.len()];

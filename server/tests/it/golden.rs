@@ -83,3 +83,42 @@ fn a_replay_does_not_overwrite_what_it_reads() {
         assert_eq!(std::fs::read_to_string(&events).expect("a file"), record);
     }
 }
+
+/// The sorted lines of a file.
+fn lines(path: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(path).expect("a file");
+    let mut lines: Vec<String> = text.lines().map(ToString::to_string).collect();
+    lines.sort();
+    lines
+}
+
+#[test]
+fn a_replay_without_exits_says_what_windows_come_to() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).to_str().expect("a path").to_string();
+    let (events, segments) = (path("events.jsonl"), path("segments.sql"));
+    assert!(cohort(&["generate", "--events", "20000", "--users", "500", "--span", "2h", "--seed", "7", "--to", &events]).status.success());
+    let sql = "CREATE SEGMENT busy AS SELECT user_id, count(*) AS value FROM TUMBLE(events, event_time, INTERVAL '5 minutes') \
+               GROUP BY user_id, window_start, window_end HAVING count(*) > 2;";
+    std::fs::write(&segments, sql).expect("a file");
+    let replay = |name: &str, more: &[&str]| {
+        let (output, json) = (path(&format!("{name}.jsonl")), path(&format!("{name}.json")));
+        let args = ["replay", "--input", &events, "--segments", &segments, "--emit", "final", "--partitions", "3", "--output", &output, "--json", &json];
+        assert!(cohort(&[&args[..], more].concat()).status.success());
+        let summary: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(json).expect("a summary")).expect("JSON");
+        (lines(Path::new(&output)), summary["segments"][0].clone())
+    };
+    let (all, whole) = replay("all", &[]);
+    let windows: Vec<String> = all.iter().filter(|line| line.contains("\"qualified\":true")).cloned().collect();
+    assert!(!windows.is_empty() && windows.len() < all.len());
+
+    let (alone, summary) = replay("alone", &["--without-exits"]);
+    assert_eq!(alone, windows);
+    assert_eq!(summary["results"], windows.len());
+    assert!(summary["members"].is_null() && whole["members"].as_u64().is_some_and(|n| n > 0));
+
+    let (asked, summary) = replay("asked", &["--without-exits", "--memberships", &path("members.jsonl")]);
+    assert_eq!(asked, windows);
+    assert_eq!(summary, serde_json::json!({"segmentId": "busy", "emit": "final", "results": windows.len(), "members": whole["members"]}));
+    assert_eq!(lines(&folder.path().join("members.jsonl")).len() as u64, whole["members"].as_u64().expect("a number"));
+}
