@@ -12,8 +12,8 @@ SAMPLE_SECONDS = 0.05
 FIRST_SAMPLE_SECONDS = 0.002
 # How much longer it is from sample to sample.
 SAMPLE_GROWTH = 1.05
-# How many samples until new processes are looked for.
-SCAN_SAMPLES = 5
+# Looking takes at most this part of a core's time, so that it does not slow down what is measured.
+SHARE = 0.01
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -84,15 +84,18 @@ class Sampler(threading.Thread):
         self.ended = threading.Event()
 
     def run(self):
-        samples, pause, processes = 0, FIRST_SAMPLE_SECONDS, []
+        # A process of its own is there at once; what it starts, if anything, soon after.
+        pause, processes, next_scan = FIRST_SAMPLE_SECONDS, [str(self.session)], time.monotonic() + SAMPLE_SECONDS
         while not self.ended.is_set():
-            if samples % SCAN_SAMPLES == 0:
+            began = time.thread_time()
+            if time.monotonic() >= next_scan:
                 processes = members(self.session)
-            samples += 1
+                next_scan = time.monotonic() + (time.thread_time() - began) / SHARE
+                began = time.thread_time()
             memory = [memory_of(process) for process in processes]
             self.peak = max(self.peak, sum(resident for resident, _ in memory))
             self.peak_private = max(self.peak_private, sum(resident - shared for resident, shared in memory))
-            self.ended.wait(pause)
+            self.ended.wait(max(pause, (time.thread_time() - began) / SHARE))
             pause = min(pause * SAMPLE_GROWTH, SAMPLE_SECONDS)
 
     def stop(self):

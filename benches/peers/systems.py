@@ -67,7 +67,8 @@ class Cohort(System):
     name = "cohort"
     kind = "streaming"
     tells_startup = False
-    emit = "final"
+    # What windows come to when they close, as all others say it, and nothing else.
+    says = ("--emit", "final", "--without-exits")
     binary = None
 
     def install(self):
@@ -77,7 +78,7 @@ class Cohort(System):
 
     def command(self, task):
         places = ["--input", task.events / "events.jsonl", "--rules", task.rules, "--output", task.output, "--json", task.report]
-        return [self.binary, "replay", *places, "--emit", self.emit, "--partitions", task.workers, "--workers", task.workers]
+        return [self.binary, "replay", *places, *self.says, "--partitions", task.workers, "--workers", task.workers]
 
     def export(self, folder, rules, events, users):
         """Has a workload written: events.jsonl and rules-N.json."""
@@ -88,12 +89,20 @@ class Cohort(System):
         return rows.of_cohort(output)
 
 
+class FollowingCohort(Cohort):
+    """It follows who is a member, too, and says who ceases to be one."""
+
+    name = "cohort-members"
+    kind = "streaming, memberships and exits too"
+    says = ("--emit", "final")
+
+
 class EarlyCohort(Cohort):
-    """As it runs live: rules that ask for more are told when they begin to hold, too."""
+    """As it runs live: memberships and exits, and rules that ask for more are told when they begin to hold."""
 
     name = "cohort-early"
-    kind = "streaming, early rows too"
-    emit = "as-written"
+    kind = "streaming, memberships, exits and early rows too"
+    says = ("--emit", "as-written")
 
     def rows(self, output):
         return rows.last_of_each(rows.of_cohort(output))
@@ -259,6 +268,7 @@ COHORT = Cohort()
 # In the order of the table.
 SYSTEMS = [
     COHORT,
+    FollowingCohort(),
     EarlyCohort(),
     FlinkPeer("flink-sql", "streaming", "cohort.peers.FlinkSql"),
     FlinkDataStream(),

@@ -25,8 +25,8 @@ use crate::spares::Spares;
 const PARQUET: &[u8] = b"PAR1";
 /// The most bytes that memory is kept ready for.
 const MOST_AHEAD: usize = 32 << 20;
-/// Bytes that are read at a time.
-const READ_BYTES: usize = 1 << 20;
+/// Bytes that are read at a time: few, as what is left of the last read is copied to the next chunk.
+const READ_BYTES: usize = 1 << 17;
 /// The most lines of a chunk that room is made for beforehand.
 const MOST_SPANS: usize = 1 << 16;
 /// The most chunks of which memory is kept for the next ones.
