@@ -1,15 +1,16 @@
 //! A bounded run: decoders take turns to read a micro-batch, turn it into columns and route
-//! the events to partitions by user; workers own the partitions, and one writer takes what they emit.
+//! the events to partitions by user; workers own the partitions, and write what they emit.
 //!
 //! The source goes round from decoder to decoder: who has it reads, hands it on, and decodes what it read while that is still
 //! in its core's cache. Workers take the decoders' batches in the same order, so that each partition sees its events in input order
-//! whatever the number of threads. All queues are bounded, so a slow writer slows the decoders.
+//! whatever the number of threads. So, too, a worker writes its results itself, a thousand at a time. All queues are bounded: a slow output slows
+//! workers, and they slow the decoders.
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use cohort_compiler::Program;
@@ -19,7 +20,7 @@ use cohort_engine::{Late, Partition, ResultKind, ResultRow, Results, Settings};
 
 use crate::between::Between;
 use crate::error::ConnectorError;
-use crate::file::sink::{Encoded, Format, LINE_BYTES, Names, ResultWriter, dead_letter, encode};
+use crate::file::sink::{Encoded, Format, Names, ResultWriter, dead_letter, encode};
 use crate::file::source::{Chunk, FileSource};
 use crate::moves::{Moved, Moves};
 use crate::records::{ChunkDecoder, Shape};
@@ -120,15 +121,30 @@ impl Raw {
     }
 }
 
-/// Memory that the threads of a replay hand back and forth.
-struct Memory {
-    chunks: Arc<Spares>,
-    lines: Spares,
+/// Where results and dead letters go. Whoever has some writes them, one at a time.
+struct Output {
+    results: Mutex<ResultWriter>,
+    dead: Option<Mutex<Box<dyn Write + Send>>>,
 }
 
-enum Written {
-    Results(Encoded),
-    DeadLetters(Vec<u8>),
+/// What another thread had when it panicked is as it left it.
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Output {
+    fn write(&self, encoded: Encoded<'_>) -> Result<(), ConnectorError> {
+        lock(&self.results).write(encoded)
+    }
+
+    fn write_dead(&self, lines: &[u8]) -> Result<(), ConnectorError> {
+        self.dead.as_ref().map_or(Ok(()), |dead| lock(dead).write_all(lines)).map_err(ConnectorError::io("dead letters"))
+    }
+
+    fn finish(self) -> Result<(), ConnectorError> {
+        self.dead.as_ref().map_or(Ok(()), |dead| lock(dead).flush()).map_err(ConnectorError::io("dead letters"))?;
+        self.results.into_inner().unwrap_or_else(PoisonError::into_inner).finish()
+    }
 }
 
 /// What a worker hands back when the input ends.
@@ -196,11 +212,10 @@ pub fn replay(
     let workers = options.workers.clamp(1, options.partitions.max(1) as usize);
     let (format, writer) = writer;
     let names = Names::new(program);
-    let keep_dead = dead_letters.is_some();
-    let (written, to_write) = sync_channel::<Written>(WRITTEN_AHEAD);
-    let memory = &Memory { chunks: source.spares(), lines: Spares::new(2 * WRITTEN_AHEAD, 4 * PART * LINE_BYTES) };
-    thread::scope(|scope| {
-        let writing = scope.spawn(move || write_all(writer, dead_letters, &to_write, &memory.lines));
+    let output = Output { results: Mutex::new(writer), dead: dead_letters.map(Mutex::new) };
+    let to = To { options, names: &names, format: &format, output: &output };
+    let chunks = &source.spares();
+    let finished = thread::scope(|scope| {
         let mut decoding = vec![];
         let mut routes: Vec<Vec<Receiver<Routed>>> = (0..workers).map(|_| vec![]).collect();
         for turns in Turns::of(source, workers.max(LEAST_DECODERS)) {
@@ -210,11 +225,9 @@ pub fn replay(
                 to_workers.push(send);
                 route.push(receive);
             }
-            let written = keep_dead.then(|| written.clone());
-            let decoding_all = DecodeAll { program, options, turns, workers: to_workers, dead: written, progress, spares: &memory.chunks };
+            let decoding_all = DecodeAll { program, options, turns, workers: to_workers, output: &output, progress, spares: chunks };
             decoding.push(scope.spawn(move || decoding_all.run()));
         }
-        let to = To { options, names: &names, format: &format, spares: &memory.lines };
         let working: Vec<_> = routes
             .into_iter()
             .enumerate()
@@ -224,8 +237,7 @@ pub fn replay(
                     moves: options.moves.then(|| Moves::new(program.segments.len(), options.between)),
                     ..Counts::default()
                 };
-                let out = Outlet::new(to, written.clone(), counts);
-                let worker = Worker { program, options, memory, out };
+                let worker = Worker { program, options, chunks, out: Outlet::new(to, counts) };
                 scope.spawn(move || worker.run(w, workers, &route))
             })
             .collect();
@@ -246,11 +258,11 @@ pub fn replay(
             states.push(worker.join().map_err(|_| ConnectorError::Thread("a worker"))?);
         }
         let states = states.into_iter().collect::<Result<Vec<_>, _>>();
-        let finished = states.and_then(|s| read.and(finish(program, s, (to, &written), &mut summary, &mut members)));
-        drop(written);
-        let wrote = writing.join().map_err(|_| ConnectorError::Thread("the writer"))?;
-        wrote.and(finished).map(|()| summary)
-    })
+        states.and_then(|s| read.and(finish(program, s, to, &mut summary, &mut members))).map(|()| summary)
+    });
+    // What was written until then stays, also after an error.
+    let wrote = output.finish();
+    finished.and_then(|summary| wrote.map(|()| summary))
 }
 
 /// Decoders are at least as many, so that one can read while another decodes.
@@ -291,7 +303,7 @@ struct DecodeAll<'a> {
     options: &'a ReplayOptions,
     turns: Turns,
     workers: Vec<SyncSender<Routed>>,
-    dead: Option<SyncSender<Written>>,
+    output: &'a Output,
     progress: &'a Progress,
     spares: &'a Spares,
 }
@@ -321,18 +333,15 @@ impl DecodeAll<'_> {
         for r in rejected.iter() {
             *counts.rejected.entry(r.reason).or_default() += 1;
         }
-        let raw = match &self.dead {
-            Some(dead) => {
-                let raw = Raw { chunk, spans: spans.clone() };
-                if !rejected.is_empty() {
-                    let _ = dead.send(Written::DeadLetters(rejected_letters(&raw, options.shape.topic.as_deref(), rejected)));
-                }
-                Some(Arc::new(raw))
+        let raw = if self.output.dead.is_some() {
+            let raw = Raw { chunk, spans: spans.clone() };
+            if !rejected.is_empty() {
+                self.output.write_dead(&rejected_letters(&raw, options.shape.topic.as_deref(), rejected))?;
             }
-            None => {
-                self.spares.give(chunk.data);
-                None
-            }
+            Some(Arc::new(raw))
+        } else {
+            self.spares.give(chunk.data);
+            None
         };
         counts.outside += options.between.keep(events);
         counts.lead_in += events.times.iter().filter(|time| options.between.is_lead_in(**time)).count() as u64;
@@ -369,7 +378,7 @@ fn route(events: &mut EventBatch, partitions: u32, workers: usize) -> Vec<Vec<Ev
 struct Worker<'a> {
     program: &'a Arc<Program>,
     options: &'a ReplayOptions,
-    memory: &'a Memory,
+    chunks: &'a Spares,
     out: Outlet<'a>,
 }
 
@@ -386,13 +395,13 @@ impl Worker<'_> {
                 self.out.end(partition)?;
                 late.events.retain(|&i| !self.options.between.is_lead_in(events.times[i as usize]));
                 if let Some(raw) = &routed.raw {
-                    self.late(*number, raw, events, &late);
+                    self.late(*number, raw, events, &late)?;
                 }
                 self.out.counts.late += late.events.len() as u64;
                 self.out.counts.events += events.len() as u64;
             }
             if let Some(raw) = routed.raw.and_then(Arc::into_inner) {
-                self.memory.chunks.give(raw.chunk.data);
+                self.chunks.give(raw.chunk.data);
             }
             // The worker's time is the least watermark of its partitions that have seen events.
             if let Some(time) = partitions.iter().filter_map(|(_, p)| p.watermark()).min() {
@@ -409,23 +418,21 @@ impl Worker<'_> {
     }
 
     /// Keeps late events.
-    fn late(&self, partition: u32, raw: &Raw, events: &EventBatch, late: &Late) {
+    fn late(&self, partition: u32, raw: &Raw, events: &EventBatch, late: &Late) -> Result<(), ConnectorError> {
         if late.events.is_empty() {
-            return;
+            return Ok(());
         }
         let mut out = vec![];
         for &i in &late.events {
             let record = events.records[i as usize];
             dead_letter(&mut out, Reason::Late, self.options.shape.topic.as_deref(), partition, raw.line(record), raw.record(record));
         }
-        let _ = self.out.written.send(Written::DeadLetters(out));
+        self.out.to.output.write_dead(&out)
     }
 }
 
 /// About how many results are encoded at a time: few enough for the processor's caches.
-const PART: usize = 2_048;
-/// The most such parts that wait to be written.
-const WRITTEN_AHEAD: usize = 16;
+const PART: usize = 1_024;
 
 /// What results become.
 #[derive(Clone, Copy)]
@@ -433,14 +440,14 @@ struct To<'a> {
     options: &'a ReplayOptions,
     names: &'a Names,
     format: &'a Format,
-    spares: &'a Spares,
+    output: &'a Output,
 }
 
-/// Takes the results of a worker's partitions, one after the other, and hands them on in parts, each in memory that is used again.
+/// Takes the results of a worker's partitions, one after the other, and writes them in parts, each in the same memory.
 struct Outlet<'a> {
     to: To<'a>,
-    written: SyncSender<Written>,
     counts: Counts,
+    lines: Vec<u8>,
     /// The partition whose results come.
     number: u32,
     rows: Vec<ResultRow>,
@@ -458,24 +465,24 @@ impl Extend<ResultRow> for Outlet<'_> {
 impl Results for Outlet<'_> {
     fn pause(&mut self, partition: &Partition) {
         if self.rows.len() >= PART {
-            self.hand_on(partition);
+            self.write(partition);
         }
     }
 }
 
 impl<'a> Outlet<'a> {
-    fn new(to: To<'a>, written: SyncSender<Written>, counts: Counts) -> Self {
-        Outlet { to, written, counts, number: 0, rows: vec![], failure: None }
+    fn new(to: To<'a>, counts: Counts) -> Self {
+        Outlet { to, counts, lines: vec![], number: 0, rows: vec![], failure: None }
     }
 
-    /// Hands on what is left of a partition's results.
+    /// Writes what is left of a partition's results.
     fn end(&mut self, partition: &Partition) -> Result<(), ConnectorError> {
-        self.hand_on(partition);
+        self.write(partition);
         self.failure.take().map_or(Ok(()), Err)
     }
 
-    fn hand_on(&mut self, partition: &Partition) {
-        let (To { options, names, format, spares }, counts) = (self.to, &mut self.counts);
+    fn write(&mut self, partition: &Partition) {
+        let (To { options, names, format, output }, counts) = (self.to, &mut self.counts);
         if let Some(moves) = &mut counts.moves {
             moves.note(self.number, partition, &self.rows);
         }
@@ -485,12 +492,14 @@ impl<'a> Outlet<'a> {
         for row in &self.rows {
             counts.results[row.segment as usize] += 1;
         }
-        for some in self.rows.chunks(PART) {
-            match encode(format, names, partition.users(), some, spares) {
-                // The writer is gone when writing failed, which it then says.
-                Ok(encoded) => encoded.into_iter().for_each(|encoded| drop(self.written.send(Written::Results(encoded)))),
-                Err(error) => self.failure = Some(error),
-            }
+        // After a failure nothing follows what was written.
+        if self.failure.is_none() {
+            let mut parts = self.rows.chunks(PART);
+            let written = parts.try_for_each(|some| {
+                let encoded = encode(format, names, partition.users(), some, &mut self.lines)?;
+                encoded.map_or(Ok(()), |encoded| output.write(encoded))
+            });
+            self.failure = written.err();
         }
         self.rows.clear();
     }
@@ -500,14 +509,14 @@ impl<'a> Outlet<'a> {
 fn finish(
     program: &Program,
     mut states: Vec<WorkerState>,
-    (to, written): (To<'_>, &SyncSender<Written>),
+    to: To<'_>,
     summary: &mut ReplaySummary,
     members: &mut impl FnMut(&Partition),
 ) -> Result<(), ConnectorError> {
     let newest = states.iter().flat_map(|s| &s.partitions).filter_map(|(_, p)| p.newest()).max();
     if let Some(newest) = newest {
         thread::scope(|scope| {
-            let closing: Vec<_> = states.iter_mut().map(|state| scope.spawn(move || close_all(state, newest, (to, written)))).collect();
+            let closing: Vec<_> = states.iter_mut().map(|state| scope.spawn(move || close_all(state, newest, to))).collect();
             let ended = closing.into_iter().map(|worker| worker.join().map_err(|_| ConnectorError::Thread("a worker"))).collect::<Vec<_>>();
             ended.into_iter().try_for_each(|ended| ended?)
         })?;
@@ -532,8 +541,8 @@ fn finish(
     Ok(())
 }
 
-fn close_all(state: &mut WorkerState, newest: i64, (to, written): (To<'_>, &SyncSender<Written>)) -> Result<(), ConnectorError> {
-    let mut out = Outlet::new(to, written.clone(), std::mem::take(&mut state.counts));
+fn close_all(state: &mut WorkerState, newest: i64, to: To<'_>) -> Result<(), ConnectorError> {
+    let mut out = Outlet::new(to, std::mem::take(&mut state.counts));
     for (number, partition) in &mut state.partitions {
         out.number = *number;
         partition.finish(newest, &mut out)?;
@@ -541,23 +550,6 @@ fn close_all(state: &mut WorkerState, newest: i64, (to, written): (To<'_>, &Sync
     }
     state.counts = out.counts;
     Ok(())
-}
-
-fn write_all(mut results: ResultWriter, mut dead: Option<Box<dyn Write + Send>>, from: &Receiver<Written>, spares: &Spares) -> Result<(), ConnectorError> {
-    for item in from {
-        match item {
-            Written::Results(encoded) => results.write(encoded, spares)?,
-            Written::DeadLetters(lines) => {
-                if let Some(out) = &mut dead {
-                    out.write_all(&lines).map_err(ConnectorError::io("dead letters"))?;
-                }
-            }
-        }
-    }
-    if let Some(out) = &mut dead {
-        out.flush().map_err(ConnectorError::io("dead letters"))?;
-    }
-    results.finish()
 }
 
 #[cfg(test)]

@@ -71,6 +71,12 @@ impl Sections<'_> {
         is_new
     }
 
+    /// Whether the group in a section is listed for its close.
+    #[inline]
+    pub fn is_listed(&self, rung: usize) -> bool {
+        *self.bits & (1 << (LISTED + rung as u32)) != 0
+    }
+
     /// Sets slots as they are without events.
     pub fn reset(&mut self, from: usize, to: usize) {
         self.slots[from..to].copy_from_slice(&self.initial[from..to]);

@@ -14,10 +14,9 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit}
 use parquet::arrow::ArrowWriter;
 
 use crate::error::ConnectorError;
-use crate::spares::Spares;
 
 /// About how long a result is as a line of JSON.
-pub const LINE_BYTES: usize = 192;
+const LINE_BYTES: usize = 192;
 
 /// Where results go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,9 +30,9 @@ pub enum Format {
 }
 
 /// Results on their way to the writer.
-pub enum Encoded {
+pub enum Encoded<'a> {
     /// Lines.
-    Lines(Vec<u8>),
+    Lines(&'a [u8]),
     /// Columns.
     Columns(RecordBatch),
 }
@@ -64,19 +63,20 @@ impl Names {
     }
 }
 
-/// Encodes results, lines into memory from `spares`; `None` when there is nothing to write.
+/// Encodes results, lines into `lines`; `None` when there is nothing to write.
 ///
 /// # Errors
 /// Never for NDJSON; for Parquet when columns can't be built.
-pub fn encode(format: &Format, names: &Names, users: &Users, rows: &[ResultRow], spares: &Spares) -> Result<Option<Encoded>, ConnectorError> {
+pub fn encode<'a>(format: &Format, names: &Names, users: &Users, rows: &[ResultRow], lines: &'a mut Vec<u8>) -> Result<Option<Encoded<'a>>, ConnectorError> {
     if rows.is_empty() {
         return Ok(None);
     }
     match format {
         Format::None => Ok(None),
         Format::Ndjson => {
-            let mut lines = spares.take(rows.len() * LINE_BYTES);
-            write_lines(&mut lines, names, users, rows);
+            lines.clear();
+            lines.reserve(rows.len() * LINE_BYTES);
+            write_lines(lines, names, users, rows);
             Ok(Some(Encoded::Lines(lines)))
         }
         Format::Parquet => columns(names, users, rows).map(|c| Some(Encoded::Columns(c))),
@@ -94,25 +94,40 @@ pub fn write_number(out: &mut Vec<u8>, value: Option<f64>) {
 /// How many results ahead names are fetched from memory.
 const AHEAD: usize = 8;
 
-/// Adds a line of JSON for each result.
+/// Part of a line that is the same as in the line before for many results: it is written once, and then copied.
+#[derive(Default)]
+struct Repeated<K> {
+    of: Option<K>,
+    text: Vec<u8>,
+}
+
+impl<K: PartialEq> Repeated<K> {
+    /// Adds the text of a key, which `write` makes if it was another one before.
+    #[inline]
+    fn write(&mut self, out: &mut Vec<u8>, of: K, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.of.as_ref() != Some(&of) {
+            self.text.clear();
+            write(&mut self.text);
+            self.of = Some(of);
+        }
+        out.extend_from_slice(&self.text);
+    }
+}
+
+/// Adds a line of JSON for each result. Those of a user's group come one after the other, and most are of the same window as the one before.
 fn write_lines(out: &mut Vec<u8>, names: &Names, users: &Users, rows: &[ResultRow]) {
-    let (mut times, mut end) = (None, vec![]);
+    let (mut user, mut value, mut end) = (Repeated::default(), Repeated::default(), Repeated::default());
     for (i, row) in rows.iter().enumerate() {
         if let Some(later) = rows.get(i + AHEAD) {
             users.prefetch(later.user);
         }
-        out.extend_from_slice(b"{\"userId\":");
-        write_utf8(out, users.text(row.user));
+        user.write(out, row.user, |text| {
+            text.extend_from_slice(b"{\"userId\":");
+            write_utf8(text, users.text(row.user));
+        });
         out.extend_from_slice(names.json[row.segment as usize][usize::from(row.qualified)].as_bytes());
-        write_number(out, row.value);
-        // Most results are of the same window as the one before.
-        let of_row = Some((row.timestamp, row.window_start, row.window_end));
-        if of_row != times {
-            times = of_row;
-            end.clear();
-            write_end(&mut end, row);
-        }
-        out.extend_from_slice(&end);
+        value.write(out, row.value.map(f64::to_bits), |text| write_number(text, row.value));
+        end.write(out, (row.timestamp, row.window_start, row.window_end), |text| write_end(text, row));
     }
 }
 
@@ -199,20 +214,16 @@ impl ResultWriter {
                 ArrowWriter::try_new(file, result_schema(), None).map_err(|e| ConnectorError::Parquet { what: path.into(), message: e.to_string() })?;
             return Ok((Format::Parquet, ResultWriter::Parquet(path.into(), Box::new(writer))));
         }
-        Ok((Format::Ndjson, ResultWriter::Lines(path.into(), Box::new(BufWriter::with_capacity(1 << 18, file)))))
+        Ok((Format::Ndjson, ResultWriter::Lines(path.into(), Box::new(BufWriter::with_capacity(1 << 17, file)))))
     }
 
-    /// Writes some results, and gives the memory of lines to `spares`.
+    /// Writes some results.
     ///
     /// # Errors
     /// When writing fails.
-    pub fn write(&mut self, encoded: Encoded, spares: &Spares) -> Result<(), ConnectorError> {
+    pub fn write(&mut self, encoded: Encoded<'_>) -> Result<(), ConnectorError> {
         match (self, encoded) {
-            (ResultWriter::Lines(name, out), Encoded::Lines(lines)) => {
-                out.write_all(&lines).map_err(ConnectorError::io(name.clone()))?;
-                spares.give(lines);
-                Ok(())
-            }
+            (ResultWriter::Lines(name, out), Encoded::Lines(lines)) => out.write_all(lines).map_err(ConnectorError::io(name.clone())),
             (ResultWriter::Parquet(name, out), Encoded::Columns(batch)) => {
                 out.write(&batch).map_err(|e| ConnectorError::Parquet { what: name.clone(), message: e.to_string() })
             }
@@ -259,6 +270,35 @@ pub fn dead_letter(out: &mut Vec<u8>, reason: Reason, topic: Option<&str>, parti
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_repeated_is_written_as_what_is_not() {
+        use cohort_compiler::{CompileOptions, SourceKind, SourceText, compile};
+        use cohort_engine::ResultKind;
+
+        let sql = "CREATE SEGMENT \"a\"\"b\" AS SELECT user_id FROM TUMBLE(events, event_time, INTERVAL '5 minutes') \
+                   GROUP BY user_id, window_start, window_end HAVING count(*) > 3;";
+        let text = SourceText { name: "sql".into(), kind: SourceKind::Sql, text: sql.into(), id: None };
+        let names = Names::new(&compile(&[text], &CompileOptions::default()).unwrap_or_else(|e| panic!("{e}")));
+        let mut users = Users::default();
+        let ids: Vec<u32> = ["u", "\"v\"\n"].map(|user| users.intern(user.as_bytes())).to_vec();
+        let values = [Some(1.5), Some(1.5), None, Some(0.0), Some(-0.0), Some(f64::NAN), None];
+        let mut rows = vec![];
+        for (i, value) in values.iter().cycle().take(200).enumerate() {
+            let (user, at) = (ids[i / 3 % 2], (i / 5 % 3) as i64);
+            let (timestamp, window_start, window_end) = (at, at.min(1), 7);
+            rows.push(ResultRow { segment: 0, user, kind: ResultKind::Final, qualified: i % 4 > 0, value: *value, timestamp, window_start, window_end });
+        }
+        let (mut together, mut alone) = (vec![], vec![]);
+        write_lines(&mut together, &names, &users, &rows);
+        rows.chunks(1).for_each(|row| write_lines(&mut alone, &names, &users, row));
+        assert_eq!(String::from_utf8_lossy(&together), String::from_utf8_lossy(&alone));
+        for (line, row) in together.split(|byte| *byte == b'\n').zip(&rows) {
+            let line: serde_json::Value = serde_json::from_slice(line).unwrap_or_else(|e| panic!("{e}"));
+            assert_eq!((&line["userId"], &line["value"]), (&serde_json::json!(users.name(row.user)), &serde_json::json!(row.value)));
+            assert_eq!((&line["timestamp"], &line["windowStart"]), (&serde_json::json!(row.timestamp), &serde_json::json!(row.window_start)));
+        }
+    }
 
     #[test]
     fn numbers_are_written_as_serde_json_does() {

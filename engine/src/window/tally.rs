@@ -95,7 +95,7 @@ impl Tally {
     /// Adds an event to the family's group, which begins with it if it is not there.
     #[inline]
     fn add(&self, family: &mut FamilyState, newest: &mut Newest<'_>, value: Option<f64>) {
-        let FamilyState { tumbling, simple, stats, .. } = family;
+        let FamilyState { tumbling, simple, stats, watches, .. } = family;
         stats.events += 1;
         let sections = &mut newest.sections;
         let is_new = sections.begin(self.rung);
@@ -103,12 +103,14 @@ impl Tally {
             sections.reset(self.from, self.to);
             tumbling.begin(tumbling.start_of(newest.time), &mut [], &[]);
         }
+        // A group that is listed for its close already, and that nobody watches while it is open, is looked at then.
+        let is_looked_at = *watches || is_new || !sections.is_listed(self.rung);
         let (mut count, mut sum, mut crosses) = (None, None, false);
         if let Some(part) = &self.count {
             let slot = &mut sections.slots[part.slot];
             count = (!is_new).then_some(*slot as i64 as f64);
             *slot += 1;
-            crosses |= part.index.is_some_and(|at| simple[at].crosses(count, Some(*slot as i64 as f64)));
+            crosses |= is_looked_at && part.index.is_some_and(|at| simple[at].crosses(count, Some(*slot as i64 as f64)));
         }
         if let Some(part) = &self.sum {
             let slot = &mut sections.slots[part.slot];
@@ -116,7 +118,7 @@ impl Tally {
             if let Some(value) = value {
                 *slot = (f64::from_bits(*slot) + value).to_bits();
             }
-            crosses |= part.index.is_some_and(|at| simple[at].crosses(sum, part.sum(*slot)));
+            crosses |= is_looked_at && part.index.is_some_and(|at| simple[at].crosses(sum, part.sum(*slot)));
         }
         if crosses {
             let before = match (self.count.and_then(|part| part.index), self.sum.and_then(|part| part.index)) {
