@@ -88,8 +88,7 @@ class Bench:
 
     def execute(self, system, rules, events):
         task = self.task(system, rules, events)
-        # What earlier runs wrote is on disk before the clock starts.
-        os.sync()
+        measure.prepare()
         usage = measure.run(strings(system.command(task)), system.environment(task), self.folder / f"{system.name}.log", self.args.timeout)
         report = json.loads(task.report.read_text())
         result = asdict(usage) | {"told_seconds": report["seconds"]}
