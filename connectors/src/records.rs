@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cohort_engine::decode::json::split_lines;
-use cohort_engine::decode::{EventBatch, Projection, Rejected};
+use cohort_engine::decode::{ByPartition, EventBatch, Projection, Rejected};
 use cohort_engine::formats::avro::Schema;
 use cohort_engine::formats::{Away, Decoder, Encoding, Format, Formats, Framing, Mapping, Writer};
 
@@ -37,7 +37,7 @@ pub struct ChunkDecoder {
     shape: Arc<Shape>,
     projection: Projection,
     lines: Decoder,
-    /// For records of Avro, the schema of the last chunk and what decodes it.
+    /// If the last chunk was of Avro, its schema and what decodes it.
     avro: Option<(Arc<Schema>, Decoder)>,
     /// Where each record of the last chunk begins and ends.
     pub spans: Vec<(u32, u32)>,
@@ -66,22 +66,37 @@ impl ChunkDecoder {
     /// # Errors
     /// When a schema cannot be had.
     pub fn decode(&mut self, chunk: &mut Chunk) -> Result<(), Away> {
-        let decoder = match &chunk.avro {
-            None => {
-                match chunk.lines.take() {
-                    Some(lines) => self.spans = lines,
-                    None => split_lines(&chunk.data, &mut self.spans),
-                }
-                &mut self.lines
+        self.prepare(chunk);
+        let ChunkDecoder { shape, lines, avro, spans, events, rejected, .. } = self;
+        let decoder = avro.as_mut().map_or(lines, |(_, decoder)| decoder);
+        decoder.decode(&chunk.data, spans, shape.topic.as_deref().into(), events, rejected)
+    }
+
+    /// As [`ChunkDecoder::decode`], each event into the batch of its partition.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn decode_by_partition(&mut self, chunk: &mut Chunk, out: &mut ByPartition<'_, impl Fn(&[u8]) -> usize>) -> Result<(), Away> {
+        self.prepare(chunk);
+        let ChunkDecoder { shape, lines, avro, spans, events, rejected, .. } = self;
+        let decoder = avro.as_mut().map_or(lines, |(_, decoder)| decoder);
+        decoder.decode_by_partition(&chunk.data, spans, shape.topic.as_deref().into(), out, events, rejected)
+    }
+
+    /// Finds the records of a chunk, and sees to what decodes them: what is for Avro, if they are, else what is for lines.
+    fn prepare(&mut self, chunk: &mut Chunk) {
+        let Some(records) = &chunk.avro else {
+            match chunk.lines.take() {
+                Some(lines) => self.spans = lines,
+                None => split_lines(&chunk.data, &mut self.spans),
             }
-            Some(records) => {
-                self.spans.clone_from(&records.spans);
-                let known = self.avro.take().filter(|(schema, _)| Arc::ptr_eq(schema, &records.schema));
-                let fresh = || (Arc::clone(&records.schema), Decoder::new(self.projection.clone(), &self.shape.formats(Some(&records.schema))));
-                &mut self.avro.insert(known.unwrap_or_else(fresh)).1
-            }
+            self.avro = None;
+            return;
         };
-        let topic = self.shape.topic.as_deref();
-        decoder.decode(&chunk.data, &self.spans, topic.into(), &mut self.events, &mut self.rejected)
+        self.spans.clone_from(&records.spans);
+        if self.avro.as_ref().is_none_or(|(schema, _)| !Arc::ptr_eq(schema, &records.schema)) {
+            let decoder = Decoder::new(self.projection.clone(), &self.shape.formats(Some(&records.schema)));
+            self.avro = Some((Arc::clone(&records.schema), decoder));
+        }
     }
 }

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use cohort_compiler::Program;
-use cohort_engine::decode::{EventBatch, Reason, Rejected};
+use cohort_engine::decode::{ByPartition, EventBatch, Reason, Rejected};
 use cohort_engine::events::projection;
 use cohort_engine::{Late, Partition, ResultKind, ResultRow, Results, Settings};
 
@@ -121,6 +121,23 @@ impl Raw {
     }
 }
 
+/// Batches that nobody uses at the moment, and whose memory is used again.
+#[derive(Default)]
+struct SpareBatches {
+    free: Mutex<Vec<EventBatch>>,
+}
+
+impl SpareBatches {
+    /// A batch with whatever was in it.
+    fn take(&self) -> EventBatch {
+        lock(&self.free).pop().unwrap_or_default()
+    }
+
+    fn give(&self, batch: EventBatch) {
+        lock(&self.free).push(batch);
+    }
+}
+
 /// Where results and dead letters go. Whoever has some writes them, one at a time.
 struct Output {
     results: Mutex<ResultWriter>,
@@ -214,7 +231,7 @@ pub fn replay(
     let names = Names::new(program);
     let output = Output { results: Mutex::new(writer), dead: dead_letters.map(Mutex::new) };
     let to = To { options, names: &names, format: &format, output: &output };
-    let chunks = &source.spares();
+    let (chunks, batches) = (&source.spares(), &SpareBatches::default());
     let finished = thread::scope(|scope| {
         let mut decoding = vec![];
         let mut routes: Vec<Vec<Receiver<Routed>>> = (0..workers).map(|_| vec![]).collect();
@@ -225,7 +242,7 @@ pub fn replay(
                 to_workers.push(send);
                 route.push(receive);
             }
-            let decoding_all = DecodeAll { program, options, turns, workers: to_workers, output: &output, progress, spares: chunks };
+            let decoding_all = DecodeAll { program, options, turns, workers: to_workers, output: &output, progress, spares: chunks, batches };
             decoding.push(scope.spawn(move || decoding_all.run()));
         }
         let working: Vec<_> = routes
@@ -237,7 +254,7 @@ pub fn replay(
                     moves: options.moves.then(|| Moves::new(program.segments.len(), options.between)),
                     ..Counts::default()
                 };
-                let worker = Worker { program, options, chunks, out: Outlet::new(to, counts) };
+                let worker = Worker { program, options, chunks, batches, out: Outlet::new(to, counts) };
                 scope.spawn(move || worker.run(w, workers, &route))
             })
             .collect();
@@ -306,6 +323,7 @@ struct DecodeAll<'a> {
     output: &'a Output,
     progress: &'a Progress,
     spares: &'a Spares,
+    batches: &'a SpareBatches,
 }
 
 impl DecodeAll<'_> {
@@ -327,8 +345,11 @@ impl DecodeAll<'_> {
         let options = self.options;
         self.progress.bytes.fetch_add(chunk.data.len() as u64, Ordering::Relaxed);
         counts.bytes += chunk.data.len() as u64;
-        decoder.decode(&mut chunk)?;
-        let ChunkDecoder { spans, events, rejected, .. } = decoder;
+        let partitions = options.partitions.max(1);
+        let mut batches: Vec<EventBatch> = (0..partitions).map(|_| self.batches.take()).collect();
+        decoder
+            .decode_by_partition(&mut chunk, &mut ByPartition { batches: &mut batches, partition: |user: &[u8]| partition_of(user, partitions) as usize })?;
+        let ChunkDecoder { spans, rejected, .. } = decoder;
         self.progress.records.fetch_add(spans.len() as u64, Ordering::Relaxed);
         for r in rejected.iter() {
             *counts.rejected.entry(r.reason).or_default() += 1;
@@ -343,9 +364,14 @@ impl DecodeAll<'_> {
             self.spares.give(chunk.data);
             None
         };
-        counts.outside += options.between.keep(events);
-        counts.lead_in += events.times.iter().filter(|time| options.between.is_lead_in(**time)).count() as u64;
-        let routed = route(events, options.partitions, self.workers.len());
+        for events in &mut batches {
+            counts.outside += options.between.keep(events);
+            counts.lead_in += events.times.iter().filter(|time| options.between.is_lead_in(**time)).count() as u64;
+        }
+        // Worker `w` owns partitions `w`, `w + workers`, ….
+        let workers = self.workers.len();
+        let mut routed: Vec<Vec<EventBatch>> = (0..workers).map(|_| vec![]).collect();
+        batches.into_iter().enumerate().for_each(|(partition, batch)| routed[partition % workers].push(batch));
         // A worker is gone when it failed, which it then says.
         Ok(self.workers.iter().zip(routed).all(|(worker, batches)| worker.send(Routed { raw: raw.clone(), batches }).is_ok()))
     }
@@ -359,26 +385,11 @@ fn rejected_letters(raw: &Raw, topic: Option<&str>, rejected: &[Rejected]) -> Ve
     out
 }
 
-/// Splits a batch by partition: worker `w` owns partitions `w`, `w + workers`, ….
-fn route(events: &mut EventBatch, partitions: u32, workers: usize) -> Vec<Vec<EventBatch>> {
-    if partitions <= 1 {
-        return vec![vec![std::mem::take(events)]];
-    }
-    let mut rows: Vec<Vec<u32>> = vec![vec![]; partitions as usize];
-    for i in 0..events.len() {
-        rows[partition_of(events.users.get(i), partitions) as usize].push(i as u32);
-    }
-    let mut routed: Vec<Vec<EventBatch>> = (0..workers).map(|_| vec![]).collect();
-    for (p, rows) in rows.iter().enumerate() {
-        routed[p % workers].push(events.select(rows));
-    }
-    routed
-}
-
 struct Worker<'a> {
     program: &'a Arc<Program>,
     options: &'a ReplayOptions,
     chunks: &'a Spares,
+    batches: &'a SpareBatches,
     out: Outlet<'a>,
 }
 
@@ -400,6 +411,7 @@ impl Worker<'_> {
                 self.out.counts.late += late.events.len() as u64;
                 self.out.counts.events += events.len() as u64;
             }
+            routed.batches.into_iter().for_each(|batch| self.batches.give(batch));
             if let Some(raw) = routed.raw.and_then(Arc::into_inner) {
                 self.chunks.give(raw.chunk.data);
             }

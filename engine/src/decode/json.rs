@@ -10,7 +10,7 @@ mod lines;
 pub(crate) mod scan;
 
 use super::columns::{Dictionary, clear, push_part, push_text};
-use super::{EventBatch, MAX_TIMESTAMP_MS, MAX_USER_ID_BYTES, Projection, Reason, Rejected, TextField, Topics};
+use super::{Batches, EventBatch, MAX_TIMESTAMP_MS, MAX_USER_ID_BYTES, Projection, Reason, Rejected, TextField, Topics};
 use layout::{Field, Fields, Layouts};
 pub use lines::{Newlines, is_blank, split_lines};
 use scan::{Fault, Scanner, Token};
@@ -97,8 +97,8 @@ impl JsonDecoder {
 
     /// Decodes the records `data[start..end]` of `spans`, which come in the order of the data, into `out`; those that break a rule go to
     /// `rejected`. Both are cleared first.
-    pub fn decode(&mut self, data: &[u8], spans: &[(u32, u32)], topics: Topics<'_>, out: &mut EventBatch, rejected: &mut Vec<Rejected>) {
-        clear(&self.projection, out);
+    pub fn decode(&mut self, data: &[u8], spans: &[(u32, u32)], topics: Topics<'_>, out: &mut impl Batches, rejected: &mut Vec<Rejected>) {
+        out.each().for_each(|batch| clear(&self.projection, batch));
         rejected.clear();
         let mut index = 0;
         for some in spans.chunks(TOGETHER) {
@@ -121,18 +121,20 @@ impl JsonDecoder {
         (start, end): (u32, u32),
         (index, topics): (u32, Topics<'_>),
         is_utf8: bool,
-        out: &mut EventBatch,
+        out: &mut impl Batches,
     ) -> Result<(), Reason> {
         let record = data.get(start as usize..end as usize).unwrap_or_default();
         if !is_utf8 && std::str::from_utf8(record).is_err() {
             return Err(Reason::NotUtf8);
         }
         if self.foretell(data, start as usize, end as usize) {
-            self.append_foretold(data, topics, index, out);
+            let (from, to) = self.foretold.texts[Fields::USER];
+            self.append_foretold(data, topics, index, out.of(&data[from as usize..to as usize]));
             return Ok(());
         }
         match self.read(record).and_then(|()| self.check(record)).inspect(|_| self.learn(record)) {
             Ok((user, event_type, time)) => {
+                let out = out.of(resolve(record, &self.record.scratch, user));
                 self.append(record, user, event_type, time, topics, index, out);
                 Ok(())
             }

@@ -210,6 +210,45 @@ pub struct EventBatch {
     pub records: Vec<u32>,
 }
 
+/// Where decoded events go: to one batch, or to the batch of their user.
+pub trait Batches {
+    /// The batch that takes the events of a user.
+    fn of(&mut self, user: &[u8]) -> &mut EventBatch;
+
+    /// All batches.
+    fn each(&mut self) -> impl Iterator<Item = &mut EventBatch>;
+}
+
+impl Batches for EventBatch {
+    #[inline]
+    fn of(&mut self, _: &[u8]) -> &mut EventBatch {
+        self
+    }
+
+    fn each(&mut self) -> impl Iterator<Item = &mut EventBatch> {
+        std::iter::once(self)
+    }
+}
+
+/// A batch for each partition, and which partition a user is in.
+pub struct ByPartition<'a, F> {
+    /// The batches, by partition.
+    pub batches: &'a mut [EventBatch],
+    /// The partition of a user, which is one of those.
+    pub partition: F,
+}
+
+impl<F: Fn(&[u8]) -> usize> Batches for ByPartition<'_, F> {
+    #[inline]
+    fn of(&mut self, user: &[u8]) -> &mut EventBatch {
+        &mut self.batches[(self.partition)(user)]
+    }
+
+    fn each(&mut self) -> impl Iterator<Item = &mut EventBatch> {
+        self.batches.iter_mut()
+    }
+}
+
 /// The topics that the records of a batch came from.
 #[derive(Debug, Clone, Copy)]
 pub enum Topics<'a> {
@@ -305,6 +344,13 @@ impl EventBatch {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.times.is_empty()
+    }
+
+    /// Adds each event to the batch of its user; those are emptied first.
+    pub fn share(&self, batches: &mut ByPartition<'_, impl Fn(&[u8]) -> usize>) {
+        let mut rows: Vec<Vec<u32>> = vec![vec![]; batches.batches.len()];
+        (0..self.len()).for_each(|i| rows[(batches.partition)(self.users.get(i))].push(i as u32));
+        batches.batches.iter_mut().zip(&rows).for_each(|(batch, rows)| *batch = self.select(rows));
     }
 
     /// The given rows as a batch of their own.

@@ -9,7 +9,7 @@ use super::schemas::{Parsed, SchemaCache};
 use super::{Asked, Away, Encoding, Format, Formats, Framing, Writer, avro, json, protobuf};
 use crate::decode::columns::clear;
 use crate::decode::json::JsonDecoder;
-use crate::decode::{EventBatch, Projection, Reason, Rejected, Topics};
+use crate::decode::{ByPartition, EventBatch, Projection, Reason, Rejected, Topics};
 
 /// Decodes records under a projection, whatever their topics' formats. Keeps scratch memory from batch to batch.
 pub enum Decoder {
@@ -108,6 +108,30 @@ impl Decoder {
             }
             Decoder::ByTopic(by_topic) => by_topic.decode(data, spans, topics, out, rejected),
         }
+    }
+}
+
+impl Decoder {
+    /// As [`Decoder::decode`], each event into the batch of its partition; `all` is room for those of other formats.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn decode_by_partition(
+        &mut self,
+        data: &[u8],
+        spans: &[(u32, u32)],
+        topics: Topics<'_>,
+        out: &mut ByPartition<'_, impl Fn(&[u8]) -> usize>,
+        all: &mut EventBatch,
+        rejected: &mut Vec<Rejected>,
+    ) -> Result<(), Away> {
+        if let Decoder::Plain(json) = self {
+            json.decode(data, spans, topics, out, rejected);
+            return Ok(());
+        }
+        self.decode(data, spans, topics, all, rejected)?;
+        all.share(out);
+        Ok(())
     }
 }
 
