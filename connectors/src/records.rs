@@ -37,7 +37,7 @@ pub struct ChunkDecoder {
     shape: Arc<Shape>,
     projection: Projection,
     lines: Decoder,
-    /// If the last chunk was of Avro, its schema and what decodes it.
+    /// The schema of the last chunk that was of Avro, and what decodes it.
     avro: Option<(Arc<Schema>, Decoder)>,
     /// Where each record of the last chunk begins and ends.
     pub spans: Vec<(u32, u32)>,
@@ -68,18 +68,18 @@ impl ChunkDecoder {
     pub fn decode(&mut self, chunk: &mut Chunk) -> Result<(), Away> {
         self.prepare(chunk);
         let ChunkDecoder { shape, lines, avro, spans, events, rejected, .. } = self;
-        let decoder = avro.as_mut().map_or(lines, |(_, decoder)| decoder);
+        let decoder = avro.as_mut().filter(|_| chunk.avro.is_some()).map_or(lines, |(_, decoder)| decoder);
         decoder.decode(&chunk.data, spans, shape.topic.as_deref().into(), events, rejected)
     }
 
-    /// As [`ChunkDecoder::decode`], each event into the batch of its partition.
+    /// As [`ChunkDecoder::decode`], each event into the batch of its partition instead of `events`, which mean nothing then.
     ///
     /// # Errors
     /// As there.
     pub fn decode_by_partition(&mut self, chunk: &mut Chunk, out: &mut ByPartition<'_, impl Fn(&[u8]) -> usize>) -> Result<(), Away> {
         self.prepare(chunk);
         let ChunkDecoder { shape, lines, avro, spans, events, rejected, .. } = self;
-        let decoder = avro.as_mut().map_or(lines, |(_, decoder)| decoder);
+        let decoder = avro.as_mut().filter(|_| chunk.avro.is_some()).map_or(lines, |(_, decoder)| decoder);
         decoder.decode_by_partition(&chunk.data, spans, shape.topic.as_deref().into(), out, events, rejected)
     }
 
@@ -90,7 +90,6 @@ impl ChunkDecoder {
                 Some(lines) => self.spans = lines,
                 None => split_lines(&chunk.data, &mut self.spans),
             }
-            self.avro = None;
             return;
         };
         self.spans.clone_from(&records.spans);

@@ -3,7 +3,7 @@
 //!
 //! The source goes round from decoder to decoder: who has it reads, hands it on, and decodes what it read while that is still
 //! in its core's cache. Workers take the decoders' batches in the same order, so that each partition sees its events in input order
-//! whatever the number of threads. So, too, a worker writes its results itself, a thousand at a time. All queues are bounded: a slow output slows
+//! whatever the number of threads. A worker writes its results itself, a thousand at a time, from memory that is in its core's cache as well. All queues are bounded: a slow output slows
 //! workers, and they slow the decoders.
 
 use std::collections::BTreeMap;
@@ -121,6 +121,9 @@ impl Raw {
     }
 }
 
+/// The most batches of which memory is kept for the next ones.
+const SPARE_BATCHES: usize = 64;
+
 /// Batches that nobody uses at the moment, and whose memory is used again.
 #[derive(Default)]
 struct SpareBatches {
@@ -134,13 +137,17 @@ impl SpareBatches {
     }
 
     fn give(&self, batch: EventBatch) {
-        lock(&self.free).push(batch);
+        let mut free = lock(&self.free);
+        if free.len() < SPARE_BATCHES {
+            free.push(batch);
+        }
     }
 }
 
 /// Where results and dead letters go. Whoever has some writes them, one at a time.
 struct Output {
-    results: Mutex<ResultWriter>,
+    /// None any more once writing failed, so that nothing follows what was written in part.
+    results: Mutex<Option<ResultWriter>>,
     dead: Option<Mutex<Box<dyn Write + Send>>>,
 }
 
@@ -151,7 +158,12 @@ fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Output {
     fn write(&self, encoded: Encoded<'_>) -> Result<(), ConnectorError> {
-        lock(&self.results).write(encoded)
+        let mut results = lock(&self.results);
+        let written = results.as_mut().map_or(Ok(()), |results| results.write(encoded));
+        if written.is_err() {
+            *results = None;
+        }
+        written
     }
 
     fn write_dead(&self, lines: &[u8]) -> Result<(), ConnectorError> {
@@ -159,8 +171,9 @@ impl Output {
     }
 
     fn finish(self) -> Result<(), ConnectorError> {
-        self.dead.as_ref().map_or(Ok(()), |dead| lock(dead).flush()).map_err(ConnectorError::io("dead letters"))?;
-        self.results.into_inner().unwrap_or_else(PoisonError::into_inner).finish()
+        let results = self.results.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), ResultWriter::finish);
+        let dead = self.dead.as_ref().map_or(Ok(()), |dead| lock(dead).flush()).map_err(ConnectorError::io("dead letters"));
+        results.and(dead)
     }
 }
 
@@ -229,7 +242,7 @@ pub fn replay(
     let workers = options.workers.clamp(1, options.partitions.max(1) as usize);
     let (format, writer) = writer;
     let names = Names::new(program);
-    let output = Output { results: Mutex::new(writer), dead: dead_letters.map(Mutex::new) };
+    let output = Output { results: Mutex::new(Some(writer)), dead: dead_letters.map(Mutex::new) };
     let to = To { options, names: &names, format: &format, output: &output };
     let (chunks, batches) = (&source.spares(), &SpareBatches::default());
     let finished = thread::scope(|scope| {
@@ -258,10 +271,13 @@ pub fn replay(
                 scope.spawn(move || worker.run(w, workers, &route))
             })
             .collect();
+        // All are waited for, whatever became of one.
+        let decoding: Vec<_> = decoding.into_iter().map(|decoder| decoder.join().map_err(|_| ConnectorError::Thread("a decoder"))).collect();
+        let working: Vec<_> = working.into_iter().map(|worker| worker.join().map_err(|_| ConnectorError::Thread("a worker"))).collect();
         let mut summary = ReplaySummary::default();
         let mut read = Ok(());
         for decoder in decoding {
-            let (decoded, ended) = decoder.join().map_err(|_| ConnectorError::Thread("a decoder"))?;
+            let (decoded, ended) = decoder?;
             read = read.and(ended);
             summary.bytes += decoded.bytes;
             for (reason, n) in decoded.rejected {
@@ -270,12 +286,9 @@ pub fn replay(
             summary.lead_in += decoded.lead_in;
             summary.outside += decoded.outside;
         }
-        let mut states = vec![];
-        for worker in working {
-            states.push(worker.join().map_err(|_| ConnectorError::Thread("a worker"))?);
-        }
-        let states = states.into_iter().collect::<Result<Vec<_>, _>>();
-        states.and_then(|s| read.and(finish(program, s, to, &mut summary, &mut members))).map(|()| summary)
+        let states = working.into_iter().map(|worker| worker?).collect::<Result<Vec<_>, _>>()?;
+        // What was read in part has no end at which windows would close.
+        read.and_then(|()| finish(program, states, to, &mut summary, &mut members)).map(|()| summary)
     });
     // What was written until then stays, also after an error.
     let wrote = output.finish();
@@ -504,7 +517,6 @@ impl<'a> Outlet<'a> {
         for row in &self.rows {
             counts.results[row.segment as usize] += 1;
         }
-        // After a failure nothing follows what was written.
         if self.failure.is_none() {
             let mut parts = self.rows.chunks(PART);
             let written = parts.try_for_each(|some| {

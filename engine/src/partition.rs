@@ -191,8 +191,8 @@ impl Partition {
         partition
     }
 
-    /// The same, where nobody asks who is a member and nothing is to be said of those who cease to be one: results are those of windows alone.
-    /// Memberships are kept only if segments of the program read them.
+    /// The same, where nobody asks who is a member: memberships are kept only if segments of the program read them, and if none does nothing is said of
+    /// those who cease to be one.
     #[must_use]
     pub fn without_members(mut self) -> Self {
         self.follows_members = false;
@@ -274,13 +274,15 @@ impl Partition {
             + self.banks.iter().map(Bank::size).sum::<usize>()
     }
 
-    /// Takes a batch. Results go to `out`, the indices of late events to `late`.
+    /// Takes a batch. Results go to `out`, the indices of late events to `late`. Users of earlier results may be forgotten.
     ///
     /// # Errors
     /// When an expression fails, or state outgrows the memory limit.
     pub fn process(&mut self, events: &EventBatch, out: &mut impl Results, late: &mut Late) -> Result<(), EngineError> {
         let started = Instant::now();
         late.events.clear();
+        // Not after windows closed: who takes their results still needs the names of users who have no state any more.
+        self.sweep();
         self.users.intern_all(&events.users, &mut self.ids);
         if let Some(watched) = &mut self.watched {
             watched.resize(self.users.len(), false);
@@ -469,7 +471,6 @@ impl Partition {
         if horizon > self.closed {
             self.close(horizon, None, out)?;
         }
-        self.sweep();
         Ok(())
     }
 

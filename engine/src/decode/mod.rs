@@ -346,7 +346,7 @@ impl EventBatch {
         self.times.is_empty()
     }
 
-    /// Adds each event to the batch of its user; those are emptied first.
+    /// Makes the batches anew, each of the events of its users.
     pub fn share(&self, batches: &mut ByPartition<'_, impl Fn(&[u8]) -> usize>) {
         let mut rows: Vec<Vec<u32>> = vec![vec![]; batches.batches.len()];
         (0..self.len()).for_each(|i| rows[(batches.partition)(self.users.get(i))].push(i as u32));

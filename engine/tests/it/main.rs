@@ -8,4 +8,5 @@ mod members;
 mod parts;
 mod restart;
 mod run;
+mod shared;
 mod texts;

@@ -45,3 +45,49 @@ proptest! {
         }
     }
 }
+
+/// Many users come once each, with ids longer than those that are kept beside them; a few come twice, and qualify when their window closes. That is in the batch
+/// after which the others are forgotten.
+#[test]
+fn users_of_results_have_their_names_when_others_are_forgotten() {
+    use std::collections::BTreeSet;
+
+    use cohort_engine::decode::json::{JsonDecoder, split_lines};
+    use cohort_engine::decode::{EventBatch, Topics};
+    use cohort_engine::events::projection;
+    use cohort_engine::{Late, Partition};
+
+    const QUALIFY: usize = 500;
+    let sql = "CREATE SEGMENT twice AS SELECT user_id, count(*) AS value FROM TUMBLE(events, event_time, INTERVAL '5 minutes') \
+               GROUP BY user_id, window_start, window_end HAVING count(*) > 1;\n";
+    let program = program(sql);
+    let name = |user: usize| format!("0190a1b2-c3d4-7e5f-8a9b-{user:012}");
+    let event = |user: usize, time: usize| format!("{{\"userId\":\"{}\",\"eventType\":\"view\",\"timestamp\":{time},\"value\":1}}\n", name(user));
+    let mut lines: Vec<String> = (0..65_300).map(|user| event(user, user)).collect();
+    lines.extend((0..QUALIFY).map(|user| event(user, 100_000 + user)));
+    // What closes the window, and then more users than are kept without being looked at; some long after.
+    lines.extend((0..8_000).map(|user| event(1_000_000 + user, 340_000 + user)));
+    lines.extend((0..200_000).map(|user| event(2_000_000 + user, 400_000 + user * 10)));
+    for with_members in [true, false] {
+        let partition = Partition::new(program.clone(), Default::default());
+        let mut partition = if with_members { partition } else { partition.without_members() };
+        let mut decoder = JsonDecoder::new(projection(&program));
+        let (mut finals, mut exits) = (BTreeSet::new(), BTreeSet::new());
+        for chunk in lines.chunks(8_192) {
+            let data = chunk.concat();
+            let (mut spans, mut batch, mut rejected, mut late, mut rows) = (vec![], EventBatch::default(), vec![], Late::default(), vec![]);
+            split_lines(data.as_bytes(), &mut spans);
+            decoder.decode(data.as_bytes(), &spans, Topics::None, &mut batch, &mut rejected);
+            partition.process(&batch, &mut rows, &mut late).expect("a batch");
+            partition.advance(partition.watermark().expect("events"), &mut rows).expect("a close");
+            for row in &rows {
+                let told = if row.qualified { &mut finals } else { &mut exits };
+                told.insert(partition.users().name(row.user).to_string());
+            }
+        }
+        let expected: BTreeSet<String> = (0..QUALIFY).map(name).collect();
+        assert_eq!(finals, expected);
+        assert_eq!(exits, if with_members { expected } else { BTreeSet::new() });
+        assert!(partition.users().len() < 250_000, "nobody was forgotten");
+    }
+}

@@ -71,8 +71,8 @@ pub struct Args {
     /// When segments emit.
     #[arg(long, value_enum, default_value = "as-written")]
     emit: EmitMode,
-    /// Writes what windows come to, but not who ceases to be a member. Unless --memberships, --table or --against asks who is one, that is not
-    /// followed either, which takes less time and memory.
+    /// Writes what windows come to, but not who ceases to be a member. Unless --memberships, --table, --against or a derived segment asks who is
+    /// one, that is not followed either, which takes less time and memory.
     #[arg(long)]
     without_exits: bool,
     /// Number of partitions, by user hash.

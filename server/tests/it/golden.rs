@@ -122,3 +122,32 @@ fn a_replay_without_exits_says_what_windows_come_to() {
     assert_eq!(summary, serde_json::json!({"segmentId": "busy", "emit": "final", "results": windows.len(), "members": whole["members"]}));
     assert_eq!(lines(&folder.path().join("members.jsonl")).len() as u64, whole["members"].as_u64().expect("a number"));
 }
+
+#[test]
+fn a_replay_that_cannot_write_says_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).to_str().expect("a path").to_string();
+    let (events, broken) = (path("events.jsonl"), path("broken.jsonl"));
+    assert!(cohort(&["generate", "--events", "60000", "--users", "500", "--span", "2h", "--seed", "7", "--to", &events]).status.success());
+    std::fs::write(&broken, "no event\n".repeat(100_000)).expect("a file");
+    let replay = |more: &[&str]| {
+        let args = ["replay", "--segments", "segments.sql", "--partitions", "5", "--workers", "3", "--input"];
+        cohort(&[&args[..], more].concat())
+    };
+    for more in [&[&*events, "--output", "/dev/full"][..], &[&*events, &*broken, "--output", "none", "--dead-letters", "/dev/full"]] {
+        let output = replay(more);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("No space left"), "{output:?}");
+    }
+    // What is compressed and cut short is read in part: no window closes by that, so that all results are those of the whole.
+    let cut = path("cut.jsonl.zst");
+    let whole = zstd::encode_all(&*std::fs::read(&events).expect("a file"), 1).expect("compressed");
+    std::fs::write(&cut, &whole[..whole.len() / 2]).expect("a file");
+    let (all, part) = (path("all"), path("part"));
+    assert!(replay(&[&events, "--emit", "final", "--without-exits", "--output", &all]).status.success());
+    let output = replay(&[&cut, "--emit", "final", "--without-exits", "--output", &part]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let (all, part) = (lines(Path::new(&all)), lines(Path::new(&part)));
+    assert!(!part.is_empty() && part.len() < all.len());
+    assert!(part.iter().all(|line| all.binary_search(line).is_ok()));
+}
