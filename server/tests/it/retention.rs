@@ -30,11 +30,13 @@ async fn events_are_kept_for_a_time() {
     live.settled().await;
     assert_eq!(users(&live).await, ["old"]);
     tokio::time::sleep(Duration::from_secs(2)).await;
-    live.post("/events", json!([purchase("new", now(), 100.0)])).await;
+    // Both events of this user are of one window, also when it ends between them.
+    let time = now();
+    live.post("/events", json!([purchase("new", time, 100.0)])).await;
     live.until("the old event goes", HOUSEKEEPING, async || users(&live).await == ["new"]).await;
     // What came of it stays, and offsets go on where they were.
     assert_eq!(live.segments_of("old").await, ["High Spenders"]);
-    live.post("/events", json!([purchase("new", now(), 500.0)])).await;
+    live.post("/events", json!([purchase("new", time, 500.0)])).await;
     live.until("the next event", Duration::from_secs(5), async || live.segments_of("new").await == ["High Spenders"]).await;
     live.settled().await;
     assert_eq!(offsets(&live).await, 3);
