@@ -1,6 +1,7 @@
 //! The embedded event log: durable, in partitions, append-only. A user's events are all in one partition, the one
 //! that Kafka would choose. Records are kept in compressed blocks, as they were appended; readers wait for more.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,8 @@ pub const LOG: &str = "events";
 
 const MAX_BLOCK_RECORDS: usize = 4096;
 const MAX_BLOCK_BYTES: usize = 1 << 20;
+/// Bytes of blocks, of all partitions, that stay at hand for readers who are close behind.
+const MAX_RECENT_BYTES: usize = 32 << 20;
 
 /// How the log is kept.
 #[derive(Debug, Clone, Copy)]
@@ -72,6 +75,57 @@ struct Ends {
     /// Counts appends.
     version: u64,
     partitions: Vec<End>,
+    recent: Recent,
+}
+
+/// The newest blocks of each partition as they were appended, so that who is close behind need not unpack them.
+struct Recent {
+    /// For each partition, blocks without a gap between them, up to its end.
+    blocks: Vec<VecDeque<Arc<RecentBlock>>>,
+    /// Partitions in the order in which their blocks were appended.
+    order: VecDeque<u32>,
+    bytes: usize,
+    /// The most bytes there may be.
+    most: usize,
+}
+
+/// A block, not compressed.
+struct RecentBlock {
+    first: i64,
+    header: Header,
+    payloads: Vec<u8>,
+}
+
+impl RecentBlock {
+    /// Bytes that it takes, about.
+    fn size(&self) -> usize {
+        const OVERHEAD: usize = 256;
+        self.payloads.capacity() + self.header.records.capacity() * size_of::<(u16, u32)>() + OVERHEAD
+    }
+}
+
+impl Recent {
+    fn new(partitions: u32) -> Self {
+        Recent { blocks: (0..partitions).map(|_| VecDeque::new()).collect(), order: VecDeque::new(), bytes: 0, most: MAX_RECENT_BYTES }
+    }
+
+    fn push(&mut self, partition: u32, block: RecentBlock) {
+        self.bytes += block.size();
+        self.order.push_back(partition);
+        self.blocks[partition as usize].push_back(Arc::new(block));
+        while self.bytes > self.most {
+            let Some(block) = self.order.pop_front().and_then(|oldest| self.blocks[oldest as usize].pop_front()) else { break };
+            self.bytes -= block.size();
+        }
+    }
+
+    /// The blocks that hold so many records from an offset on; none if the first of them is not at hand.
+    fn from(&self, partition: u32, offset: i64, rows: usize) -> Vec<Arc<RecentBlock>> {
+        let Some(blocks) = self.blocks.get(partition as usize) else { return vec![] };
+        let Some(at) = blocks.partition_point(|block| block.first <= offset).checked_sub(1) else { return vec![] };
+        let end = offset.saturating_add(rows as i64);
+        blocks.range(at..).take_while(|block| block.first < end).map(Arc::clone).collect()
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -151,8 +205,10 @@ impl<'a> Kept<'a> {
 /// A block as it is to be kept.
 fn pack(block: &Block) -> Result<Vec<u8>, postcard::Error> {
     let header = postcard::to_stdvec(&block.header)?;
-    let mark: &[u8] = if block.is_compressed { &COMPRESSED } else { &[] };
-    Ok([mark, &header, &block.payloads].concat())
+    Ok(match &block.compressed {
+        Some(compressed) => [&COMPRESSED, &header[..], compressed].concat(),
+        None => [&header[..], &block.payloads].concat(),
+    })
 }
 
 fn entry(guard: impl Into<Guard>) -> Result<(Slice, Slice), EmbeddedError> {
@@ -177,7 +233,7 @@ impl EventLog {
             }
         }
         let partitions = (0..wanted).map(|p| find_end(&blocks, p)).collect::<Result<Vec<_>, _>>()?;
-        let shared = Shared { appending: Mutex::default(), ends: Mutex::new(Ends { version: 0, partitions }), appended: Condvar::new() };
+        let shared = Shared { appending: Mutex::default(), ends: Mutex::new(Ends { version: 0, partitions, recent: Recent::new(wanted) }), appended: Condvar::new() };
         Ok(EventLog { store: store.clone(), blocks, options: LogOptions { partitions: wanted, ..options }, shared: Arc::new(shared) })
     }
 
@@ -225,7 +281,7 @@ impl EventLog {
             places.push((partition, next[partition as usize]));
             next[partition as usize] += 1;
         }
-        let mut batch = self.store.database.batch();
+        let (mut batch, mut recent) = (self.store.database.batch(), vec![]);
         for (p, builder) in (0u32..).zip(builders) {
             let end = &mut grown[p as usize];
             for mut block in builder.blocks {
@@ -234,11 +290,14 @@ impl EventLog {
                 let value = pack(&block).map_err(|e| corrupt("log", b"new", e))?;
                 end.bytes += value.len() as u64;
                 batch.insert(&self.blocks, key(p, end.next), value);
-                end.next += block.header.records.len() as i64;
+                let (first, Block { header, payloads, .. }) = (end.next, block);
+                end.next += header.records.len() as i64;
+                recent.push((p, RecentBlock { first, header, payloads }));
             }
         }
         batch.commit()?;
         let mut ends = self.ends();
+        recent.into_iter().for_each(|(partition, block)| ends.recent.push(partition, block));
         for (end, grown) in ends.partitions.iter_mut().zip(&grown) {
             // What is kept may have become less meanwhile.
             (end.next, end.bytes, end.arrived) = (grown.next, grown.bytes, grown.arrived);
@@ -278,35 +337,29 @@ impl EventLog {
         (into.partition, into.log) = (partition, Some(LOG.into()));
         let (first, end) = self.range(partition);
         let from = from.max(first);
-        let mut next = from;
-        let Some(start) = self.block_at(partition, from)?.filter(|_| from < end) else { return Ok(from) };
-        for guard in self.blocks.range(key(partition, start)..key(partition, i64::MAX)) {
-            let (k, value) = entry(guard)?;
-            let block = Kept::parse(&k, &value)?;
-            let (first, records) = (offset_of(&k)?, &block.header.records);
-            let passed = usize::try_from(next - first).unwrap_or(0).min(records.len());
-            let (left, room) = (records.len() - passed, max_rows - into.len());
-            // A block that does not fit as a whole is unpacked once, by the next read.
-            let is_too_much = into.data.len() as u64 + block.length() > u64::from(u32::MAX);
-            if !into.is_empty() && left > room || !into.data.is_empty() && is_too_much {
-                return Ok(next);
-            }
-            let mut at = into.data.len();
-            block.unpack(&mut into.data)?;
-            let topics: Vec<u16> = block.header.topics.iter().map(|t| into.topic_number(&t.as_str().into())).collect();
-            for (offset, &(topic, length)) in (first..).zip(records).take(passed + room) {
-                let span = (at as u32, at as u32 + length);
-                at += length as usize;
-                if offset >= next {
-                    into.note(span, topics[usize::from(topic)], offset, block.header.arrived);
-                }
-            }
-            next = next.max(first + (passed + left.min(room)) as i64);
-            if next >= end || into.len() >= max_rows {
+        if from >= end {
+            return Ok(from);
+        }
+        let mut reader = Reader { next: from, end, max_rows, into };
+        let recent = self.ends().recent.from(partition, from, max_rows);
+        for block in &recent {
+            let unpack = |into: &mut Vec<u8>| Ok(into.extend_from_slice(&block.payloads));
+            if !reader.take(block.first, &block.header, block.payloads.len() as u64, unpack)? {
                 break;
             }
         }
-        Ok(next)
+        if !recent.is_empty() {
+            return Ok(reader.next);
+        }
+        let Some(start) = self.block_at(partition, from)? else { return Ok(from) };
+        for guard in self.blocks.range(key(partition, start)..key(partition, i64::MAX)) {
+            let (k, value) = entry(guard)?;
+            let block = Kept::parse(&k, &value)?;
+            if !reader.take(offset_of(&k)?, &block.header, block.length(), |into| block.unpack(into))? {
+                break;
+            }
+        }
+        Ok(reader.next)
     }
 
     /// The first offset of the block that holds an offset.
@@ -382,11 +435,55 @@ impl EventLog {
     }
 }
 
+/// Fills a batch with records of blocks.
+struct Reader<'a> {
+    /// The next offset to read.
+    next: i64,
+    /// Where the partition ends.
+    end: i64,
+    max_rows: usize,
+    into: &'a mut RawBatch,
+}
+
+impl Reader<'_> {
+    /// Takes what is wanted of a block, which begins at offset `first` and has so many bytes of payloads, added by `unpack`. Returns whether there
+    /// is room for more.
+    fn take(
+        &mut self,
+        first: i64,
+        header: &Header,
+        length: u64,
+        unpack: impl FnOnce(&mut Vec<u8>) -> Result<(), EmbeddedError>,
+    ) -> Result<bool, EmbeddedError> {
+        let (into, records) = (&mut *self.into, &header.records);
+        let passed = usize::try_from(self.next - first).unwrap_or(0).min(records.len());
+        let (left, room) = (records.len() - passed, self.max_rows - into.len());
+        // A block that does not fit as a whole is unpacked once, by the next read.
+        let is_too_much = into.data.len() as u64 + length > u64::from(u32::MAX);
+        if !into.is_empty() && left > room || !into.data.is_empty() && is_too_much {
+            return Ok(false);
+        }
+        let mut at = into.data.len();
+        unpack(&mut into.data)?;
+        let topics: Vec<u16> = header.topics.iter().map(|t| into.topic_number(&t.as_str().into())).collect();
+        for (offset, &(topic, length)) in (first..).zip(records).take(passed + room) {
+            let span = (at as u32, at as u32 + length);
+            at += length as usize;
+            if offset >= self.next {
+                into.note(span, topics[usize::from(topic)], offset, header.arrived);
+            }
+        }
+        self.next = self.next.max(first + (passed + left.min(room)) as i64);
+        Ok(self.next < self.end && into.len() < self.max_rows)
+    }
+}
+
 #[derive(Default)]
 struct Block {
     header: Header,
     payloads: Vec<u8>,
-    is_compressed: bool,
+    /// The same in fewer bytes, if that is worth it.
+    compressed: Option<Vec<u8>>,
 }
 
 impl Block {
@@ -398,9 +495,7 @@ impl Block {
         let most = lz4_flex::block::get_maximum_output_size(self.payloads.len());
         room.resize(room.len().max(most), 0);
         if let Ok(length) = lz4_flex::block::compress_into(&self.payloads, room) {
-            self.payloads.clear();
-            self.payloads.extend_from_slice(&room[..length]);
-            self.is_compressed = true;
+            self.compressed = Some(room[..length].to_vec());
         }
     }
 }
@@ -445,6 +540,8 @@ fn find_end(blocks: &Keyspace, partition: u32) -> Result<End, EmbeddedError> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -491,6 +588,49 @@ mod tests {
         let log = EventLog::open(&store, options()).unwrap();
         for rows in [1_000_000, 777, 1] {
             assert_eq!(payloads(&log, rows).unwrap(), wanted);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+        #[test]
+        fn reads_are_the_same_from_memory_and_from_the_disk(
+            appends in prop::collection::vec(prop::collection::vec((0u8..5, 0usize..3, prop_oneof![3 => 0usize..60, 1 => 500usize..900]), 1..30), 1..12),
+            most in prop_oneof![Just(0usize), 500usize..8_000, Just(MAX_RECENT_BYTES)],
+        ) {
+            let folder = tempfile::tempdir().unwrap();
+            let store = Store::open(folder.path()).unwrap();
+            let options = LogOptions { partitions: 2, ..options() };
+            let log = EventLog::open(&store, options).unwrap();
+            log.ends().recent.most = most;
+            let mut model: [Vec<(String, Vec<u8>, i64)>; 2] = [vec![], vec![]];
+            for (now, append) in (0i64..).zip(&appends) {
+                let events: Vec<(String, String, Vec<u8>)> =
+                    append.iter().map(|(user, topic, length)| (format!("u{user}"), format!("t{topic}"), vec![b'a' + user; *length])).collect();
+                let records: Vec<Record<'_>> =
+                    events.iter().map(|(user, topic, payload)| Record { topic, user: user.as_bytes(), payload }).collect();
+                for ((partition, offset), (_, topic, payload)) in log.append(&records, now).unwrap().into_iter().zip(&events) {
+                    prop_assert_eq!(offset, model[partition as usize].len() as i64);
+                    model[partition as usize].push((topic.clone(), payload.clone(), now));
+                }
+                prop_assert!(log.ends().recent.bytes <= most);
+            }
+            // What another reader of the same store has in memory is nothing.
+            let from_disk = EventLog::open(&store, options).unwrap();
+            for (log, rows) in [(&log, 1), (&log, 7), (&log, 1_000), (&from_disk, 1), (&from_disk, 7), (&from_disk, 1_000)] {
+                for (partition, model) in (0..).zip(&model) {
+                    for from in 0..=model.len() {
+                        let mut batch = RawBatch::default();
+                        let next = log.read(partition, from as i64, rows, &mut batch).unwrap() as usize;
+                        prop_assert!(next > from || from == model.len());
+                        prop_assert!(batch.len() == next - from && batch.len() <= rows);
+                        for (i, (topic, payload, arrived)) in model[from..next].iter().enumerate() {
+                            prop_assert_eq!(&*batch.topics[usize::from(batch.topic_of[i])], topic);
+                            prop_assert_eq!((batch.payload(i), batch.arrived[i], batch.offsets[i]), (&payload[..], *arrived, (from + i) as i64));
+                        }
+                    }
+                }
+            }
         }
     }
 

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use fjall::config::CompressionPolicy;
-use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode};
 
 /// The embedded database.
 #[derive(Clone)]
@@ -160,9 +160,14 @@ impl Store {
         Ok(self.database.keyspace(name, || choose(KeyspaceCreateOptions::default()))?)
     }
 
-    /// A keyspace for values that are compressed already.
+    /// A keyspace for values that are large and compressed already. Once a keyspace is made it stays as it was made: those of earlier versions keep
+    /// values in their tables, and write them anew whenever tables are merged.
     fn compressed_keyspace(&self, name: &str) -> Result<Keyspace, EmbeddedError> {
-        self.keyspace_with(name, |options| options.max_memtable_size(MOST_IN_MEMORY).data_block_compression_policy(CompressionPolicy::disabled()))
+        let apart = || KvSeparationOptions::default().compression(CompressionType::None);
+        self.keyspace_with(name, |options| {
+            let options = options.max_memtable_size(MOST_IN_MEMORY).data_block_compression_policy(CompressionPolicy::disabled());
+            options.with_kv_separation(Some(apart()))
+        })
     }
 }
 
