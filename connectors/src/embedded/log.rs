@@ -233,7 +233,8 @@ impl EventLog {
             }
         }
         let partitions = (0..wanted).map(|p| find_end(&blocks, p)).collect::<Result<Vec<_>, _>>()?;
-        let shared = Shared { appending: Mutex::default(), ends: Mutex::new(Ends { version: 0, partitions, recent: Recent::new(wanted) }), appended: Condvar::new() };
+        let shared =
+            Shared { appending: Mutex::default(), ends: Mutex::new(Ends { version: 0, partitions, recent: Recent::new(wanted) }), appended: Condvar::new() };
         Ok(EventLog { store: store.clone(), blocks, options: LogOptions { partitions: wanted, ..options }, shared: Arc::new(shared) })
     }
 
@@ -343,7 +344,10 @@ impl EventLog {
         let mut reader = Reader { next: from, end, max_rows, into };
         let recent = self.ends().recent.from(partition, from, max_rows);
         for block in &recent {
-            let unpack = |into: &mut Vec<u8>| Ok(into.extend_from_slice(&block.payloads));
+            let unpack = |into: &mut Vec<u8>| {
+                into.extend_from_slice(&block.payloads);
+                Ok(())
+            };
             if !reader.take(block.first, &block.header, block.payloads.len() as u64, unpack)? {
                 break;
             }

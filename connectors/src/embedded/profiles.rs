@@ -112,11 +112,19 @@ fn encode<'a>(key: &[u8], stored: &Stored, room: &'a mut Vec<u8>) -> Result<&'a 
     Ok(used)
 }
 
-/// Calls `moved(number of a segment, whether the user entered it)` for what differs between two profiles of a user.
+/// Calls `moved(number of a segment, whether the user entered it)` for what differs between two profiles of a user, whose rows are in the order of
+/// their segments.
 fn difference(old: &Stored, new: &Stored, names: &Names, mut moved: impl FnMut(u32, bool)) {
-    let is_in = |stored: &Stored, row: &Row| stored.find(names.segment_of(row.name), names).is_ok();
-    new.rows.iter().filter(|row| !is_in(old, row)).for_each(|row| moved(names.segment_of(row.name), true));
-    old.rows.iter().filter(|row| !is_in(new, row)).for_each(|row| moved(names.segment_of(row.name), false));
+    let mut before = old.rows.iter().map(|row| names.segment_of(row.name)).peekable();
+    for segment in new.rows.iter().map(|row| names.segment_of(row.name)) {
+        while let Some(exited) = before.next_if(|was| *was < segment) {
+            moved(exited, false);
+        }
+        if before.next_if_eq(&segment).is_none() {
+            moved(segment, true);
+        }
+    }
+    before.for_each(|exited| moved(exited, false));
 }
 
 /// Counts that a user entered a segment, or exited it.
@@ -702,5 +710,38 @@ impl Sink for Profiles {
 
     fn forget(&mut self, partition: u32, before: i64) -> Result<(), SinkError> {
         self.forget_older(partition, before).map_err(failed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn profiles_differ_by_the_segments_that_only_one_of_them_has(
+            old in prop::collection::btree_map(0u32..12, any::<bool>(), 0..12),
+            new in prop::collection::btree_map(0u32..12, any::<bool>(), 0..12),
+        ) {
+            // Segment n has the rules n and 12 + n, numbered so that rows are not in the order of their names.
+            let mut names = Names::default();
+            for rule in ["first", "second"] {
+                for segment in 0..12 {
+                    names.push(&format!("s{segment}").into(), &rule.into());
+                }
+            }
+            let row = |(segment, rule): (&u32, &bool)| {
+                let name = segment + if *rule { 12 } else { 0 };
+                Row { name, qualified: true, value: None, timestamp: 0, window_start: 0, window_end: 0, since: 0 }
+            };
+            let stored = |rows: &BTreeMap<u32, bool>| Stored { rows: rows.iter().map(row).collect(), ..Stored::default() };
+            let mut moved = BTreeSet::new();
+            difference(&stored(&old), &stored(&new), &names, |segment, entered| assert!(moved.insert((segment, entered)), "told once"));
+            let only = |a: &BTreeMap<u32, bool>, b: &BTreeMap<u32, bool>| a.keys().filter(|s| !b.contains_key(s)).copied().collect::<Vec<_>>();
+            let entered = only(&new, &old).into_iter().map(|segment| (segment, true));
+            prop_assert_eq!(moved, entered.chain(only(&old, &new).into_iter().map(|segment| (segment, false))).collect());
+        }
     }
 }

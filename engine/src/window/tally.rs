@@ -9,7 +9,7 @@ use super::FamilyState;
 use super::bank::Deed;
 use super::tumble::qualifies;
 use crate::aggregate::fixed::ArgumentColumn;
-use crate::having::initial;
+use crate::having::{ViewIndex, initial};
 use crate::ladder::{Ladder, Sections};
 
 /// What an event of the usual kind does to a bank's families.
@@ -41,6 +41,8 @@ struct Part {
     index: Option<usize>,
     /// Whether that index takes a sum of nothing for null.
     is_nullable: bool,
+    /// Of a count: for each of the first numbers of events, whether what it qualifies for changes with one more; of none, with a group's first.
+    steps: u64,
 }
 
 /// An event that is the newest of its user.
@@ -84,7 +86,8 @@ impl Tally {
             };
             let index = family.simple.iter().position(|index| views.contains(&index.view));
             let is_nullable = index.is_some_and(|at| family.simple[at].view == View::Sum(slot));
-            if part.replace(Part { slot: from + slot as usize, index, is_nullable }).is_some() {
+            let steps = index.map_or(0, |at| steps(&family.simple[at]));
+            if part.replace(Part { slot: from + slot as usize, index, is_nullable, steps }).is_some() {
                 return None;
             }
         }
@@ -105,12 +108,12 @@ impl Tally {
         }
         // A group that is listed for its close already, and that nobody watches while it is open, is looked at then.
         let is_looked_at = *watches || is_new || !sections.is_listed(self.rung);
-        let (mut count, mut sum, mut crosses) = (None, None, false);
+        let (mut count, mut sum, mut crosses) = (0, None, false);
         if let Some(part) = &self.count {
             let slot = &mut sections.slots[part.slot];
-            count = (!is_new).then_some(*slot as i64 as f64);
+            count = *slot;
             *slot += 1;
-            crosses |= is_looked_at && part.index.is_some_and(|at| simple[at].crosses(count, Some(*slot as i64 as f64)));
+            crosses |= is_looked_at && part.counts_over(simple, count, is_new);
         }
         if let Some(part) = &self.sum {
             let slot = &mut sections.slots[part.slot];
@@ -121,6 +124,7 @@ impl Tally {
             crosses |= is_looked_at && part.index.is_some_and(|at| simple[at].crosses(sum, part.sum(*slot)));
         }
         if crosses {
+            let count = (!is_new).then_some(count as i64 as f64);
             let before = match (self.count.and_then(|part| part.index), self.sum.and_then(|part| part.index)) {
                 (Some(0), _) => [count, sum],
                 _ => [sum, count],
@@ -136,11 +140,55 @@ impl Tally {
     }
 }
 
+/// Numbers of events that [`Part::steps`] knows.
+const STEPS: u64 = 64;
+
+fn steps(index: &ViewIndex) -> u64 {
+    let value = |events: u64| (events > 0).then_some(events as f64);
+    (0..STEPS).filter(|events| index.crosses(value(*events), value(events + 1))).fold(0, |steps, events| steps | 1 << events)
+}
+
 impl Part {
+    /// Whether what a group of so many events qualifies for may change with one more.
+    #[inline]
+    fn counts_over(&self, simple: &[ViewIndex], events: u64, is_new: bool) -> bool {
+        // A group that is not new has no events only where its count came later than itself.
+        if events < STEPS && (is_new || events > 0) {
+            return self.steps >> events & 1 == 1;
+        }
+        let value = |events: u64| Some(events as i64 as f64);
+        self.index.is_some_and(|at| simple[at].crosses(value(events).filter(|_| !is_new), value(events + 1)))
+    }
+
     /// The sum that thresholds are held against.
     #[inline]
     fn sum(&self, slot: u64) -> Option<f64> {
         let is_null = self.is_nullable && slot == initial(Slot::Sum);
         (!is_null).then(|| f64::from_bits(slot) + 0.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cohort_compiler::program::{Compare, Threshold};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::having::Listed;
+
+    proptest! {
+        #[test]
+        fn counts_cross_what_their_index_says(bounds in prop::collection::vec((0usize..6, -2i32..160), 1..8), events in 0u64..200, is_new: bool) {
+            const COMPARES: [Compare; 6] = [Compare::Gt, Compare::Gte, Compare::Lt, Compare::Lte, Compare::Eq, Compare::Neq];
+            let threshold = |&(compare, half): &(usize, i32)| {
+                let (value, view) = (f64::from(half) / 2.0, View::Count(0));
+                (Listed { segment: 0, own_value: true }, Threshold { view, compare: COMPARES[compare], value, tolerance: 0.0 })
+            };
+            let simple = ViewIndex::build(&bounds.iter().map(threshold).collect::<Vec<_>>());
+            let part = Part { slot: 0, index: Some(0), is_nullable: false, steps: steps(&simple[0]) };
+            let events = if is_new { 0 } else { events };
+            let before = (!is_new).then_some(events as f64);
+            prop_assert_eq!(part.counts_over(&simple, events, is_new), simple[0].crosses(before, Some((events + 1) as f64)));
+        }
     }
 }
