@@ -654,6 +654,8 @@ mod tests {
         assert!(log.drop_blocks(0, i64::MAX, u64::MAX).unwrap() > 0);
         assert_eq!((log.range(0), log.bytes()), ((1, 2), value.len() as u64));
         assert_eq!(payloads(&log, 10).unwrap(), [b"second"]);
+        log.ends().recent = Recent::new(1);
+        assert_eq!(payloads(&log, 10).unwrap(), [b"second"]);
     }
 
     #[test]
@@ -686,6 +688,7 @@ mod tests {
         let payload = b"again and again ".repeat(100);
         log.append(&[Record { topic: "t", user: b"u", payload: &payload }], 9).unwrap();
         let whole = log.blocks.get(key(0, 0)).unwrap().unwrap();
+        log.ends().recent = Recent::new(1);
         for changed in [whole[..whole.len() - 1].to_vec(), [&whole[..], b"x"].concat(), whole[..11].to_vec()] {
             log.blocks.insert(key(0, 0), changed).unwrap();
             let error = payloads(&log, 10).unwrap_err().to_string();
