@@ -638,6 +638,42 @@ mod tests {
         }
     }
 
+    /// Bytes of tables and of values apart from them in a folder.
+    fn bytes_in(folder: &std::path::Path) -> u64 {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let size = |entry: std::fs::DirEntry| match entry.file_type() {
+            Ok(kind) if kind.is_dir() => bytes_in(&entry.path()),
+            _ if entry.path().extension().is_some_and(|e| e == "jnl") => 0,
+            _ => entry.metadata().map_or(0, |about| about.len()),
+        };
+        entries.map(size).sum()
+    }
+
+    #[test]
+    fn what_is_no_longer_kept_takes_no_room_on_the_disk() {
+        const BLOCK: u64 = 250_000;
+        const KEPT: u64 = 4 << 20;
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let log = EventLog::open(&store, LogOptions { partitions: 2, retention_bytes: KEPT, ..options() }).unwrap();
+        let (mut most, mut state) = (0, 1u64);
+        // Bytes that do not compress, a hundred times as many as are kept.
+        for block in 0..100 * KEPT / BLOCK {
+            let noise = std::iter::repeat_with(|| {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                state.to_le_bytes()
+            });
+            let payload: Vec<u8> = noise.take(BLOCK as usize / 8).flatten().collect();
+            log.append(&[Record { topic: "t", user: format!("u{block}").as_bytes(), payload: &payload }], 9).unwrap();
+            log.enforce_retention(10).unwrap();
+            most = most.max(bytes_in(folder.path()));
+        }
+        assert!(log.bytes() <= KEPT + 2 * BLOCK, "{} bytes kept", log.bytes());
+        assert!((1..20 * KEPT).contains(&most), "{most} bytes on the disk");
+    }
+
     #[test]
     fn what_is_being_appended_is_neither_read_nor_dropped() {
         let folder = tempfile::tempdir().unwrap();

@@ -27,7 +27,7 @@ pub struct Store {
 /// Bytes of the log that are in memory before they become a table, four times what is usual. Whenever a keyspace's do, the database writes its journal
 /// and then the list of the keyspace's tables through to the disk, while whoever writes, or reads that keyspace, waits: 50 to 190 ms on a common
 /// disk. By far the most that is written are blocks of the log.
-const MOST_IN_MEMORY: u64 = 256 << 20;
+const MOST_IN_MEMORY: u64 = if cfg!(test) { 4 << 20 } else { 256 << 20 };
 
 /// For each journal, when it was last changed, and when it was last written through to the disk.
 type Synced = HashMap<PathBuf, (SystemTime, SystemTime)>;
