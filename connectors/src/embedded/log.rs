@@ -109,13 +109,15 @@ impl Recent {
         Recent { blocks: (0..partitions).map(|_| VecDeque::new()).collect(), order: VecDeque::new(), bytes: 0, most: MAX_RECENT_BYTES }
     }
 
-    fn push(&mut self, partition: u32, block: RecentBlock) {
+    /// Adds a block; the oldest that there is no more room for go to `oldest`.
+    fn push(&mut self, partition: u32, block: RecentBlock, oldest: &mut Vec<Arc<RecentBlock>>) {
         self.bytes += block.size();
         self.order.push_back(partition);
         self.blocks[partition as usize].push_back(Arc::new(block));
         while self.bytes > self.most {
-            let Some(block) = self.order.pop_front().and_then(|oldest| self.blocks[oldest as usize].pop_front()) else { break };
+            let Some(block) = self.order.pop_front().and_then(|partition| self.blocks[partition as usize].pop_front()) else { break };
             self.bytes -= block.size();
+            oldest.push(block);
         }
     }
 
@@ -297,8 +299,8 @@ impl EventLog {
             }
         }
         batch.commit()?;
-        let mut ends = self.ends();
-        recent.into_iter().for_each(|(partition, block)| ends.recent.push(partition, block));
+        let (mut ends, mut oldest) = (self.ends(), vec![]);
+        recent.into_iter().for_each(|(partition, block)| ends.recent.push(partition, block, &mut oldest));
         for (end, grown) in ends.partitions.iter_mut().zip(&grown) {
             // What is kept may have become less meanwhile.
             (end.next, end.bytes, end.arrived) = (grown.next, grown.bytes, grown.arrived);
@@ -307,6 +309,8 @@ impl EventLog {
         drop(ends);
         drop(turn);
         self.shared.appended.notify_all();
+        // Many small ones take a while to free, for which no reader waits.
+        drop(oldest);
         Ok(places)
     }
 
@@ -619,6 +623,10 @@ mod tests {
                 }
                 prop_assert!(log.ends().recent.bytes <= most);
             }
+            for (partition, model) in (0..).zip(&model) {
+                let (oldest, ends) = (log.ends().recent.from(partition, 0, 1).len(), model.len());
+                prop_assert!(oldest == usize::from(ends > 0) || most < MAX_RECENT_BYTES);
+            }
             // What another reader of the same store has in memory is nothing.
             let from_disk = EventLog::open(&store, options).unwrap();
             for (log, rows) in [(&log, 1), (&log, 7), (&log, 1_000), (&from_disk, 1), (&from_disk, 7), (&from_disk, 1_000)] {
@@ -671,7 +679,7 @@ mod tests {
             most = most.max(bytes_in(folder.path()));
         }
         assert!(log.bytes() <= KEPT + 2 * BLOCK, "{} bytes kept", log.bytes());
-        assert!((1..20 * KEPT).contains(&most), "{most} bytes on the disk");
+        assert!((KEPT / 2..40 * KEPT).contains(&most), "{most} bytes on the disk");
     }
 
     #[test]
