@@ -1,7 +1,9 @@
 //! The embedded event log: durable, in partitions, append-only. A user's events are all in one partition, the one
 //! that Kafka would choose. Records are kept in compressed blocks, as they were appended; readers wait for more.
+//! The newest blocks stay in memory besides (`log/recent.rs`): who keeps up reads those.
 
-use std::collections::VecDeque;
+mod recent;
+
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,6 +11,7 @@ use cohort_engine::source::RawBatch;
 use fjall::{Guard, Keyspace, Slice};
 use serde::{Deserialize, Serialize};
 
+use self::recent::{Recent, RecentBlock};
 use super::{EmbeddedError, Store, corrupt};
 use crate::replay::partition_of;
 
@@ -17,8 +20,6 @@ pub const LOG: &str = "events";
 
 const MAX_BLOCK_RECORDS: usize = 4096;
 const MAX_BLOCK_BYTES: usize = 1 << 20;
-/// Bytes of blocks, of all partitions, that stay at hand for readers who are close behind.
-const MAX_RECENT_BYTES: usize = 32 << 20;
 
 /// How the log is kept.
 #[derive(Debug, Clone, Copy)]
@@ -76,58 +77,6 @@ struct Ends {
     version: u64,
     partitions: Vec<End>,
     recent: Recent,
-}
-
-/// The newest blocks of each partition as they were appended, so that who is close behind need not unpack them.
-struct Recent {
-    /// For each partition, blocks without a gap between them, up to its end.
-    blocks: Vec<VecDeque<Arc<RecentBlock>>>,
-    /// Partitions in the order in which their blocks were appended.
-    order: VecDeque<u32>,
-    bytes: usize,
-    /// The most bytes there may be.
-    most: usize,
-}
-
-/// A block, not compressed.
-struct RecentBlock {
-    first: i64,
-    header: Header,
-    payloads: Vec<u8>,
-}
-
-impl RecentBlock {
-    /// Bytes that it takes, about.
-    fn size(&self) -> usize {
-        const OVERHEAD: usize = 256;
-        self.payloads.capacity() + self.header.records.capacity() * size_of::<(u16, u32)>() + OVERHEAD
-    }
-}
-
-impl Recent {
-    fn new(partitions: u32) -> Self {
-        Recent { blocks: (0..partitions).map(|_| VecDeque::new()).collect(), order: VecDeque::new(), bytes: 0, most: MAX_RECENT_BYTES }
-    }
-
-    /// Adds a block; the oldest that there is no more room for go to `oldest`.
-    fn push(&mut self, partition: u32, block: RecentBlock, oldest: &mut Vec<Arc<RecentBlock>>) {
-        self.bytes += block.size();
-        self.order.push_back(partition);
-        self.blocks[partition as usize].push_back(Arc::new(block));
-        while self.bytes > self.most {
-            let Some(block) = self.order.pop_front().and_then(|partition| self.blocks[partition as usize].pop_front()) else { break };
-            self.bytes -= block.size();
-            oldest.push(block);
-        }
-    }
-
-    /// The blocks that hold so many records from an offset on; none if the first of them is not at hand.
-    fn from(&self, partition: u32, offset: i64, rows: usize) -> Vec<Arc<RecentBlock>> {
-        let Some(blocks) = self.blocks.get(partition as usize) else { return vec![] };
-        let Some(at) = blocks.partition_point(|block| block.first <= offset).checked_sub(1) else { return vec![] };
-        let end = offset.saturating_add(rows as i64);
-        blocks.range(at..).take_while(|block| block.first < end).map(Arc::clone).collect()
-    }
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -549,8 +498,11 @@ fn find_end(blocks: &Keyspace, partition: u32) -> Result<End, EmbeddedError> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+    use std::path::Path;
+
     use proptest::prelude::*;
 
+    use super::recent::MAX_RECENT_BYTES;
     use super::*;
 
     fn options() -> LogOptions {
@@ -646,12 +598,12 @@ mod tests {
         }
     }
 
-    /// Bytes of tables and of values apart from them in a folder.
-    fn bytes_in(folder: &std::path::Path) -> u64 {
+    /// Bytes of files in a folder, and those below it, that are wanted by their path.
+    fn bytes_in(folder: &Path, wanted: &dyn Fn(&Path) -> bool) -> u64 {
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
         let size = |entry: std::fs::DirEntry| match entry.file_type() {
-            Ok(kind) if kind.is_dir() => bytes_in(&entry.path()),
-            _ if entry.path().extension().is_some_and(|e| e == "jnl") => 0,
+            Ok(kind) if kind.is_dir() => bytes_in(&entry.path(), wanted),
+            _ if !wanted(&entry.path()) => 0,
             _ => entry.metadata().map_or(0, |about| about.len()),
         };
         entries.map(size).sum()
@@ -664,7 +616,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
         let log = EventLog::open(&store, LogOptions { partitions: 2, retention_bytes: KEPT, ..options() }).unwrap();
-        let (mut most, mut state) = (0, 1u64);
+        let (mut most, mut apart, mut state) = (0, 0, 1u64);
         // Bytes that do not compress, a hundred times as many as are kept.
         for block in 0..100 * KEPT / BLOCK {
             let noise = std::iter::repeat_with(|| {
@@ -676,10 +628,12 @@ mod tests {
             let payload: Vec<u8> = noise.take(BLOCK as usize / 8).flatten().collect();
             log.append(&[Record { topic: "t", user: format!("u{block}").as_bytes(), payload: &payload }], 9).unwrap();
             log.enforce_retention(10).unwrap();
-            most = most.max(bytes_in(folder.path()));
+            most = most.max(bytes_in(folder.path(), &|path| path.extension().is_none_or(|e| e != "jnl")));
+            apart = apart.max(bytes_in(folder.path(), &|path| path.iter().any(|part| part == "blobs")));
         }
         assert!(log.bytes() <= KEPT + 2 * BLOCK, "{} bytes kept", log.bytes());
-        assert!((KEPT / 2..40 * KEPT).contains(&most), "{most} bytes on the disk");
+        assert!(most < 40 * KEPT, "{most} bytes on the disk");
+        assert!(apart > KEPT / 2, "{apart} bytes apart from their keys");
     }
 
     #[test]
@@ -732,6 +686,9 @@ mod tests {
         let payload = b"again and again ".repeat(100);
         log.append(&[Record { topic: "t", user: b"u", payload: &payload }], 9).unwrap();
         let whole = log.blocks.get(key(0, 0)).unwrap().unwrap();
+        // Who keeps up reads what was appended, whatever the disk has.
+        log.blocks.insert(key(0, 0), "").unwrap();
+        assert_eq!(payloads(&log, 10).unwrap(), [&payload[..]]);
         log.ends().recent = Recent::new(1);
         for changed in [whole[..whole.len() - 1].to_vec(), [&whole[..], b"x"].concat(), whole[..11].to_vec()] {
             log.blocks.insert(key(0, 0), changed).unwrap();

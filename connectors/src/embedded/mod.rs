@@ -26,7 +26,7 @@ pub struct Store {
 
 /// Bytes of the log that are in memory before they become a table, four times what is usual. Whenever a keyspace's do, the database writes its journal
 /// and then the list of the keyspace's tables through to the disk, while whoever writes, or reads that keyspace, waits: 50 to 190 ms on a common
-/// disk. By far the most that is written are blocks of the log.
+/// disk. By far the most that is written are blocks of the log. Tests of this crate have tables soon.
 const MOST_IN_MEMORY: u64 = if cfg!(test) { 4 << 20 } else { 256 << 20 };
 
 /// For each journal, when it was last changed, and when it was last written through to the disk.
@@ -163,10 +163,10 @@ impl Store {
     /// A keyspace for values that are large and compressed already. Once a keyspace is made it stays as it was made: those of earlier versions keep
     /// values in their tables, and write them anew whenever tables are merged.
     fn compressed_keyspace(&self, name: &str) -> Result<Keyspace, EmbeddedError> {
-        let apart = || KvSeparationOptions::default().compression(CompressionType::None);
         self.keyspace_with(name, |options| {
+            let apart = KvSeparationOptions::default().compression(CompressionType::None);
             let options = options.max_memtable_size(MOST_IN_MEMORY).data_block_compression_policy(CompressionPolicy::disabled());
-            options.with_kv_separation(Some(apart()))
+            options.with_kv_separation(Some(apart))
         })
     }
 }

@@ -86,7 +86,7 @@ impl Tally {
             };
             let index = family.simple.iter().position(|index| views.contains(&index.view));
             let is_nullable = index.is_some_and(|at| family.simple[at].view == View::Sum(slot));
-            let steps = index.map_or(0, |at| steps(&family.simple[at]));
+            let steps = index.filter(|_| kind == OpKind::Count).map_or(0, |at| steps(&family.simple[at]));
             if part.replace(Part { slot: from + slot as usize, index, is_nullable, steps }).is_some() {
                 return None;
             }
