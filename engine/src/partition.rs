@@ -6,6 +6,7 @@
 //! after the other takes its queue, and at the end the touched groups are compared and derived segments brought up to date.
 
 mod derived;
+mod gauges;
 mod relay;
 mod route;
 pub mod saved;
@@ -22,6 +23,7 @@ use cohort_compiler::window::WindowSpec;
 use datafusion::arrow::array::RecordBatch;
 use rustc_hash::FxHashMap;
 
+use self::gauges::Gauges;
 use self::route::{Classes, Route};
 use crate::aggregate::fixed::ArgumentColumn;
 use crate::decode::EventBatch;
@@ -104,6 +106,7 @@ pub struct Partition {
     settings: Settings,
     /// The state of all families.
     banks: Vec<Bank>,
+    gauges: Gauges,
     /// For each of the program's families, its bank and its position there.
     homes: Vec<(usize, usize)>,
     users: Users,
@@ -159,6 +162,7 @@ impl Partition {
         let mut partition = Partition {
             overlaps: false,
             banks: Bank::all(&program),
+            gauges: Gauges::default(),
             homes: vec![],
             users: Users::default(),
             membership: Membership::default(),
@@ -188,6 +192,7 @@ impl Partition {
             settings,
         };
         partition.note_program();
+        partition.measure();
         partition
     }
 
@@ -260,7 +265,12 @@ impl Partition {
 
     /// Number of (user, window or pane) groups.
     pub fn groups(&self) -> usize {
-        self.banks.iter().map(Bank::groups).sum()
+        self.gauges.groups
+    }
+
+    /// Looks at all groups anew for [`Partition::groups`] and [`Partition::size`], which says the same afterwards as before.
+    pub fn measure(&mut self) {
+        self.gauges = Gauges::of(&self.banks);
     }
 
     /// Bytes of memory that state takes.
@@ -271,7 +281,7 @@ impl Partition {
             + self.tracked.len() * 96
             + self.routes.iter().map(Route::size).sum::<usize>()
             + self.classes.iter().map(Classes::size).sum::<usize>()
-            + self.banks.iter().map(Bank::size).sum::<usize>()
+            + self.gauges.bytes
     }
 
     /// Takes a batch. Results go to `out`, the indices of late events to `late`. Users of earlier results may be forgotten.
@@ -388,7 +398,7 @@ impl Partition {
         let program = Arc::clone(&self.program);
         self.stirred.sort_unstable();
         self.stirred.dedup();
-        for index in self.stirred.drain(..) {
+        for &index in &self.stirred {
             let Bank { families, members, ladder, .. } = &mut self.banks[index as usize];
             for (state, &family) in families.iter_mut().zip(&*members) {
                 if let Some(batch) = &context.batch {
@@ -400,7 +410,9 @@ impl Partition {
                 }
                 state.changes(ladder, &self.users, &mut changes)?;
             }
+            self.gauges.note(index as usize, &self.banks[index as usize]);
         }
+        self.stirred.clear();
         self.emit_changes(&mut changes, out)?;
         self.changes = changes;
         self.check_memory()
@@ -433,11 +445,11 @@ impl Partition {
     }
 
     fn check_memory(&mut self) -> Result<(), EngineError> {
-        let limit = self.settings.memory_limit;
-        if self.size() > limit {
+        let (limit, mut used) = (self.settings.memory_limit, self.size());
+        if used > limit {
             self.spill()?;
+            used = self.size();
         }
-        let used = self.size();
         if used > limit { Err(EngineError::MemoryLimit { used, limit }) } else { Ok(()) }
     }
 
@@ -446,10 +458,11 @@ impl Partition {
     /// # Errors
     /// When a file cannot be made, or the disk is full.
     pub fn spill(&mut self) -> Result<(), EngineError> {
-        let Some(folder) = &self.settings.spill else { return Ok(()) };
+        let Some(folder) = self.settings.spill.clone() else { return Ok(()) };
         let before = self.spilled();
-        let spilled = std::fs::create_dir_all(folder).and_then(|()| self.banks.iter_mut().try_for_each(|bank| bank.spill(folder)));
+        let spilled = std::fs::create_dir_all(&folder).and_then(|()| self.banks.iter_mut().try_for_each(|bank| bank.spill(&folder)));
         spilled.map_err(|source| EngineError::Spill { folder: folder.clone(), source })?;
+        self.measure();
         let bytes = self.spilled();
         if bytes > before {
             tracing::warn!(bytes, folder = %folder.display(), "state outgrew engine.memory_limit; groups are in files, which may be slower");
@@ -512,7 +525,7 @@ impl Partition {
 
     fn close(&mut self, horizon: i64, limits: Option<&[i64]>, out: &mut impl Results) -> Result<(), EngineError> {
         self.closed = horizon;
-        let due = self.families().any(|f| f.next_close().is_some_and(|end| end <= horizon));
+        let due = self.gauges.next_close.is_some_and(|end| end <= horizon);
         if !due && self.membership.next_due().is_none_or(|t| t > horizon) {
             return Ok(());
         }
@@ -520,6 +533,7 @@ impl Partition {
         let outcome = self.close_banks(&mut banks, &mut finals, (horizon, limits), out);
         finals.clear();
         (self.banks, self.finals) = (banks, finals);
+        self.measure();
         outcome?;
         self.member_changes(Some(horizon), out)
     }
@@ -734,9 +748,9 @@ impl Partition {
         Some(ResultRow { kind: ResultKind::Change, value: window.value, timestamp: window.newest, window_start: window.start, window_end: window.end, ..row })
     }
 
-    /// What windows wait for: the earliest end of a window that is open.
+    /// What windows wait for: the earliest end of a window that is open; of sessions, as of an earlier event.
     pub fn next_close(&self) -> Option<i64> {
-        self.families().filter_map(FamilyState::next_close).min()
+        self.gauges.next_close
     }
 
     /// Whether any family's windows are sessions, which close one by one.

@@ -179,6 +179,7 @@ impl Partition {
         };
         rows.extend(partition.reopen(&kept, &ids, tables)?);
         let difference = partition.difference(rows, &kept, &segments, old);
+        partition.measure();
         Ok((partition, difference))
     }
 
@@ -236,6 +237,7 @@ impl Partition {
         let kept: FxHashSet<u32> = segments.iter().filter_map(|s| s.kept).collect();
         let rows = next.reopen(&kept, &ids, &tables)?;
         let difference = next.difference(rows, &kept, &segments, members);
+        next.measure();
         next.check_memory()?;
         *self = next;
         Ok(difference)
@@ -285,6 +287,7 @@ impl Partition {
         self.note_program();
         finals.iter().for_each(|f| self.emit_final(f, &mut touched, &mut rows));
         self.emit_changes(&mut changes, &mut rows)?;
+        self.measure();
         self.check_memory()?;
         Ok(Difference { rows, departed: vec![] })
     }

@@ -119,7 +119,16 @@ impl Run {
         }
         lines.extend(self.lines(&rows));
         lines.sort();
+        self.check_measures();
         lines
+    }
+
+    /// What is kept of groups' number, size and windows' ends is what they come to when each is looked at.
+    fn check_measures(&mut self) {
+        let measures = |partition: &Partition| (partition.groups(), partition.size(), partition.next_close());
+        let kept = measures(&self.partition);
+        self.partition.measure();
+        assert_eq!(kept, measures(&self.partition));
     }
 
     /// Ends the input.
