@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use cohort_compiler::program::{Action, MatchBy, Program, Segment, SegmentKind};
+use cohort_compiler::program::{Action, Argument, MatchBy, Program, Segment, SegmentKind};
 use cohort_compiler::window::WindowSpec;
 use datafusion::arrow::array::RecordBatch;
 use rustc_hash::FxHashMap;
@@ -126,6 +126,8 @@ pub struct Partition {
     /// Whether derived segments match windows, so that they look at all that end together.
     has_window_readers: bool,
     overlaps: bool,
+    /// Whether some expression reads events as Arrow columns.
+    needs_columns: bool,
     ids: Vec<u32>,
     /// For each event of the batch, up to when windows were closed when it came.
     horizons: Vec<i64>,
@@ -161,6 +163,7 @@ impl Partition {
     pub fn new(program: Arc<Program>, settings: Settings) -> Self {
         let mut partition = Partition {
             overlaps: false,
+            needs_columns: false,
             banks: Bank::all(&program),
             gauges: Gauges::default(),
             homes: vec![],
@@ -218,6 +221,9 @@ impl Partition {
         }
         let overlaps = self.families().any(FamilyState::overlaps);
         self.overlaps = overlaps;
+        let has_general = self.program.families.iter().any(|f| !f.general.is_empty());
+        let has_expressions = self.program.arguments.iter().any(|a| matches!(a, Argument::Expression(_)));
+        self.needs_columns = has_general || has_expressions || !self.program.masks.is_empty();
         let bank_of = |family: u32| self.homes[family as usize].0 as u32;
         let mut note = |bank: u32, actions: &[&Action]| self.banks[bank as usize].note_actions(actions);
         self.routes = self.program.routers.iter().map(|router| Route::new(router, bank_of, &mut note)).collect();
@@ -374,13 +380,7 @@ impl Partition {
 
     fn context(&mut self, events: &EventBatch) -> Result<BatchContext, EngineError> {
         let failed = |what: &str| EngineError::evaluate(what.to_string());
-        let general = self.program.families.iter().any(|f| !f.general.is_empty());
-        let expressions = self.program.arguments.iter().any(|a| matches!(a, cohort_compiler::program::Argument::Expression(_)));
-        let batch = if general || expressions || !self.program.masks.is_empty() {
-            Some(events::record_batch(&self.program, events).map_err(failed("a batch"))?)
-        } else {
-            None
-        };
+        let batch = if self.needs_columns { Some(events::record_batch(&self.program, events).map_err(failed("a batch"))?) } else { None };
         events::arguments(&self.program, events, batch.as_ref(), &mut self.arguments).map_err(failed("an argument"))?;
         if self.overlaps && self.arguments.iter().any(|a| a.values.iter().any(|x| *x < 0.0)) {
             self.banks.iter_mut().flat_map(|bank| &mut bank.families).for_each(FamilyState::may_fall);
