@@ -106,6 +106,7 @@ pub struct Partition {
     settings: Settings,
     /// The state of all families.
     banks: Vec<Bank>,
+    /// What they came to at the end of the last batch or close.
     gauges: Gauges,
     /// For each of the program's families, its bank and its position there.
     homes: Vec<(usize, usize)>,
@@ -274,7 +275,8 @@ impl Partition {
         self.gauges.groups
     }
 
-    /// Looks at all groups anew for [`Partition::groups`] and [`Partition::size`], which says the same afterwards as before.
+    /// Looks at all banks for [`Partition::groups`], [`Partition::size`] and [`Partition::next_close`]. Between batches those say the same afterwards as
+    /// before.
     pub fn measure(&mut self) {
         self.gauges = Gauges::of(&self.banks);
     }

@@ -97,6 +97,8 @@ impl Partition {
                 state.save(ladder, &program.segments, &program.families[family], &mut tables)?;
             }
         }
+        // Saving puts the newest pane among the others.
+        self.measure();
         let live = self.live();
         let users: Vec<u32> = (0..live.len() as u32).filter(|&id| live[id as usize]).collect();
         let names = StringArray::from_iter_values(users.iter().map(|&id| self.users.name(id)));
