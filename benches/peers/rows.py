@@ -1,7 +1,6 @@
 """The rows that systems wrote, and whether they are the same: (rule, user, start of the window) and a value for each."""
 
 import csv
-import json
 import math
 from collections import Counter
 from pathlib import Path
@@ -45,11 +44,13 @@ def of_changes(output):
 
 def of_cohort(output):
     """Rows from the results of `cohort replay`, without those that tell of exits."""
-    with open(output) as file:
-        for line in file:
-            result = json.loads(line)
-            if result["qualified"]:
-                yield f"{result['ruleId']},{result['userId']},{result['windowStart']}", result["value"]
+    with open(output, newline="") as file:
+        results = csv.reader(file)
+        names = next(results)
+        rule, user, start, value, qualified = (names.index(name) for name in ("ruleId", "userId", "windowStart", "value", "qualified"))
+        for result in results:
+            if result[qualified] == "true":
+                yield f"{result[rule]},{result[user]},{result[start]}", float(result[value])
 
 
 def last_of_each(rows):

@@ -104,7 +104,7 @@ class Bench:
     def task(self, system, rules, events):
         for path in self.folder.glob(f"{system.name}.*"):
             remove(path)
-        output, report = self.folder / f"{system.name}.rows", self.folder / f"{system.name}.report"
+        output, report = self.folder / f"{system.name}{system.ending}", self.folder / f"{system.name}.report"
         warm_up = self.input(min(events // WARM_UP_PART, WARM_UP_EVENTS))
         return Task(self.input(events), warm_up, self.folder / f"rules-{rules}.json", output, report, self.args.workers)
 

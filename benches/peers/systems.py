@@ -45,6 +45,8 @@ class System:
     most_rules = most_events = most_work = math.inf
     # Whether its report tells start-up apart; else all of it counts.
     tells_startup = True
+    # How the name of its output ends.
+    ending = ".rows"
 
     def install(self):
         """Makes the system ready, or raises `Unavailable`."""
@@ -67,6 +69,8 @@ class Cohort(System):
     name = "cohort"
     kind = "streaming"
     tells_startup = False
+    # It writes CSV by the name, as all others do.
+    ending = ".csv"
     # What windows come to when they close, as all others say it, and nothing else.
     says = ("--emit", "final", "--without-exits")
     binary = None

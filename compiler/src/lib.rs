@@ -28,6 +28,7 @@ pub mod emit;
 pub mod explain;
 pub mod flink;
 pub mod form;
+pub mod like;
 pub mod normalize;
 pub mod program;
 pub mod rule;

@@ -23,6 +23,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use self::route::Routing;
 use crate::catalog;
 use crate::diagnostic::{Finding, Position};
+use crate::like;
 use crate::normalize::{BaseQuery, metadata_column, metadata_key};
 use crate::program::*;
 use crate::window::WindowSpec;
@@ -126,7 +127,8 @@ fn simplified(expr: Expr, schema: &Arc<DFSchema>) -> Shared<Expr> {
 fn physical(expr: &Expr, schema: &SchemaRef) -> Shared<Arc<dyn PhysicalExpr>> {
     let df = Arc::new(DFSchema::try_from(Arc::clone(schema)).map_err(failed)?);
     let simplified = simplified(expr.clone(), &df)?;
-    create_physical_expr(&simplified, &df, &ExecutionProps::new(), &PhysicalPlanningContext::default()).map_err(failed)
+    let expression = create_physical_expr(&simplified, &df, &ExecutionProps::new(), &PhysicalPlanningContext::default());
+    expression.and_then(like::with_known_patterns).map_err(failed)
 }
 
 /// An expression made physical over a schema.

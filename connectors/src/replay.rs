@@ -241,7 +241,7 @@ pub fn replay(
 ) -> Result<ReplaySummary, ConnectorError> {
     let workers = options.workers.clamp(1, options.partitions.max(1) as usize);
     let (format, writer) = writer;
-    let names = Names::new(program);
+    let names = Names::new(program, &format);
     let output = Output { results: Mutex::new(Some(writer)), dead: dead_letters.map(Mutex::new) };
     let to = To { options, names: &names, format: &format, output: &output };
     let (chunks, batches) = (&source.spares(), &SpareBatches::default());

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 /// Values by time.
 #[derive(Debug, Clone)]
+#[repr(C)]
 pub struct Calendar<T> {
     /// The time asked for last, and its value.
     current: (i64, T),

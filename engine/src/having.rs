@@ -77,6 +77,44 @@ pub struct ViewIndex {
     some_below: bool,
 }
 
+/// Between which values what a [`ViewIndex`] qualifies for changes, which tells most values apart without it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Bounds {
+    /// The least and the greatest rank at which it changes; the other way round if there is none.
+    first: i64,
+    last: i64,
+    /// Whether anything may qualify that is less than both.
+    some_below: bool,
+}
+
+impl Bounds {
+    /// Of no thresholds.
+    pub const NONE: Bounds = Bounds { first: i64::MAX, last: i64::MIN, some_below: false };
+
+    /// As [`ViewIndex::crosses`] of the index whose bounds these are, which `index` gives where they don't tell.
+    #[inline(always)]
+    pub fn crosses<'a>(&self, old: Option<f64>, new: Option<f64>, index: impl FnOnce() -> Option<&'a ViewIndex>) -> bool {
+        match (old.map(rank), new.map(rank)) {
+            (Some(a), Some(b)) => {
+                let (least, greatest) = (a.min(b), a.max(b));
+                greatest >= self.first && least < self.last && index().is_some_and(|index| !index.cuts.is_none_between(least, greatest))
+            }
+            (Some(rank), None) | (None, Some(rank)) => (self.some_below || rank >= self.first) && index().is_some_and(|index| index.some(old.or(new))),
+            (None, None) => false,
+        }
+    }
+
+    /// The least whole number from which on nothing changes.
+    pub fn end(&self) -> u64 {
+        let last = unrank(self.last);
+        match self.first <= self.last {
+            true if last.is_nan() => u64::MAX,
+            true => last.ceil() as u64,
+            false => 0,
+        }
+    }
+}
+
 /// A number as an integer of the same place in IEEE total order.
 #[inline]
 fn rank(x: f64) -> i64 {
@@ -271,6 +309,11 @@ impl ViewIndex {
         centres.from(centres.cut(least.saturating_sub(1))).take_while(move |(rank, _)| *rank <= greatest).map(|(_, centre)| centre)
     }
 
+    /// Between which values what qualifies changes.
+    pub fn bounds(&self) -> Bounds {
+        Bounds { first: self.cuts.first, last: self.cuts.last, some_below: self.some_below }
+    }
+
     /// Whether a value that grows as events come can only begin to qualify, and never cease to: lower bounds
     /// on a count, a greatest value, or a sum of values none of which is negative.
     pub fn only_rises(&self) -> bool {
@@ -311,7 +354,7 @@ impl ViewIndex {
     pub fn crosses(&self, old: Option<f64>, new: Option<f64>) -> bool {
         match (old, new) {
             (Some(a), Some(b)) => !self.cuts.is_same_cut(rank(a), rank(b)),
-            _ => self.some(old) || self.some(new),
+            (None, one) | (one, None) => self.some(one),
         }
     }
 
@@ -399,6 +442,10 @@ mod tests {
             prop_assert!(index.some(b) >= some, "{:?} qualifies for something", b);
             prop_assert!(index.crosses(a, b) >= flips, "{:?} to {:?} changes something", a, b);
             prop_assert!(!index.crosses(b, b) || b.is_none());
+            prop_assert_eq!(index.bounds().crosses(a, b, || Some(&index)), index.crosses(a, b), "{:?} to {:?}", a, b);
+            let end = index.bounds().end();
+            let is_from_end = |value: Option<f64>| value.is_some_and(|value| value.fract() == 0.0 && (0.0..9e15).contains(&value) && value as u64 >= end);
+            prop_assert!(!is_from_end(a) || !is_from_end(b) || !index.crosses(a, b), "nothing changes from {} on", end);
         }
         got.sort_unstable();
         flipped.sort_unstable();

@@ -74,6 +74,15 @@ impl Heads {
         }
     }
 
+    /// Sets the number of a user who has none.
+    #[inline]
+    pub fn add(&mut self, user: u32, record: u32) {
+        match self {
+            Heads::Dense(_) => self.set(user, record),
+            Heads::Sparse(heads) => heads.insert(Head { user, record }),
+        }
+    }
+
     /// Has the processor fetch what [`Heads::get`] will read.
     #[inline]
     pub fn prefetch(&self, user: u32) {

@@ -94,21 +94,22 @@ fn place<'a>(bits: &'a mut u64, slots: &'a mut [u64], rung: usize) -> Place<'a> 
     Place { bits, touched: 1 << (TOUCHED + rung as u32), listed: 1 << (LISTED + rung as u32), slots }
 }
 
-/// All records.
+/// All records. What every event needs comes first.
 #[derive(Debug, Clone)]
+#[repr(C)]
 pub struct Ladder {
-    records: Records,
-    rungs: Vec<Rung>,
-    /// Of all sections.
-    initial: Vec<u64>,
     /// The widest stretch of time that no window of any size begins in the middle of, and where the newest of them began.
     common: i64,
     current: i64,
     /// When the last window ends that contains any of that stretch.
     current_end: i64,
     heads: Heads,
+    records: Records,
     /// Records by when the last of their windows ends, as far as that was known.
     leaving: Calendar<Vec<u32>>,
+    /// Of all sections.
+    initial: Vec<u64>,
+    rungs: Vec<Rung>,
     /// Up to when windows are closed.
     closed: i64,
 }
@@ -166,7 +167,7 @@ impl Ladder {
         let record = self.records.take();
         let words = self.record_mut(record);
         (words[BITS], words[NEWEST]) = (u64::from(user), time as u64);
-        self.heads.set(user, record);
+        self.heads.add(user, record);
         self.turn_to(time);
         self.leaving.at(self.current_end).push(record);
         record
@@ -339,6 +340,11 @@ impl Ladder {
     /// Notes that windows are closed up to a time, of groups that are to come.
     pub fn note_closed(&mut self, closed: i64) {
         self.closed = self.closed.max(closed);
+    }
+
+    /// The time at which the next records are to be looked at, whether they have open windows.
+    pub fn next_leaving(&self) -> Option<i64> {
+        self.leaving.first()
     }
 
     /// Up to when windows are closed.

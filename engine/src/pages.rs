@@ -13,33 +13,40 @@ use memmap2::MmapMut;
 
 /// How many records ahead a loop over records has them fetched from memory.
 pub const AHEAD: usize = 12;
-/// Records of a page, as a power of two: where there are many tables most have few records.
-const DENSE: u32 = 10;
-const SPARSE: u32 = 5;
+/// Records of a page, as powers of two: of most, and of the first ones where there are many tables, of which most have few records. Where a table has
+/// many, its pages are so few that the list of them stays at hand.
+const PAGE: u32 = 10;
+const FIRST: u32 = 5;
 
 /// Records of some words each, by number.
 #[derive(Debug, Clone)]
 pub struct Records {
     pages: Vec<Page>,
-    /// How many of the pages are in memory; the others are in files.
-    in_memory: usize,
     /// Words of a record.
     stride: usize,
-    /// Records of a page, as a power of two.
-    shift: u32,
-    used: usize,
+    /// How many records are in small pages, at the beginning; and by how much these pages are more than large ones would be.
+    first: u32,
+    pages_more: u32,
+    used: u32,
     free: Vec<u32>,
+    /// Bytes of the pages that are in memory, and of those in files.
+    in_memory: usize,
+    in_files: usize,
 }
 
 impl Records {
     /// None yet; `dense` says that there will be many.
     pub fn new(stride: usize, dense: bool) -> Self {
-        Records { pages: vec![], in_memory: 0, stride, shift: if dense { DENSE } else { SPARSE }, used: 0, free: vec![] }
+        let first = if dense { 0 } else { 1 << PAGE };
+        Records { pages: vec![], stride, first, pages_more: (first >> FIRST) - (first >> PAGE), used: 0, free: vec![], in_memory: 0, in_files: 0 }
     }
 
+    /// The page of a record, and how many records of the page are before it.
     #[inline]
     fn place(&self, record: u32) -> (usize, usize) {
-        (record as usize >> self.shift, (record as usize & ((1 << self.shift) - 1)) * self.stride)
+        // The first records are as many as a whole number of either pages holds.
+        let (shift, pages_more) = if record < self.first { (FIRST, 0) } else { (PAGE, self.pages_more) };
+        (((record >> shift) + pages_more) as usize, (record & ((1 << shift) - 1)) as usize * self.stride)
     }
 
     /// The words of a record.
@@ -72,12 +79,14 @@ impl Records {
             self.prefetch(later);
         }
         self.free.pop().unwrap_or_else(|| {
-            if self.used == self.pages.len() << self.shift {
-                self.pages.push(Page::new(self.stride << self.shift));
-                self.in_memory += 1;
+            let record = self.used;
+            if self.place(record).0 == self.pages.len() {
+                let page = Page::new(self.stride << if record < self.first { FIRST } else { PAGE });
+                self.in_memory += page.bytes();
+                self.pages.push(page);
             }
             self.used += 1;
-            self.used as u32 - 1
+            record
         })
     }
 
@@ -88,12 +97,12 @@ impl Records {
 
     /// The numbers of all records, also of those that are free.
     pub fn numbers(&self) -> impl Iterator<Item = u32> + use<> {
-        0..self.used as u32
+        0..self.used
     }
 
     /// Number of records that are not free.
     pub fn len(&self) -> usize {
-        self.used - self.free.len()
+        self.used as usize - self.free.len()
     }
 
     /// Moves records to files in `folder`.
@@ -101,23 +110,23 @@ impl Records {
     /// # Errors
     /// When a file cannot be made, or the disk is full.
     pub fn spill(&mut self, folder: &Path) -> io::Result<()> {
-        let spilled = spill(&mut self.pages, folder);
-        self.in_memory = self.pages.iter().filter(|page| page.is_in_memory()).count();
+        // Pages of a size go together.
+        let small = self.pages.len().min((self.first >> FIRST) as usize);
+        let (first, others) = self.pages.split_at_mut(small);
+        let spilled = spill(first, folder).and_then(|()| spill(others, folder));
+        let of = |in_memory: bool| self.pages.iter().filter(|page| page.is_in_memory() == in_memory).map(Page::bytes).sum();
+        (self.in_memory, self.in_files) = (of(true), of(false));
         spilled
-    }
-
-    fn bytes_of(&self, pages: usize) -> usize {
-        (pages * self.stride * size_of::<u64>()) << self.shift
     }
 
     /// Bytes in files.
     pub fn spilled(&self) -> usize {
-        self.bytes_of(self.pages.len() - self.in_memory)
+        self.in_files
     }
 
     /// Bytes of memory in use.
     pub fn size(&self) -> usize {
-        self.bytes_of(self.in_memory) + self.free.capacity() * 4
+        self.in_memory + self.free.capacity() * 4
     }
 }
 
@@ -185,6 +194,10 @@ impl Page {
         unsafe { self.words.as_mut() }
     }
 
+    fn bytes(&self) -> usize {
+        size_of_val(self.words())
+    }
+
     /// Whether it takes memory that cannot be had back.
     fn is_in_memory(&self) -> bool {
         matches!(self.owner, Owner::Memory)
@@ -210,7 +223,7 @@ impl Clone for Page {
     }
 }
 
-/// Moves pages that are in memory to files in `folder`.
+/// Moves pages of one size that are in memory to files in `folder`.
 ///
 /// # Errors
 /// When a file cannot be made, or the disk is full. Pages moved before that stay moved, all others where they are.
@@ -259,6 +272,27 @@ fn reserve(mut file: &std::fs::File, bytes: usize) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn records_are_where_they_were_put() {
+        let folder = tempfile::tempdir().unwrap();
+        for dense in [false, true] {
+            let mut records = Records::new(3, dense);
+            for i in 0..5_000 {
+                let record = records.take();
+                assert_eq!(record, i);
+                records.at_mut(record).copy_from_slice(&[u64::from(i), 1, 2]);
+                if i == 900 || i == 3_000 {
+                    records.spill(folder.path()).unwrap();
+                }
+            }
+            assert!((0..5_000).all(|i| records.at(i) == [u64::from(i), 1, 2]));
+            let bytes = records.spilled() + records.in_memory;
+            assert!(records.spilled() > 0 && (5_000 * 24..5_000 * 24 + 1024 * 24).contains(&bytes), "{bytes}");
+            records.free(17);
+            assert_eq!((records.take(), records.take()), (17, 5_000));
+        }
+    }
 
     #[test]
     fn pages_keep_their_words_in_files() {

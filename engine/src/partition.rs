@@ -6,7 +6,7 @@
 //! after the other takes its queue, and at the end the touched groups are compared and derived segments brought up to date.
 
 mod derived;
-mod gauges;
+pub(crate) mod gauges;
 mod relay;
 mod route;
 pub mod saved;
@@ -270,18 +270,22 @@ impl Partition {
         self.route_nanos
     }
 
-    /// Number of (user, window or pane) groups.
+    /// Number of (user, window or pane) groups, as of [`Partition::look`].
     pub fn groups(&self) -> usize {
         self.gauges.groups
     }
 
-    /// Looks at all banks for [`Partition::groups`], [`Partition::size`] and [`Partition::next_close`]. Between batches those say the same afterwards as
-    /// before.
+    /// Looks at all banks for [`Partition::groups`], [`Partition::size`] and [`Partition::next_close`], which say the same after [`Partition::look`].
     pub fn measure(&mut self) {
         self.gauges = Gauges::of(&self.banks);
     }
 
-    /// Bytes of memory that state takes.
+    /// Brings [`Partition::groups`], [`Partition::size`] and [`Partition::next_close`] up to date.
+    pub fn look(&mut self) {
+        self.gauges.look(&self.banks);
+    }
+
+    /// Bytes of memory that state takes, as of [`Partition::look`], or some thousand events ago.
     pub fn size(&self) -> usize {
         self.users.size()
             + self.membership.size()
@@ -311,6 +315,7 @@ impl Partition {
         self.select(&program, events)?;
         self.horizons.clear();
         self.note_due();
+        events.times.iter().min().into_iter().for_each(|&time| self.gauges.note_time(time));
         for (i, &time) in events.times.iter().enumerate() {
             let horizon = self.watermark().map_or(i64::MIN, |w| w - self.settings.allowed_lateness);
             self.horizons.push(horizon);
@@ -348,10 +353,12 @@ impl Partition {
     #[inline]
     fn queue(&mut self, context: &BatchContext, i: usize, time: i64) {
         for route in &self.routes {
-            for step in route.steps(i) {
-                let passes = step.mask.is_none_or(|m| context.masks[m as usize][i]);
-                if passes && self.banks[step.bank as usize].enqueue(Queued { event: i as u32, action: step.action }) {
-                    self.busy.push(step.bank);
+            for steps in route.steps(i) {
+                for step in steps {
+                    let passes = step.mask.is_none_or(|m| context.masks[m as usize][i]);
+                    if passes && self.banks[step.bank as usize].enqueue(Queued { event: i as u32, action: step.action }) {
+                        self.busy.push(step.bank);
+                    }
                 }
             }
         }
@@ -361,10 +368,11 @@ impl Partition {
     /// Has each bank take the events that are queued at it; those that are too late for a window go to `late`.
     fn drain(&mut self, times: &[i64], late: &mut Late) -> Result<(), EngineError> {
         let arrivals = Arrivals { times, users: &self.ids, horizons: &self.horizons, arguments: &self.arguments };
-        for &bank in &self.busy {
-            self.banks[bank as usize].take_queue(&arrivals, &mut late.events)?;
+        for bank in self.busy.drain(..) {
+            let taken = self.banks[bank as usize].take_queue(&arrivals, &mut late.events)?;
+            self.gauges.stir(bank, taken.events);
+            self.stirred.extend(taken.may_change.then_some(bank));
         }
-        self.stirred.append(&mut self.busy);
         if self.stirred.len() > 2 * self.banks.len() {
             self.stirred.sort_unstable();
             self.stirred.dedup();
@@ -412,7 +420,6 @@ impl Partition {
                 }
                 state.changes(ladder, &self.users, &mut changes)?;
             }
-            self.gauges.note(index as usize, &self.banks[index as usize]);
         }
         self.stirred.clear();
         self.emit_changes(&mut changes, out)?;
@@ -447,7 +454,9 @@ impl Partition {
     }
 
     fn check_memory(&mut self) -> Result<(), EngineError> {
-        let (limit, mut used) = (self.settings.memory_limit, self.size());
+        let (limit, others) = (self.settings.memory_limit, self.size() - self.gauges.bytes);
+        self.gauges.look_at_times(&self.banks, limit.saturating_sub(others));
+        let mut used = self.size();
         if used > limit {
             self.spill()?;
             used = self.size();
@@ -527,30 +536,29 @@ impl Partition {
 
     fn close(&mut self, horizon: i64, limits: Option<&[i64]>, out: &mut impl Results) -> Result<(), EngineError> {
         self.closed = horizon;
-        let due = self.gauges.next_close.is_some_and(|end| end <= horizon);
-        if !due && self.membership.next_due().is_none_or(|t| t > horizon) {
+        if !self.gauges.may_close(&self.banks, horizon) && self.membership.next_due().is_none_or(|t| t > horizon) {
             return Ok(());
         }
-        let (mut banks, mut finals) = (std::mem::take(&mut self.banks), std::mem::take(&mut self.finals));
-        let outcome = self.close_banks(&mut banks, &mut finals, (horizon, limits), out);
+        let (mut banks, mut finals, due) = (std::mem::take(&mut self.banks), std::mem::take(&mut self.finals), self.gauges.due(horizon));
+        let outcome = self.close_banks((&mut banks, &due), &mut finals, (horizon, limits), out);
         finals.clear();
         (self.banks, self.finals) = (banks, finals);
-        self.measure();
+        self.gauges.note_closed(&self.banks, &due);
         outcome?;
         self.member_changes(Some(horizon), out)
     }
 
-    /// Closes windows instant by instant. Tumbling windows are decided at their instant, others beforehand.
+    /// Closes windows instant by instant, of the banks in which any may be due. Tumbling windows are decided at their instant, others beforehand.
     fn close_banks(
         &mut self,
-        banks: &mut [Bank],
+        (banks, due): (&mut [Bank], &[usize]),
         finals: &mut Vec<Final>,
         (horizon, limits): (i64, Option<&[i64]>),
         out: &mut impl Results,
     ) -> Result<(), EngineError> {
         let (mut early, mut changes) = (vec![], Changes::default());
-        for bank in &mut *banks {
-            bank.close_others(&self.users, horizon, &mut early, &mut changes)?;
+        for &at in due {
+            banks[at].close_others(&self.users, horizon, &mut early, &mut changes)?;
         }
         out.extend(changes.rows.drain(..));
         if !early.is_sorted_by_key(|f| f.end) {
@@ -559,7 +567,7 @@ impl Partition {
         let mut early = early.as_slice();
         // When the next tumbling window of each bank ends.
         let end_of = |at: usize, bank: &Bank| bank.next_tumbling_end().map(|end| Reverse((end, at)));
-        let mut ends: BinaryHeap<Reverse<(i64, usize)>> = banks.iter().enumerate().filter_map(|(at, bank)| end_of(at, bank)).collect();
+        let mut ends: BinaryHeap<Reverse<(i64, usize)>> = due.iter().filter_map(|&at| end_of(at, &banks[at])).collect();
         loop {
             let tumbling = ends.peek().map(|Reverse((end, _))| *end);
             let next = early.first().map(|f| f.end).into_iter().chain(tumbling).chain(self.membership.next_due()).min();
@@ -575,7 +583,7 @@ impl Partition {
             self.instant(time, (finals, touched), limits, out)?;
             early = later;
         }
-        banks.iter_mut().for_each(|bank| bank.ladder.close(horizon));
+        due.iter().for_each(|&at| banks[at].ladder.close(horizon));
         Ok(())
     }
 
@@ -750,7 +758,7 @@ impl Partition {
         Some(ResultRow { kind: ResultKind::Change, value: window.value, timestamp: window.newest, window_start: window.start, window_end: window.end, ..row })
     }
 
-    /// What windows wait for: the earliest end of a window that is open; of sessions, as of an earlier event.
+    /// What windows wait for: the earliest end of a window that is open; of sessions, as of an earlier event. As of [`Partition::look`].
     pub fn next_close(&self) -> Option<i64> {
         self.gauges.next_close
     }

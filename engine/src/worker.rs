@@ -238,6 +238,7 @@ impl Worker {
     /// What is not to be done for every batch.
     fn now_and_then(&mut self) -> Result<(), WorkerError> {
         self.note_covered(false);
+        self.partitions.iter_mut().for_each(|p| p.state.look());
         let size = |partitions: &[Running]| partitions.iter().map(|p| p.state.size()).sum::<usize>();
         if size(&self.partitions) > self.settings.worker_memory {
             self.partitions.iter_mut().try_for_each(|p| p.state.spill().map_err(|e| p.failed(e)))?;
@@ -602,8 +603,9 @@ impl Worker {
     }
 
     /// Says how it stands.
-    pub(crate) fn say(&self, source_error: Option<String>) {
+    pub(crate) fn say(&mut self, source_error: Option<String>) {
         let now = (self.clock)();
+        self.partitions.iter_mut().for_each(|p| p.state.look());
         let partitions = self.partitions.iter().map(|p| p.status(self.lag(p.number), self.is_idle(p, now))).collect();
         let source_error = source_error.or_else(|| self.waiting.away().map(ToString::to_string));
         let waits_for_schema = self.waiting.away().is_some();

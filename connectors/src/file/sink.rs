@@ -17,6 +17,8 @@ use crate::error::ConnectorError;
 
 /// About how long a result is as a line of JSON.
 const LINE_BYTES: usize = 192;
+/// The first line of CSV.
+const CSV_HEADER: &[u8] = b"userId,segmentId,ruleId,qualified,value,timestamp,windowStart,windowEnd\n";
 
 /// Where results go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +27,8 @@ pub enum Format {
     None,
     /// One JSON object a line.
     Ndjson,
+    /// Comma-separated values (RFC 4180, with newlines alone), after a line of names; nothing for null.
+    Csv,
     /// A Parquet file.
     Parquet,
 }
@@ -39,25 +43,22 @@ pub enum Encoded<'a> {
 
 /// Names that results carry, prepared once.
 pub struct Names {
-    /// For each segment, what a line of JSON has between the user and the value: of one who does not qualify, and of one who does.
-    json: Vec<[String; 2]>,
+    /// For each segment, what a line has between the user and the value: of one who does not qualify, and of one who does.
+    middles: Vec<[String; 2]>,
     /// Segment and rule ids.
     plain: Vec<(String, String)>,
 }
 
 impl Names {
-    /// The names of a program's segments.
-    pub fn new(program: &Program) -> Self {
+    /// The names of a program's segments, for results in a format.
+    pub fn new(program: &Program, format: &Format) -> Self {
         let quoted = |s: &str| serde_json::Value::from(s).to_string();
+        let middle = |segment: &str, rule: &str, qualified: bool| match format {
+            Format::Csv => format!(",{},{},{qualified},", csv_field(segment), csv_field(rule)),
+            _ => format!(",\"segmentId\":{},\"ruleId\":{},\"qualified\":{qualified},\"value\":", quoted(segment), quoted(rule)),
+        };
         Names {
-            json: program
-                .segments
-                .iter()
-                .map(|s| {
-                    let ids = format!(",\"segmentId\":{},\"ruleId\":{}", quoted(&s.name), quoted(&s.rule_id));
-                    [false, true].map(|qualified| format!("{ids},\"qualified\":{qualified},\"value\":"))
-                })
-                .collect(),
+            middles: program.segments.iter().map(|s| [false, true].map(|qualified| middle(&s.name, &s.rule_id, qualified))).collect(),
             plain: program.segments.iter().map(|s| (s.name.clone(), s.rule_id.clone())).collect(),
         }
     }
@@ -66,17 +67,20 @@ impl Names {
 /// Encodes results, lines into `lines`; `None` when there is nothing to write.
 ///
 /// # Errors
-/// Never for NDJSON; for Parquet when columns can't be built.
+/// Never for lines; for Parquet when columns can't be built.
 pub fn encode<'a>(format: &Format, names: &Names, users: &Users, rows: &[ResultRow], lines: &'a mut Vec<u8>) -> Result<Option<Encoded<'a>>, ConnectorError> {
     if rows.is_empty() {
         return Ok(None);
     }
     match format {
         Format::None => Ok(None),
-        Format::Ndjson => {
+        Format::Ndjson | Format::Csv => {
             lines.clear();
             lines.reserve(rows.len() * LINE_BYTES);
-            write_lines(lines, names, users, rows);
+            match format {
+                Format::Csv => write_lines::<Csv>(lines, names, users, rows),
+                _ => write_lines::<Json>(lines, names, users, rows),
+            }
             Ok(Some(Encoded::Lines(lines)))
         }
         Format::Parquet => columns(names, users, rows).map(|c| Some(Encoded::Columns(c))),
@@ -114,30 +118,85 @@ impl<K: PartialEq> Repeated<K> {
     }
 }
 
-/// Adds a line of JSON for each result. Those of a user's group come one after the other, and most are of the same window as the one before.
-fn write_lines(out: &mut Vec<u8>, names: &Names, users: &Users, rows: &[ResultRow]) {
+/// How lines are written.
+trait Style {
+    /// The beginning of a line: the user.
+    fn user(out: &mut Vec<u8>, user: &[u8]);
+    /// The value.
+    fn value(out: &mut Vec<u8>, value: Option<f64>);
+    /// What is before each of the three times, and after the last.
+    const TIMES: [&'static str; 3];
+    const END: &'static str;
+}
+
+struct Json;
+
+impl Style for Json {
+    const TIMES: [&'static str; 3] = [",\"timestamp\":", ",\"windowStart\":", ",\"windowEnd\":"];
+    const END: &'static str = "}\n";
+
+    fn user(out: &mut Vec<u8>, user: &[u8]) {
+        out.extend_from_slice(b"{\"userId\":");
+        write_utf8(out, user);
+    }
+
+    fn value(out: &mut Vec<u8>, value: Option<f64>) {
+        write_number(out, value);
+    }
+}
+
+struct Csv;
+
+impl Style for Csv {
+    const TIMES: [&'static str; 3] = [",", ",", ","];
+    const END: &'static str = "\n";
+
+    fn user(out: &mut Vec<u8>, user: &[u8]) {
+        if user.iter().any(|b| is_quoted(*b)) {
+            out.extend_from_slice(csv_field(&String::from_utf8_lossy(user)).as_bytes());
+        } else {
+            out.extend_from_slice(user);
+        }
+    }
+
+    fn value(out: &mut Vec<u8>, value: Option<f64>) {
+        if value.is_some_and(f64::is_finite) {
+            write_number(out, value);
+        }
+    }
+}
+
+/// Adds a line for each result. Those of a user's group come one after the other, and most are of the same window as the one before.
+fn write_lines<S: Style>(out: &mut Vec<u8>, names: &Names, users: &Users, rows: &[ResultRow]) {
     let (mut user, mut value, mut end) = (Repeated::default(), Repeated::default(), Repeated::default());
     for (i, row) in rows.iter().enumerate() {
         if let Some(later) = rows.get(i + AHEAD) {
             users.prefetch(later.user);
         }
-        user.write(out, row.user, |text| {
-            text.extend_from_slice(b"{\"userId\":");
-            write_utf8(text, users.text(row.user));
-        });
-        out.extend_from_slice(names.json[row.segment as usize][usize::from(row.qualified)].as_bytes());
-        value.write(out, row.value.map(f64::to_bits), |text| write_number(text, row.value));
-        end.write(out, (row.timestamp, row.window_start, row.window_end), |text| write_end(text, row));
+        user.write(out, row.user, |text| S::user(text, users.text(row.user)));
+        out.extend_from_slice(names.middles[row.segment as usize][usize::from(row.qualified)].as_bytes());
+        value.write(out, row.value.map(f64::to_bits), |text| S::value(text, row.value));
+        end.write(out, (row.timestamp, row.window_start, row.window_end), |text| write_end::<S>(text, row));
     }
 }
 
 /// The times of a result, and the end of its line.
-fn write_end(out: &mut Vec<u8>, row: &ResultRow) {
-    for (name, time) in [(",\"timestamp\":", row.timestamp), (",\"windowStart\":", row.window_start), (",\"windowEnd\":", row.window_end)] {
+fn write_end<S: Style>(out: &mut Vec<u8>, row: &ResultRow) {
+    for (name, time) in S::TIMES.into_iter().zip([row.timestamp, row.window_start, row.window_end]) {
         out.extend_from_slice(name.as_bytes());
         out.extend_from_slice(itoa::Buffer::new().format(time).as_bytes());
     }
-    out.extend_from_slice(b"}\n");
+    out.extend_from_slice(S::END.as_bytes());
+}
+
+/// Whether a field of CSV is quoted for this byte.
+fn is_quoted(byte: u8) -> bool {
+    matches!(byte, b'"' | b',' | b'\n' | b'\r')
+}
+
+/// A field of CSV.
+fn csv_field(text: &str) -> String {
+    if text.bytes().any(is_quoted) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_string() }
 }
 
 /// A JSON string.
@@ -197,7 +256,7 @@ pub enum ResultWriter {
 }
 
 impl ResultWriter {
-    /// Opens `path` by its name: `none`, `-` for standard output, `*.parquet`, anything else NDJSON.
+    /// Opens `path` by its name: `none`, `-` for standard output, `*.parquet`, `*.csv`, anything else NDJSON.
     ///
     /// # Errors
     /// When the file can't be created.
@@ -208,13 +267,18 @@ impl ResultWriter {
         if path == "-" {
             return Ok((Format::Ndjson, ResultWriter::Lines("standard output".into(), Box::new(BufWriter::new(io::stdout())))));
         }
-        let file = File::create(path).map_err(ConnectorError::io(path))?;
-        if Path::new(path).extension().is_some_and(|e| e == "parquet") {
+        let mut file = File::create(path).map_err(ConnectorError::io(path))?;
+        let ends_in = |end: &str| Path::new(path).extension().is_some_and(|e| e.eq_ignore_ascii_case(end));
+        if ends_in("parquet") {
             let writer =
                 ArrowWriter::try_new(file, result_schema(), None).map_err(|e| ConnectorError::Parquet { what: path.into(), message: e.to_string() })?;
             return Ok((Format::Parquet, ResultWriter::Parquet(path.into(), Box::new(writer))));
         }
-        Ok((Format::Ndjson, ResultWriter::Lines(path.into(), Box::new(BufWriter::with_capacity(1 << 17, file)))))
+        let format = if ends_in("csv") { Format::Csv } else { Format::Ndjson };
+        if format == Format::Csv {
+            file.write_all(CSV_HEADER).map_err(ConnectorError::io(path))?;
+        }
+        Ok((format, ResultWriter::Lines(path.into(), Box::new(BufWriter::with_capacity(1 << 17, file)))))
     }
 
     /// Writes some results.
@@ -279,7 +343,8 @@ mod tests {
         let sql = "CREATE SEGMENT \"a\"\"b\" AS SELECT user_id FROM TUMBLE(events, event_time, INTERVAL '5 minutes') \
                    GROUP BY user_id, window_start, window_end HAVING count(*) > 3;";
         let text = SourceText { name: "sql".into(), kind: SourceKind::Sql, text: sql.into(), id: None };
-        let names = Names::new(&compile(&[text], &CompileOptions::default()).unwrap_or_else(|e| panic!("{e}")));
+        let program = compile(&[text], &CompileOptions::default()).unwrap_or_else(|e| panic!("{e}"));
+        let names = [Format::Ndjson, Format::Csv].map(|format| Names::new(&program, &format));
         let mut users = Users::default();
         let ids: Vec<u32> = ["u", "\"v\"\n"].map(|user| users.intern(user.as_bytes())).to_vec();
         let values = [Some(1.5), Some(1.5), None, Some(0.0), Some(-0.0), Some(f64::NAN), None];
@@ -290,14 +355,24 @@ mod tests {
             rows.push(ResultRow { segment: 0, user, kind: ResultKind::Final, qualified: i % 4 > 0, value: *value, timestamp, window_start, window_end });
         }
         let (mut together, mut alone) = (vec![], vec![]);
-        write_lines(&mut together, &names, &users, &rows);
-        rows.chunks(1).for_each(|row| write_lines(&mut alone, &names, &users, row));
+        write_lines::<Json>(&mut together, &names[0], &users, &rows);
+        rows.chunks(1).for_each(|row| write_lines::<Json>(&mut alone, &names[0], &users, row));
         assert_eq!(String::from_utf8_lossy(&together), String::from_utf8_lossy(&alone));
         for (line, row) in together.split(|byte| *byte == b'\n').zip(&rows) {
             let line: serde_json::Value = serde_json::from_slice(line).unwrap_or_else(|e| panic!("{e}"));
             assert_eq!((&line["userId"], &line["value"]), (&serde_json::json!(users.name(row.user)), &serde_json::json!(row.value)));
             assert_eq!((&line["timestamp"], &line["windowStart"]), (&serde_json::json!(row.timestamp), &serde_json::json!(row.window_start)));
         }
+        let mut csv = CSV_HEADER.to_vec();
+        write_lines::<Csv>(&mut csv, &names[1], &users, &rows);
+        let mut expected = String::from_utf8_lossy(CSV_HEADER).into_owned();
+        for row in &rows {
+            let (user, value) = (["u", "\"\"\"v\"\"\n\""][usize::from(row.user == ids[1])], row.value.filter(|value| value.is_finite()));
+            let value = value.map(|value| serde_json::json!(value).to_string()).unwrap_or_default();
+            let times = format!("{},{},{}", row.timestamp, row.window_start, row.window_end);
+            expected += &format!("{user},\"a\"\"b\",\"a\"\"b\",{},{value},{times}\n", row.qualified);
+        }
+        assert_eq!(String::from_utf8_lossy(&csv), expected);
     }
 
     #[test]

@@ -26,35 +26,48 @@ const ENTRY: usize = 24;
 const FRESH: u32 = 1 << 31;
 
 /// Where an event of one list of a router goes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Step {
     /// Index of the bank.
     pub bank: u32,
-    /// A condition on the text of the router's matched column, which is met in lists chosen for a class.
-    matcher: Option<u32>,
-    /// Any other condition that is not in the router's table: index into the program's masks.
-    pub mask: Option<u32>,
     /// By which number the bank knows what the event does.
     pub action: u32,
+    /// A condition that is in neither the router's table nor its matched column: index into the program's masks.
+    pub mask: Option<u32>,
     /// Whether the event makes the group exist.
     pub creates: bool,
 }
 
-/// The steps of one router.
+/// Some of a route's steps, from one to before another.
+#[derive(Debug, Default, Clone, Copy)]
+struct Span {
+    from: u32,
+    to: u32,
+}
+
+/// One of a router's lists.
+#[derive(Debug, Clone)]
+struct List {
+    /// The steps that have no condition on the matched text.
+    own: Vec<Step>,
+    /// Those that have one, as an index into [`Route::kinds`]; the first has none.
+    kind: u32,
+}
+
+/// The steps of one router. Many lists have the same steps with a condition on the matched text, so those are chosen apart from the others: an event
+/// has the steps of its list, and those that its list's kind and its text's class select.
 #[derive(Debug, Default, Clone)]
 pub struct Route {
-    /// The router's lists, then those chosen for classes.
-    lists: Vec<Vec<Step>>,
-    /// How many lists are the router's.
-    own: usize,
-    /// Which of the router's lists have conditions on the matched text.
-    matches: Vec<bool>,
-    /// Lists chosen by the router's list and class.
-    chosen: FxHashMap<(u32, u32), u32>,
-    /// Steps in lists that were chosen.
-    steps: usize,
-    /// For each event of the batch, its list.
+    /// The router's lists.
+    lists: Vec<List>,
+    /// Distinct sets of steps with a condition on the matched text, each with its condition.
+    kinds: Vec<Vec<(u32, Step)>>,
+    /// Steps chosen by kind and class, all one after the other.
+    chosen: FxHashMap<(u32, u32), Span>,
+    steps: Vec<Step>,
+    /// For each event of the batch, its list, and, where texts are matched, the steps that were chosen.
     list_of: Vec<u32>,
+    chosen_of: Vec<Span>,
     /// For each event of the batch, its text's class, where that is asked.
     class_of: Vec<u32>,
 }
@@ -62,36 +75,45 @@ pub struct Route {
 impl Route {
     /// The steps of a router; `bank_of` says in which bank a family is, and `note` by which number a bank knows what events do.
     pub fn new(router: &Router, bank_of: impl Fn(u32) -> u32, mut note: impl FnMut(u32, &[&Action]) -> u32) -> Self {
-        let mut lists: Vec<Vec<Step>> = vec![];
+        let mut route = Route::default();
+        let mut known: FxHashMap<Vec<(u32, Step)>, u32> = FxHashMap::from_iter([(vec![], 0)]);
+        route.kinds.push(vec![]);
         for actions in &router.lists {
             // What happens on the same conditions in one bank is one step.
-            let mut together: Vec<(u32, Vec<&Action>)> = vec![];
+            let (mut together, mut places) = (Vec::<(u32, Vec<&Action>)>::new(), FxHashMap::default());
             for action in actions {
-                let same = |&&mut (bank, ref with): &&mut (u32, Vec<&Action>)| {
-                    bank == bank_of(action.family) && (with[0].matcher, with[0].mask, with[0].creates) == (action.matcher, action.mask, action.creates)
-                };
-                match together.iter_mut().find(same) {
+                let bank = bank_of(action.family);
+                let place = *places.entry((bank, action.matcher, action.mask, action.creates)).or_insert(together.len());
+                match together.get_mut(place) {
                     Some((_, with)) => with.push(action),
-                    None => together.push((bank_of(action.family), vec![action])),
+                    None => together.push((bank, vec![action])),
                 }
             }
-            let step = |(bank, with): (u32, Vec<&Action>)| {
-                let action = note(bank, &with);
-                Step { bank, matcher: with[0].matcher, mask: with[0].mask, action, creates: with[0].creates }
-            };
-            lists.push(together.into_iter().map(step).collect());
+            let (mut own, mut matched) = (vec![], vec![]);
+            for (bank, with) in together {
+                let step = Step { bank, action: note(bank, &with), mask: with[0].mask, creates: with[0].creates };
+                match with[0].matcher {
+                    Some(condition) => matched.push((condition, step)),
+                    None => own.push(step),
+                }
+            }
+            let kind = *known.entry(matched).or_insert_with_key(|matched| {
+                route.kinds.push(matched.clone());
+                route.kinds.len() as u32 - 1
+            });
+            route.lists.push(List { own, kind });
         }
-        let matches = lists.iter().map(|steps| steps.iter().any(|s| s.matcher.is_some())).collect();
-        Route { own: lists.len(), matches, lists, ..Route::default() }
+        route
     }
 
     /// The steps of event `i` of the batch.
     #[inline]
-    pub fn steps(&self, i: usize) -> &[Step] {
-        &self.lists[self.list_of[i] as usize]
+    pub fn steps(&self, i: usize) -> [&[Step]; 2] {
+        let chosen = self.chosen_of.get(i).map_or(&[][..], |span| &self.steps[span.from as usize..span.to as usize]);
+        [&self.lists[self.list_of[i] as usize].own, chosen]
     }
 
-    /// Finds the list of each event of a batch.
+    /// Finds the steps of each event of a batch.
     ///
     /// # Errors
     /// When a condition cannot be evaluated.
@@ -104,45 +126,43 @@ impl Route {
         self.list_of.iter_mut().for_each(|cell| *cell = router.table[*cell as usize]);
         let Some(index) = router.matched else { return Ok(()) };
         let (conditions, classes) = (&matched[index], &mut classes[index]);
-        let asked = |i: usize| self.matches[self.list_of[i] as usize];
-        classes.classify(conditions, &events.texts[conditions.column], asked, &mut self.class_of)?;
+        let kind_of = |i: usize| self.lists[self.list_of[i] as usize].kind;
+        classes.classify(conditions, &events.texts[conditions.column], |i| kind_of(i) != 0, &mut self.class_of)?;
+        self.chosen_of.clear();
         for i in 0..events.len() {
-            if self.matches[self.list_of[i] as usize] {
-                self.list_of[i] = self.choose(self.list_of[i], self.class_of[i], classes);
-            }
+            let kind = self.lists[self.list_of[i] as usize].kind;
+            let chosen = if kind == 0 { Span::default() } else { self.choose(kind, self.class_of[i], classes) };
+            self.chosen_of.push(chosen);
         }
         Ok(())
     }
 
     /// Whether more was chosen than is worth keeping.
     pub fn is_full(&self) -> bool {
-        self.steps > MOST_STEPS
+        self.steps.len() + self.chosen.len() > MOST_STEPS
     }
 
     /// Forgets what was chosen.
     pub fn forget(&mut self) {
-        self.lists.truncate(self.own);
+        self.steps.clear();
         self.chosen.clear();
-        self.steps = 0;
     }
 
-    /// The list with the steps of a list whose conditions hold for a class.
-    fn choose(&mut self, list: u32, class: u32, classes: &Classes) -> u32 {
-        if let Some(&chosen) = self.chosen.get(&(list, class)) {
+    /// The steps of a kind whose conditions hold for a class.
+    fn choose(&mut self, kind: u32, class: u32, classes: &Classes) -> Span {
+        if let Some(&chosen) = self.chosen.get(&(kind, class)) {
             return chosen;
         }
-        let holds = |step: &&Step| step.matcher.is_none_or(|condition| classes.holds(class, condition));
-        let steps: Vec<Step> = self.lists[list as usize].iter().filter(holds).copied().collect();
-        self.steps += steps.len() + 1;
-        self.lists.push(steps);
-        let chosen = self.lists.len() as u32 - 1;
-        self.chosen.insert((list, class), chosen);
+        let from = self.steps.len();
+        self.steps.extend(self.kinds[kind as usize].iter().filter(|(condition, _)| classes.holds(class, *condition)).map(|(_, step)| *step));
+        let chosen = Span { from: from as u32, to: self.steps.len() as u32 };
+        self.chosen.insert((kind, class), chosen);
         chosen
     }
 
     /// Bytes in use for what was chosen.
     pub fn size(&self) -> usize {
-        self.steps * size_of::<Step>() + self.chosen.capacity() * 13
+        self.steps.len() * size_of::<Step>() + self.chosen.capacity() * 17
     }
 }
 

@@ -61,7 +61,7 @@ impl Partition {
         let (program, context) = (Arc::clone(&self.program), self.context(events)?);
         self.select(&program, events)?;
         let passes = |mask: Option<u32>, i: usize| mask.is_none_or(|m| context.masks[m as usize][i]);
-        let takes = |i: usize| self.routes.iter().any(|route| route.steps(i).iter().any(|step| step.creates && passes(step.mask, i)));
+        let takes = |i: usize| self.routes.iter().any(|route| route.steps(i).into_iter().flatten().any(|step| step.creates && passes(step.mask, i)));
         Ok((0..events.len()).map(takes).collect())
     }
 }

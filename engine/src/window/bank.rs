@@ -7,12 +7,14 @@
 
 use cohort_compiler::program::{Action, Op, Program};
 use cohort_compiler::window::WindowSpec;
+use rustc_hash::FxHashMap;
 
 use super::tally::{Newest, Usual};
 use super::tumble::{Touched, Update};
 use super::{Arrival, Arrivals, Changes, FAR, FamilyState, Final, NEAR, Queued};
 use crate::error::EngineError;
 use crate::ladder::{Ladder, MOST_RUNGS};
+use crate::partition::gauges::Measure;
 use crate::state::NONE;
 use crate::users::Users;
 
@@ -48,33 +50,49 @@ pub struct Closing {
     records: Vec<u32>,
 }
 
-/// The state of families that take in the same events.
+/// What a bank did with the events that waited.
+#[derive(Debug, Clone, Copy)]
+pub struct Taken {
+    /// How many they were.
+    pub events: usize,
+    /// Whether some family may have changes to tell.
+    pub may_change: bool,
+}
+
+/// The state of families that take in the same events. With thousands of banks each event reads their first lines from afar, so what all events need
+/// comes first.
 #[derive(Clone)]
+#[repr(C, align(64))]
 pub struct Bank {
+    /// Events of the batch that are not in the groups yet.
+    queue: Vec<Queued>,
+    /// What events do, by the number that [`Queued`] events say.
+    actions: Vec<Deeds>,
+    /// The most views that a family compares with each event.
+    views: usize,
+    /// The time after which no group of an event's window is in a row where it might be in a record.
+    hidden_until: i64,
+    /// Their newest groups, if their windows are tumbling.
+    pub ladder: Ladder,
     /// The families.
     pub families: Vec<FamilyState>,
     /// Which of the program's they are.
     pub members: Vec<usize>,
-    /// Their newest groups, if their windows are tumbling.
-    pub ladder: Ladder,
-    /// What events do, by the number that [`Queued`] events say.
-    actions: Vec<Deeds>,
-    /// Events of the batch that are not in the groups yet.
-    queue: Vec<Queued>,
 }
 
 impl Bank {
     /// The banks of a program, without groups.
     pub fn all(program: &Program) -> Vec<Bank> {
-        let mut members: Vec<Vec<usize>> = vec![];
+        let (mut members, mut of_filter) = (Vec::<Vec<usize>>::new(), FxHashMap::<_, Vec<usize>>::default());
         for (i, family) in program.families.iter().enumerate() {
-            let joins = |bank: &&mut Vec<usize>| {
-                let first = &program.families[bank[0]];
-                first.filter_id == family.filter_id && bank.len() < MOST_RUNGS && is_tumbling(first.window) && is_tumbling(family.window)
-            };
-            match members.iter_mut().find(joins) {
-                Some(bank) => bank.push(i),
-                None => members.push(vec![i]),
+            let banks = of_filter.entry(family.filter_id).or_default();
+            let takes = |&&bank: &&usize| members[bank].len() < MOST_RUNGS && is_tumbling(program.families[members[bank][0]].window);
+            match banks.iter().find(takes).filter(|_| is_tumbling(family.window)) {
+                Some(&bank) => members[bank].push(i),
+                None => {
+                    banks.push(members.len());
+                    members.push(vec![i]);
+                }
             }
         }
         let dense = members.len() <= MOST_DENSE;
@@ -88,12 +106,15 @@ impl Bank {
             _ => None,
         });
         let ladder = Ladder::new(sections, dense);
-        Bank { members, ladder, actions: vec![], queue: vec![], families }
+        let views = families.iter().map(FamilyState::views).max().unwrap_or(0);
+        Bank { queue: vec![], actions: vec![], views, hidden_until: i64::MIN, ladder, families, members }
     }
 
     /// Forgets what events do, as another program is to say it.
     pub fn forget_actions(&mut self) {
         self.actions.clear();
+        self.views = self.families.iter().map(FamilyState::views).max().unwrap_or(0);
+        self.note_hidden();
     }
 
     /// Notes what some events do, which pass the same conditions; returns the number by which [`Queued`] events name it.
@@ -120,62 +141,78 @@ impl Bank {
     ///
     /// # Errors
     /// When states of DataFusion's accumulators cannot be joined.
-    pub fn take_queue(&mut self, batch: &Arrivals<'_>, late: &mut Vec<u32>) -> Result<(), EngineError> {
+    pub fn take_queue(&mut self, batch: &Arrivals<'_>, late: &mut Vec<u32>) -> Result<Taken, EngineError> {
         let (mut queue, actions) = (std::mem::take(&mut self.queue), std::mem::take(&mut self.actions));
         let outcome = if is_tumbling(self.families[0].spec) {
-            match self.families.iter().map(FamilyState::views).max() {
-                None | Some(0) => self.tumble_events::<0>(&queue, &actions, batch, late),
-                Some(1) => self.tumble_events::<1>(&queue, &actions, batch, late),
-                Some(2) => self.tumble_events::<2>(&queue, &actions, batch, late),
-                Some(3) => self.tumble_events::<3>(&queue, &actions, batch, late),
+            Ok(match self.views {
+                0 => self.tumble_events::<0>(&queue, &actions, batch, late),
+                1 => self.tumble_events::<1>(&queue, &actions, batch, late),
+                2 => self.tumble_events::<2>(&queue, &actions, batch, late),
+                3 => self.tumble_events::<3>(&queue, &actions, batch, late),
                 _ => self.tumble_events::<MOST_VIEWS>(&queue, &actions, batch, late),
-            }
-            Ok(())
+            })
         } else {
-            self.families[0].events(&queue, &actions, batch, late)
+            self.families[0].events(&queue, &actions, batch, late).map(|()| true)
         };
+        let events = queue.len();
         queue.clear();
         (self.queue, self.actions) = (queue, actions);
-        outcome
+        Ok(Taken { events, may_change: outcome? })
     }
 
-    /// Takes events in; `N` is the most views that a family compares with each event.
-    fn tumble_events<const N: usize>(&mut self, queue: &[Queued], actions: &[Deeds], batch: &Arrivals<'_>, late: &mut Vec<u32>) {
-        let hidden_until = self.hidden_until();
+    /// Takes events in; `N` is the most views that a family compares with each event. Whether some family may have changes to tell.
+    fn tumble_events<const N: usize>(&mut self, queue: &[Queued], actions: &[Deeds], batch: &Arrivals<'_>, late: &mut Vec<u32>) -> bool {
+        let mut may_change = false;
         for (at, queued) in queue.iter().enumerate() {
             self.prefetch(queue, at, batch.users);
             let (i, deeds) = (queued.event as usize, &actions[queued.action as usize]);
             let arrival = Arrival { user: batch.users[i], time: batch.times[i], horizon: batch.horizons[i] };
             let (record, is_newest) = self.record_of(&arrival);
-            if let Some(usual) = deeds.usual.as_ref().filter(|_| is_newest && arrival.time > hidden_until) {
-                let mut newest = Newest { time: arrival.time, record, sections: self.ladder.sections(record) };
-                usual.add(&mut self.families, &mut newest, batch.arguments, i);
-                continue;
-            }
-            for deed in &deeds.each {
-                let family = &mut self.families[deed.rung];
-                family.stats.events += u64::from(deed.creates);
-                let start = family.tumbling.open_start(&arrival).filter(|_| record != NONE);
-                let Some(start) = start else {
-                    late.extend(deed.creates.then_some(queued.event));
-                    continue;
-                };
-                let what = Update { event: queued.event, deed, arguments: batch.arguments };
-                let (is_newest, is_there) = self.ladder.section_at(record, deed.rung, start);
-                if is_newest && (is_there || !family.is_hidden(arrival.user, start)) {
-                    let place = if is_there { self.ladder.place(record, deed.rung) } else { self.ladder.open(record, deed.rung) };
-                    let group = Touched { place, record, start, is_new: !is_there };
-                    family.tumbling.take_in::<N>(group, &family.simple, &mut family.general, &what);
-                } else {
-                    family.take_older::<N>(record, start, &arrival, &what);
+            may_change |= match deeds.usual.as_ref().filter(|_| is_newest && arrival.time > self.hidden_until) {
+                Some(usual) => {
+                    let mut newest = Newest { time: arrival.time, record, sections: self.ladder.sections(record) };
+                    usual.add(&mut self.families, &mut newest, batch.arguments, i)
                 }
+                None => {
+                    self.tumble_event::<N>((queued.event, record), deeds, &arrival, batch, late);
+                    true
+                }
+            };
+        }
+        may_change
+    }
+
+    /// Takes an event in that is not of the usual kind, or older than its user's newest.
+    fn tumble_event<const N: usize>(&mut self, (event, record): (u32, u32), deeds: &Deeds, arrival: &Arrival, batch: &Arrivals<'_>, late: &mut Vec<u32>) {
+        for deed in &deeds.each {
+            let family = &mut self.families[deed.rung];
+            family.stats.events += u64::from(deed.creates);
+            let start = family.tumbling.open_start(arrival).filter(|_| record != NONE);
+            let Some(start) = start else {
+                late.extend(deed.creates.then_some(event));
+                continue;
+            };
+            let what = Update { event, deed, arguments: batch.arguments };
+            let (is_newest, is_there) = self.ladder.section_at(record, deed.rung, start);
+            if is_newest && (is_there || !family.is_hidden(arrival.user, start)) {
+                let place = if is_there { self.ladder.place(record, deed.rung) } else { self.ladder.open(record, deed.rung) };
+                let group = Touched { place, record, start, is_new: !is_there };
+                family.tumbling.take_in::<N>(group, &family.simple, &mut family.general, &what);
+            } else {
+                family.take_older::<N>(record, start, arrival, &what);
             }
         }
     }
 
-    /// The time after which no group of an event's window is in a row where it might be in a record whose newest event that is.
-    fn hidden_until(&self) -> i64 {
-        self.families.iter().map(|family| family.tumbling.hidden_until()).max().unwrap_or(i64::MIN)
+    /// Notes that a group of a window is in a row where it might be in its record.
+    fn hide(&mut self, rung: usize, start: i64) {
+        self.families[rung].tumbling.hide(start);
+        self.note_hidden();
+    }
+
+    /// Notes the time after which no group of an event's window is in a row where it might be in a record whose newest event that is.
+    fn note_hidden(&mut self) {
+        self.hidden_until = self.families.iter().map(|family| family.tumbling.hidden_until()).max().unwrap_or(i64::MIN);
     }
 
     /// The record of an event's user, brought up to the event's time; none if the event is too late for all windows. And whether the event is of an
@@ -248,10 +285,10 @@ impl Bank {
         if self.ladder.newest(record) == newest && self.ladder.section_at(record, rung, start) == (true, false) {
             return self.ladder.open(record, rung).slots;
         }
+        self.hide(rung, start);
         let family = &mut self.families[rung];
         let row = family.rows.insert(user, start);
         family.tumbling.displaced.at(start).push(row);
-        family.tumbling.hide(start);
         family.rows.note(row, newest)
     }
 
@@ -265,7 +302,7 @@ impl Bank {
         if newest > self.ladder.newest(record) {
             for rung in 0..self.families.len() {
                 if let Some(group) = self.ladder.group(record, rung) {
-                    self.families[rung].tumbling.hide(group.start);
+                    self.hide(rung, group.start);
                 }
                 self.displace(record, rung);
             }
@@ -280,6 +317,7 @@ impl Bank {
         for (family, &(bank, rung)) in self.families.iter_mut().zip(known).filter_map(|(family, known)| Some((family, known.as_ref()?))) {
             family.take_groups(&mut from[bank].families[rung]);
         }
+        self.note_hidden();
         let same = |bank: usize| known.iter().enumerate().all(|(rung, known)| *known == Some((bank, rung)));
         if let Some(&Some((bank, _))) = known.first()
             && same(bank)
@@ -301,7 +339,7 @@ impl Bank {
         for rung in 0..self.families.len() {
             for row in self.families[rung].displaced_rows() {
                 self.record_at(row.user, row.newest);
-                self.families[rung].tumbling.hide(row.start);
+                self.hide(rung, row.start);
             }
         }
         let Bank { families, ladder, .. } = self;
@@ -326,6 +364,17 @@ impl Bank {
     /// When an expression fails.
     pub fn close_others(&mut self, users: &Users, horizon: i64, finals: &mut Vec<Final>, changes: &mut Changes) -> Result<(), EngineError> {
         self.families.iter_mut().try_for_each(|family| family.close(users, horizon, finals, changes))
+    }
+
+    /// What it comes to now.
+    pub fn measure(&self) -> Measure {
+        let next_close = self.families.iter().filter_map(FamilyState::next_close).min();
+        // Windows that overlap move along with time, even without events.
+        let quiet_until = match is_tumbling(self.families[0].spec) {
+            true => next_close.into_iter().chain(self.ladder.next_leaving()).min().unwrap_or(i64::MAX),
+            false => i64::MIN,
+        };
+        Measure { bytes: self.size(), groups: self.groups(), next_close, quiet_until }
     }
 
     /// When the next tumbling window ends.
@@ -365,8 +414,7 @@ impl Bank {
         self.families.iter().for_each(|family| family.mark_live(live));
     }
 
-    /// Number of groups.
-    pub fn groups(&self) -> usize {
+    fn groups(&self) -> usize {
         self.families.iter().map(FamilyState::groups).sum()
     }
 
@@ -384,8 +432,7 @@ impl Bank {
         self.ladder.spilled() + self.families.iter().map(FamilyState::spilled).sum::<usize>()
     }
 
-    /// Bytes of memory in use.
-    pub fn size(&self) -> usize {
+    fn size(&self) -> usize {
         self.ladder.size() + self.families.iter().map(FamilyState::size).sum::<usize>()
     }
 }

@@ -139,9 +139,12 @@ struct Arrival {
     horizon: i64,
 }
 
-/// The state of one family.
+/// The state of one family. What an event of the usual kind changes comes first, in one line of the processor's cache.
 #[derive(Clone)]
+#[repr(C, align(64))]
 pub struct FamilyState {
+    stats: FamilyStats,
+    tumbling: tumble::Tumbling,
     spec: WindowSpec,
     /// Position in its bank.
     rung: usize,
@@ -168,14 +171,12 @@ pub struct FamilyState {
     /// Rows by the start of their pane.
     panes: BTreeMap<i64, Vec<u32>>,
     current_pane: (i64, Vec<u32>),
-    tumbling: tumble::Tumbling,
     sliding: pane::Sliding,
     sessions: session::Sessions,
     open: pane::OpenGroups,
     watches: bool,
     /// Whether some value was negative, so that a sum may fall as events come.
     falls: bool,
-    stats: FamilyStats,
 }
 
 /// What a family did so far.
@@ -411,9 +412,11 @@ impl FamilyState {
 
     /// Final results of all windows that end at or before `horizon`, unless they are tumbling.
     pub fn close(&mut self, users: &Users, horizon: i64, finals: &mut Vec<Final>, changes: &mut Changes) -> Result<(), EngineError> {
+        if let WindowSpec::Tumble { .. } = self.spec {
+            return Ok(());
+        }
         let started = Instant::now();
         match self.spec {
-            WindowSpec::Tumble { .. } => return Ok(()),
             WindowSpec::Session { gap } => self.session_close(users, gap, horizon, finals, changes),
             _ => self.pane_close(users, horizon, finals),
         }?;

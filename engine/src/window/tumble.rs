@@ -38,7 +38,10 @@ impl Vacant for Pane {
 
 /// What a family of tumbling windows knows beside its groups.
 #[derive(Default, Clone)]
+#[repr(C)]
 pub(super) struct Tumbling {
+    /// Open windows by their start.
+    pub(super) panes: Calendar<Pane>,
     size: i64,
     /// Simple segments that emit changes and that no derived segment reads, each index with the position of its view among those of all
     /// simple segments.
@@ -48,8 +51,6 @@ pub(super) struct Tumbling {
     by_crossing: bool,
     /// Whether every group is looked at when its window closes.
     lists_all: bool,
-    /// Open windows by their start.
-    pub(super) panes: Calendar<Pane>,
     /// Number of groups listed in them.
     listed: usize,
     /// Rows of groups that are not in the ladder, by the start of their window.
@@ -179,13 +180,15 @@ impl Tumbling {
         }
     }
 
-    /// Notes that what is told of a group while its window is open may have changed.
-    pub(super) fn flip(&mut self, place: &mut Place<'_>, at: (u32, i64), before: &[Option<f64>]) {
+    /// Notes that what is told of a group while its window is open may have changed; whether so.
+    pub(super) fn flip(&mut self, place: &mut Place<'_>, at: (u32, i64), before: &[Option<f64>]) -> bool {
         let flips = |(at, index): &(usize, ViewIndex)| index.crosses(before[*at], view(index.view, place.slots));
-        if self.watches && self.quick.iter().any(flips) && place.touch() {
+        let touches = self.watches && self.quick.iter().any(flips) && place.touch();
+        if touches {
             self.touched.push(at);
             self.was.extend_from_slice(before);
         }
+        touches
     }
 
     /// Lists a group for the close of its window, unless it is.

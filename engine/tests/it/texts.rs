@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use cohort_compiler::like::Pattern;
 use cohort_engine::decode::json::{JsonDecoder, split_lines};
 use cohort_engine::decode::{EventBatch, Topics};
 use cohort_engine::events::projection;
 use cohort_engine::{Late, Partition, Settings};
+use datafusion::arrow::array::StringArray;
+use datafusion::arrow::compute::like;
+use proptest::prelude::*;
 
 use crate::run::program;
 
@@ -31,16 +35,21 @@ fn counted(segment: &str, kind: &str, session: Option<&str>) -> bool {
         "views_of_seven" => kind == "view" && session.is_some_and(|s| s.ends_with('7')),
         "no_digits" => session.is_some_and(|s| !s.contains(|c: char| c.is_ascii_digit())),
         "unlike" => kind == "purchase" && session.is_some_and(|s| !s.starts_with('s')),
+        "three_before_end" => session.is_some_and(|s| s.starts_with('s') && s.len() > 3 && s.as_bytes()[s.len() - 3] == b'3'),
+        // None has an underscore.
+        "not_so" => session.is_some(),
         "short_or_none" => session.is_none_or(|s| s.chars().count() < 4),
         _ => false,
     }
 }
 
-const CONDITIONS: [(&str, &str, &str); 5] = [
+const CONDITIONS: [(&str, &str, &str); 7] = [
     ("seven", "session_id LIKE '%7'", "count(*)"),
     ("views_of_seven", "session_id LIKE '%7' AND event_type = 'view'", "count(*)"),
     ("no_digits", "NOT regexp_like(session_id, '[0-9]')", "count(*)"),
     ("unlike", "event_type = 'purchase'", "count(*) FILTER (WHERE session_id NOT LIKE 's%')"),
+    ("three_before_end", "session_id LIKE 's%3__'", "count(*)"),
+    ("not_so", "session_id NOT LIKE 's_s%of%\\_%'", "count(*)"),
     ("short_or_none", "length(coalesce(session_id, '')) < 4", "count(*)"),
 ];
 
@@ -85,4 +94,14 @@ fn conditions_on_texts_hold_however_many_texts_there_are() {
     let most = sizes.iter().max().copied().unwrap_or(0);
     assert!(sizes.last().is_some_and(|last| *last < most), "outcomes are forgotten when they are many");
     assert!(most < 24 << 20, "{most} bytes");
+}
+
+proptest! {
+    #[test]
+    fn patterns_are_what_they_are_to_arrow(pattern in "[ab%_\\\\é.\n]{0,8}", texts in prop::collection::vec("[ab%_\\\\é.\n]{0,10}", 1..20)) {
+        let expected = like(&StringArray::from(texts.clone()), &StringArray::new_scalar(&pattern)).unwrap();
+        let expected: Vec<bool> = expected.iter().map(|matches| matches.unwrap()).collect();
+        let found: Vec<bool> = texts.iter().map(|text| Pattern::new(&pattern).matches(text)).collect();
+        prop_assert_eq!(found, expected, "{:?} of {:?}", pattern, texts);
+    }
 }

@@ -41,7 +41,7 @@ pub fn run(workload: &Workload, batch_rows: usize, memory_limit: usize, spill: &
         out.total();
         let now = time.div_euclid(HOUR);
         if hour.replace(now).is_some_and(|before| before != now) || !more {
-            hours.push(standing(&partition, hours.len() + 1, read));
+            hours.push(standing(&mut partition, hours.len() + 1, read));
         }
         if !more {
             break;
@@ -55,7 +55,8 @@ pub fn run(workload: &Workload, batch_rows: usize, memory_limit: usize, spill: &
     }))
 }
 
-fn standing(partition: &Partition, hour: usize, events: u64) -> Value {
+fn standing(partition: &mut Partition, hour: usize, events: u64) -> Value {
+    partition.look();
     json!({
         "hour": hour, "events": events, "groups": partition.groups(), "users": partition.users().len(), "memberships": partition.membership().len(),
         "stateBytes": partition.size(), "spilledBytes": partition.spilled(), "residentBytes": crate::memory::resident_bytes(),

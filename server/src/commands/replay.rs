@@ -62,7 +62,7 @@ pub struct Args {
     /// Where the users go who would enter or leave, as NDJSON.
     #[arg(long, requires = "against", value_name = "FILE")]
     differences: Option<PathBuf>,
-    /// Where results go: a file (NDJSON, or Parquet by its name), - for standard output, none to count only.
+    /// Where results go: a file (NDJSON, or Parquet or CSV by its name), - for standard output, none to count only.
     #[arg(long, default_value = "-")]
     output: String,
     /// Where the summary goes as JSON.

@@ -29,6 +29,7 @@ mod properties;
 mod registry_double;
 mod repair;
 mod replay;
+mod replays;
 mod results;
 mod retention;
 mod roles;

@@ -498,10 +498,11 @@ impl Member {
     }
 
     /// How much it holds beside what a partition without users does.
-    pub fn standing(&self, empty: &Empty) -> Standing {
+    pub fn standing(&mut self, empty: &Empty) -> Standing {
         let mut all = Standing::default();
-        for owned in &self.owned {
-            let state = &owned.running.state;
+        for owned in &mut self.owned {
+            let state = &mut owned.running.state;
+            state.look();
             all.add(&Standing {
                 bytes: state.size().saturating_sub(empty.state),
                 user_bytes: state.users().size(),
