@@ -436,10 +436,16 @@ impl Worker<'_> {
                     self.out.end(partition)?;
                 }
             }
-            let size: usize = partitions.iter().map(|(_, p)| p.size()).sum();
-            self.out.counts.state_bytes = self.out.counts.state_bytes.max(size);
+            self.note_size(&partitions);
         }
+        partitions.iter_mut().for_each(|(_, p)| p.look());
+        self.note_size(&partitions);
         Ok(WorkerState { partitions, counts: self.out.counts })
+    }
+
+    fn note_size(&mut self, partitions: &[(u32, Partition)]) {
+        let size = partitions.iter().map(|(_, p)| p.size()).sum();
+        self.out.counts.state_bytes = self.out.counts.state_bytes.max(size);
     }
 
     /// Keeps late events.

@@ -315,7 +315,6 @@ impl Partition {
         self.select(&program, events)?;
         self.horizons.clear();
         self.note_due();
-        events.times.iter().min().into_iter().for_each(|&time| self.gauges.note_time(time));
         for (i, &time) in events.times.iter().enumerate() {
             let horizon = self.watermark().map_or(i64::MIN, |w| w - self.settings.allowed_lateness);
             self.horizons.push(horizon);
@@ -363,6 +362,7 @@ impl Partition {
             }
         }
         self.due = self.due.min(time.saturating_add(1));
+        self.gauges.note_time(time);
     }
 
     /// Has each bank take the events that are queued at it; those that are too late for a window go to `late`.

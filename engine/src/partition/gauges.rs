@@ -4,7 +4,9 @@
 
 use crate::window::bank::Bank;
 
-/// Steps of events that banks may take before they are looked at.
+/// So many banks are looked at after each batch.
+const FEW: usize = 64;
+/// Steps of events that more banks may take before they are looked at.
 const TOGETHER: usize = 1 << 16;
 /// The most bytes by which a step makes a bank grow, but for tables that double.
 const MOST_BYTES_A_STEP: usize = 4 << 10;
@@ -58,7 +60,8 @@ impl Gauges {
         }
     }
 
-    /// Notes the least time of events that banks took.
+    /// Notes the time of an event that banks are about to take.
+    #[inline]
     pub fn note_time(&mut self, time: i64) {
         self.from = self.from.min(time);
     }
@@ -73,9 +76,9 @@ impl Gauges {
         (self.stirred, self.steps, self.from) = (stirred, 0, i64::MAX);
     }
 
-    /// Looks at them if they took so much that [`Gauges::bytes`] may be far from what it was, or near a limit.
+    /// Looks at them if they are few, or took so much that [`Gauges::bytes`] may be far from what it was, or near a limit.
     pub fn look_at_times(&mut self, banks: &[Bank], limit: usize) {
-        if self.steps > TOGETHER || self.bytes.saturating_add(self.steps * MOST_BYTES_A_STEP) > limit {
+        if banks.len() <= FEW || self.steps > TOGETHER || self.bytes.saturating_add(self.steps * MOST_BYTES_A_STEP) > limit {
             self.look(banks);
         }
     }

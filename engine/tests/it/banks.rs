@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use crate::run::{Event, Line, Run, events, program};
+use crate::run::{Event, Line, Run, events, program, some_segments};
 
 /// What segments select, have and emit, for windows of one size.
 const SHAPES: [(&str, &str, &str); 6] = [
@@ -41,6 +41,58 @@ fn run(sql: &str, events: &[Event], batch: usize, passes: &[bool], restarts: &[b
 /// A segment that nobody is in, of a kind that has its family's groups looked at the general way.
 fn general(size: i64) -> String {
     segment(size, 0).replace(&format!("s{size}_0"), &format!("general{size}")).replace("count(*) >= 2", "min(value) > 1000000")
+}
+
+/// Segments that nobody is in, over more filters than are looked at after each batch.
+fn idle() -> String {
+    let segment = |i: usize| {
+        format!(
+            "CREATE SEGMENT idle{i} AS SELECT user_id FROM TUMBLE(events, event_time, INTERVAL '1 minute') WHERE metadata['k'] = 'idle{i}' \
+             GROUP BY user_id, window_start, window_end HAVING count(*) > 100;\n"
+        )
+    };
+    (0..70).map(segment).collect()
+}
+
+#[test]
+fn a_window_that_begins_after_others_closed_within_a_batch_is_closed() {
+    let sql = "CREATE SEGMENT hops AS SELECT user_id, count(*) AS value FROM HOP(events, event_time, INTERVAL '5 minutes', INTERVAL '10 minutes') \
+               GROUP BY user_id, window_start, window_end HAVING count(*) >= 1;\n\
+               CREATE SEGMENT buyers AS SELECT user_id, count(*) AS value FROM TUMBLE(events, event_time, INTERVAL '5 minutes') \
+               WHERE event_type = 'purchase' GROUP BY user_id, window_start, window_end HAVING count(*) >= 1;\n";
+    let mut run = Run::new(&program(&format!("{sql}{}", idle())));
+    let minute = |minute: i64, user: u8, kind: u8| -> Event { (user, kind, minute * 60_000, Some(10), 0) };
+    let mut lines = run.take(&[minute(0, 1, 1)], true);
+    // The second is late for windows that the first has not closed yet. Measures are not looked at after this batch.
+    lines.extend(run.take(&[minute(60, 1, 1), minute(1, 2, 1), minute(61, 1, 0)], true));
+    lines.extend(run.finish());
+    let closed = lines.iter().filter(|line| line.segment == "buyers" && line.kind.starts_with("Final")).count();
+    assert_eq!(closed, 1, "{lines:?}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, max_shrink_iters: 1_000, ..ProptestConfig::default() })]
+    #[test]
+    fn banks_that_are_looked_at_now_and_then_come_to_the_same(
+        kept in prop::collection::vec(any::<bool>(), 11),
+        rare in prop::collection::vec(0usize..12, 0..4),
+        events in events(false),
+        batch in 1usize..80,
+        passes in prop::collection::vec(prop::bool::weighted(0.4), 1..8),
+    ) {
+        let of_one_type = |i: &usize| {
+            format!(
+                "CREATE SEGMENT rare{i} AS SELECT user_id, count(*) AS value FROM TUMBLE(events, event_time, INTERVAL '{} seconds') \
+                 WHERE event_type = '{}' AND metadata['k'] = '{}' GROUP BY user_id, window_start, window_end HAVING count(*) >= 1;\n",
+                [7, 20, 60][i % 3], ["purchase", "install"][i % 2], ["a", "d"][i / 6],
+            )
+        };
+        let rare: std::collections::BTreeSet<usize> = rare.into_iter().collect();
+        // Those from the twelfth on read others.
+        let few: String = some_segments(|i| kept[0] || i < 11 && kept[i]) + &rare.iter().map(of_one_type).collect::<String>();
+        let never = [false];
+        prop_assert_eq!(run(&format!("{few}{}", idle()), &events, batch, &passes, &never), run(&few, &events, batch, &passes, &never));
+    }
 }
 
 proptest! {
