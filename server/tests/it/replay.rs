@@ -170,7 +170,7 @@ fn result_line(json: &str) -> Result<ResultLine, String> {
 }
 
 /// The number in `value` to its last bit, to which `serde_json` does not read numbers by default.
-fn exact_value(json: &str) -> Option<f64> {
+pub fn exact_value(json: &str) -> Option<f64> {
     let (_, rest) = json.split_once(r#""value""#)?;
     let number = rest.trim_start().strip_prefix(':')?;
     number.split([',', '}']).next()?.trim().parse().ok()
