@@ -1,5 +1,5 @@
 //! LIKE with a pattern that is known. DataFusion's own expression makes a regular expression of a pattern with `_`, or with `%` in its middle, for
-//! each batch anew, which takes a hundred times as long as to look at the texts of a small batch; here a pattern is taken apart once. All other
+//! each batch anew, which in a small batch takes most of the time; here a pattern is taken apart once. All other
 //! patterns (`x%`, `%x`, `%x%`), those that ignore case, and those that are not known stay as they are.
 
 use std::fmt;

@@ -1,5 +1,6 @@
 //! Results and dead letters → files.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -17,8 +18,6 @@ use crate::error::ConnectorError;
 
 /// About how long a result is as a line of JSON.
 const LINE_BYTES: usize = 192;
-/// The first line of CSV.
-const CSV_HEADER: &[u8] = b"userId,segmentId,ruleId,qualified,value,timestamp,windowStart,windowEnd\n";
 
 /// Where results go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,17 +73,17 @@ pub fn encode<'a>(format: &Format, names: &Names, users: &Users, rows: &[ResultR
     }
     match format {
         Format::None => Ok(None),
-        Format::Ndjson | Format::Csv => {
-            lines.clear();
-            lines.reserve(rows.len() * LINE_BYTES);
-            match format {
-                Format::Csv => write_lines::<Csv>(lines, names, users, rows),
-                _ => write_lines::<Json>(lines, names, users, rows),
-            }
-            Ok(Some(Encoded::Lines(lines)))
-        }
+        Format::Ndjson => Ok(Some(encode_lines::<Json>(names, users, rows, lines))),
+        Format::Csv => Ok(Some(encode_lines::<Csv>(names, users, rows, lines))),
         Format::Parquet => columns(names, users, rows).map(|c| Some(Encoded::Columns(c))),
     }
+}
+
+fn encode_lines<'a, S: Style>(names: &Names, users: &Users, rows: &[ResultRow], lines: &'a mut Vec<u8>) -> Encoded<'a> {
+    lines.clear();
+    lines.reserve(rows.len() * LINE_BYTES);
+    write_lines::<S>(lines, names, users, rows);
+    Encoded::Lines(lines)
 }
 
 /// A number as JSON; what JSON has no number for is null.
@@ -152,11 +151,7 @@ impl Style for Csv {
     const END: &'static str = "\n";
 
     fn user(out: &mut Vec<u8>, user: &[u8]) {
-        if user.iter().any(|b| is_quoted(*b)) {
-            out.extend_from_slice(csv_field(&String::from_utf8_lossy(user)).as_bytes());
-        } else {
-            out.extend_from_slice(user);
-        }
+        out.extend_from_slice(csv_field(&String::from_utf8_lossy(user)).as_bytes());
     }
 
     fn value(out: &mut Vec<u8>, value: Option<f64>) {
@@ -189,14 +184,15 @@ fn write_end<S: Style>(out: &mut Vec<u8>, row: &ResultRow) {
     out.extend_from_slice(S::END.as_bytes());
 }
 
-/// Whether a field of CSV is quoted for this byte.
-fn is_quoted(byte: u8) -> bool {
-    matches!(byte, b'"' | b',' | b'\n' | b'\r')
+/// The first line of CSV: the names of the columns.
+fn csv_header() -> String {
+    let names: Vec<String> = result_schema().fields().iter().map(|field| field.name().clone()).collect();
+    format!("{}\n", names.join(","))
 }
 
-/// A field of CSV.
-fn csv_field(text: &str) -> String {
-    if text.bytes().any(is_quoted) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_string() }
+/// A field of CSV, quoted if it has to be (RFC 4180).
+pub fn csv_field(text: &str) -> Cow<'_, str> {
+    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")).into() } else { text.into() }
 }
 
 /// A JSON string.
@@ -276,7 +272,7 @@ impl ResultWriter {
         }
         let format = if ends_in("csv") { Format::Csv } else { Format::Ndjson };
         if format == Format::Csv {
-            file.write_all(CSV_HEADER).map_err(ConnectorError::io(path))?;
+            file.write_all(csv_header().as_bytes()).map_err(ConnectorError::io(path))?;
         }
         Ok((format, ResultWriter::Lines(path.into(), Box::new(BufWriter::with_capacity(1 << 17, file)))))
     }
@@ -363,9 +359,9 @@ mod tests {
             assert_eq!((&line["userId"], &line["value"]), (&serde_json::json!(users.name(row.user)), &serde_json::json!(row.value)));
             assert_eq!((&line["timestamp"], &line["windowStart"]), (&serde_json::json!(row.timestamp), &serde_json::json!(row.window_start)));
         }
-        let mut csv = CSV_HEADER.to_vec();
+        let (mut csv, mut expected) = (vec![], String::new());
         write_lines::<Csv>(&mut csv, &names[1], &users, &rows);
-        let mut expected = String::from_utf8_lossy(CSV_HEADER).into_owned();
+        assert_eq!(csv_header(), "userId,segmentId,ruleId,qualified,value,timestamp,windowStart,windowEnd\n");
         for row in &rows {
             let (user, value) = (["u", "\"\"\"v\"\"\n\""][usize::from(row.user == ids[1])], row.value.filter(|value| value.is_finite()));
             let value = value.map(|value| serde_json::json!(value).to_string()).unwrap_or_default();

@@ -4,7 +4,7 @@
 
 use crate::window::bank::Bank;
 
-/// So many banks are looked at after each batch.
+/// So many banks are looked at after each batch: that takes little, and tables that double, or values that general slots gather, are noticed at once.
 const FEW: usize = 64;
 /// Steps of events that more banks may take before they are looked at.
 const TOGETHER: usize = 1 << 16;

@@ -13,6 +13,7 @@ use cohort_compiler::SourceKind;
 use cohort_compiler::emit::Emit;
 use cohort_compiler::statement::Statement;
 use cohort_connectors::embedded::profiles::Profile;
+use cohort_connectors::file::sink::csv_field;
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
@@ -622,8 +623,7 @@ impl Member {
 
     /// A line of CSV.
     fn line(&self) -> String {
-        let plain = !self.user_id.contains([',', '"', '\n', '\r']);
-        let user = if plain { self.user_id.clone() } else { format!("\"{}\"", self.user_id.replace('"', "\"\"")) };
+        let user = csv_field(&self.user_id);
         let value = self.value.map_or(String::new(), |v| v.to_string());
         format!("{user},{value},{},{},{},{}\r\n", self.since, self.window_start, self.window_end, self.expires_at)
     }

@@ -157,16 +157,13 @@ fn one(program: &Arc<Program>, batches: &[&[u8]]) -> Result<Outcome> {
     let mut decoder = JsonDecoder::new(projection(program));
     let (mut spans, mut events, mut rejected) = (vec![], EventBatch::default(), vec![]);
     let (mut out, mut late) = (Counted::default(), Late::default());
-    let mut looked_at = 0;
     let mut outcome = Outcome { seconds: 0.0, cpu: 0.0, events: 0, results: 0, latency: Histogram::new(3)?, groups: (0, 0) };
     for &batch in batches {
         let started = Instant::now();
         split_lines(batch, &mut spans);
         decoder.decode(batch, &spans, Topics::None, &mut events, &mut rejected);
         partition.process(&events, &mut out, &mut late)?;
-        if outcome.events - looked_at >= LOOK_EACH {
-            (looked_at, outcome.groups) = (outcome.events, outcome.groups.max(groups(&mut partition)));
-        }
+        outcome.groups = outcome.groups.max((partition.groups(), partition.size()));
         if let Some(time) = partition.watermark() {
             partition.advance(time, &mut out)?;
         }
@@ -174,21 +171,14 @@ fn one(program: &Arc<Program>, batches: &[&[u8]]) -> Result<Outcome> {
         outcome.results = out.total();
         outcome.latency.record(started.elapsed().as_micros() as u64)?;
     }
-    outcome.groups = outcome.groups.max(groups(&mut partition));
+    // Above they may be as of some thousand events before.
+    partition.look();
+    outcome.groups = outcome.groups.max((partition.groups(), partition.size()));
     if let Some(newest) = partition.newest() {
         partition.finish(newest, &mut out)?;
         outcome.results = out.total();
     }
     Ok(outcome)
-}
-
-/// Events between two looks at how many groups there are, which takes a while where filters are many.
-const LOOK_EACH: u64 = 1 << 16;
-
-/// Number of groups, and bytes of state.
-fn groups(partition: &mut Partition) -> (usize, usize) {
-    partition.look();
-    (partition.groups(), partition.size())
 }
 
 impl Outcome {
